@@ -1,0 +1,1 @@
+"""Benchmarks: they watch from outside; nothing imports them."""

@@ -1,0 +1,297 @@
+"""The one door for writing files: atomic, checksummed, with a disk-full error that names path and bytes.
+
+Every stage writes under a temporary name, flushes it to disk and renames; a reader never meets half a file.
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bonemet_jax.errors import CorruptFileError, DiskError
+
+MANIFEST = "manifest.json"
+_PARTIAL = ".partial"
+_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
+    """Turn a failed write under `path` into DiskError; libraries that wrap the OSError are seen through."""
+    try:
+        yield
+    except DiskError:
+        raise
+    except Exception as error:
+        if not _is_disk_error(error):
+            raise
+        size = f"{n_bytes} bytes" if n_bytes is not None else f"{_written_bytes(path)} bytes written so far"
+        raise DiskError(
+            f"could not write ({_reason(error)})", f"{path}, {size}", "free some space and run the same command again"
+        ) from error
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _is_disk_error(error: BaseException) -> bool:
+    return any(
+        (isinstance(link, OSError) and link.errno in _DISK_ERRNOS)
+        or "No space left on device" in str(link)
+        or ("RESOURCE_EXHAUSTED" in str(link) and "write" in str(link).lower())
+        for link in _chain(error)
+    )
+
+
+def _reason(error: BaseException) -> str:
+    for link in _chain(error):
+        if isinstance(link, OSError) and link.errno in _DISK_ERRNOS:
+            return os.strerror(link.errno or 0)
+    return "No space left on device"
+
+
+def _written_bytes(path: Path) -> int:
+    partial = partial_name(path)
+    target = partial if partial.exists() else path
+    if target.is_dir():
+        return sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
+    return target.stat().st_size if target.exists() else 0
+
+
+def partial_name(path: Path) -> Path:
+    """The temporary name beside `path` under which it is written."""
+    return path.with_name(f".{path.name}{_PARTIAL}")
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary file name beside `path`; rename to `path` when the block ends well, remove it otherwise.
+
+    The temporary name keeps the suffix (`.ubj`, `.npz`), for libraries that choose the format by it.
+    """
+    path = Path(path)
+    partial = partial_name(path).with_name(f".{path.stem}{_PARTIAL}{path.suffix}")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            _fsync(partial)
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def atomic_dir(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary directory beside `path`; it takes the place of `path` when the block ends well."""
+    path = Path(path)
+    partial = partial_name(path)
+    with disk_errors(path):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            for file in partial.rglob("*"):
+                if file.is_file():
+                    _fsync(file)
+            old = path.with_name(f".{path.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            if path.exists():
+                os.replace(path, old)
+            os.replace(partial, path)
+            shutil.rmtree(old, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write `data` atomically."""
+    path = Path(path)
+    with disk_errors(path, len(data)), atomic_path(path) as partial:
+        partial.write_bytes(data)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON atomically: sorted keys, NaN refused (missing is null, said by the caller)."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def load_json(path: Path | str) -> Any:
+    """Read JSON; a damaged or missing file is one clear line."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise CorruptFileError("file is missing", path, "run the stage that writes it again") from error
+    except ValueError as error:
+        raise CorruptFileError(f"not valid JSON ({error})", path, "delete it and run the stage again") from error
+
+
+def append_line(path: Path | str, line: str) -> None:
+    """Append one line to a log such as metrics.jsonl and flush it."""
+    path = Path(path)
+    with disk_errors(path, len(line) + 1), open(path, "a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+        stream.flush()
+
+
+def save_npz(path: Path | str, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as a compressed npz, atomically; equal arrays give equal bytes."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_npz(path: Path | str) -> dict[str, Any]:
+    """Read every array of an npz; never unpickles. Damaged or missing: CorruptFileError."""
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:  # noqa: TID251 - the one place
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise CorruptFileError("file is missing", path, "run the stage that writes it again") from error
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise CorruptFileError(f"not a readable npz ({error})", path, "delete it and run the stage again") from error
+
+
+def save_table(path: Path | str, frame: Any) -> None:
+    """Write a pandas frame as parquet, atomically."""
+    with atomic_path(path) as partial:
+        frame.to_parquet(partial, index=False)
+
+
+def load_table(path: Path | str) -> Any:
+    """Read a parquet table as a pandas frame."""
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise CorruptFileError("file is missing", path, "run the stage that writes it again") from error
+    except Exception as error:  # pyarrow raises many kinds for a damaged file
+        raise CorruptFileError(f"not a readable parquet table ({error})", path, "run its stage again") from error
+
+
+def sha256_file(path: Path | str) -> str:
+    """Hex sha256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """Hex sha256 of UTF-8 text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def list_files(directory: Path) -> list[Path]:
+    """Every finished file below `directory`, sorted; manifests and temporary files left out."""
+    return sorted(
+        f for f in directory.rglob("*")
+        if f.is_file() and f.name != MANIFEST and not any(_PARTIAL in part for part in f.relative_to(directory).parts)
+    )
+
+
+def write_manifest(directory: Path | str, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Write manifest.json: sha256 and size of every file below `directory`, and `facts` (counts, versions)."""
+    directory = Path(directory)
+    files = {
+        str(f.relative_to(directory)): {"sha256": sha256_file(f), "bytes": f.stat().st_size}
+        for f in list_files(directory)
+    }
+    manifest = {"files": files, "facts": dict(facts or {})}
+    write_json(directory / MANIFEST, manifest)
+    return manifest
+
+
+def check_manifest(directory: Path | str) -> dict[str, Any]:
+    """Compare every file with manifest.json and return it.
+
+    Raises: CorruptFileError naming the first file that is missing, changed or truncated.
+    """
+    directory = Path(directory)
+    manifest = load_json(directory / MANIFEST)
+    for name, wanted in manifest["files"].items():
+        file = directory / name
+        if not file.is_file():
+            raise CorruptFileError("file named in the manifest is missing", file, "run its stage again")
+        if file.stat().st_size != wanted["bytes"] or sha256_file(file) != wanted["sha256"]:
+            raise CorruptFileError("file differs from its manifest (sha256)", file, "delete its folder and run again")
+    return manifest
+
+
+# --- Stages of a run ------------------------------------------------------------------------------
+
+
+def stage_key(stage: str, settings: Any, inputs: Mapping[str, str]) -> str:
+    """Key of a stage's output: its name, its part of the config and the keys of the stages before it."""
+    text = json.dumps({"stage": stage, "settings": settings, "inputs": dict(inputs)}, sort_keys=True)
+    return sha256_text(text)[:16]
+
+
+def is_stage_done(run_dir: Path, stage: str, key: str) -> bool:
+    """True when the stage finished with this key and every output still has its recorded sha256."""
+    stamp_path = run_dir / "stages" / f"{stage}.json"
+    if not stamp_path.is_file():
+        return False
+    stamp = load_json(stamp_path)
+    return stamp["key"] == key and all(
+        (run_dir / name).is_file() and sha256_file(run_dir / name) == digest
+        for name, digest in stamp["outputs"].items()
+    )
+
+
+def stamp_stage(run_dir: Path, stage: str, key: str, outputs: list[Path], seconds: float) -> None:
+    """Record that a stage finished: its key, its output files with sha256, and its wall time in seconds."""
+    files: list[Path] = []
+    for output in outputs:
+        files += list_files(output) if output.is_dir() else [output]
+    write_json(
+        run_dir / "stages" / f"{stage}.json",
+        {
+            "key": key,
+            "seconds": round(seconds, 3),
+            "outputs": {str(f.relative_to(run_dir)): sha256_file(f) for f in files},
+        },
+    )
+
+
+def run_stage(run_dir: Path, stage: str, key: str, outputs: list[Path], work: Callable[[], None]) -> bool:
+    """Do `work` unless its outputs already stand; returns whether it ran."""
+    import time
+
+    if is_stage_done(run_dir, stage, key):
+        return False
+    start = time.perf_counter()
+    work()
+    stamp_stage(run_dir, stage, key, outputs, time.perf_counter() - start)
+    return True

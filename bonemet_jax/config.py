@@ -1,0 +1,258 @@
+"""Frozen configs: what a run is, checked when it is made, named by a fingerprint.
+
+A config file under configs/ is plain Python that defines `config = Config(...)`. Every field is a command-line flag
+(`--optim.lr 1e-3`). Equal configs are equal values, so they never recompile.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bonemet_jax import schema
+from bonemet_jax.errors import UsageError
+
+Network = Literal["tiny", "resnet34", "resnet50", "resnet101"]
+Channel = Literal["ct", "lbp", "hog", "mask"]
+FeatureSet = Literal["imaging", "clinical", "both"]
+Classifier = Literal["gbdt", "svm", "rf"]
+
+
+def _require(ok: bool, name: str, got: object, wanted: str) -> None:
+    if not ok:
+        raise UsageError(f"config value out of range: {name} = {got}", "", f"use {wanted}")
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """The synthetic cohort with planted truth."""
+
+    n: int = 431
+    """Patients."""
+    seed: int = 0
+    """Seed of every draw."""
+    generator: Literal["repaired", "as_printed"] = "repaired"
+    """repaired: hazard ratios planted; as_printed: the printed Table 1 by outcome, mistakes included."""
+    null: bool = False
+    """Outcome independent of everything."""
+    height: int = 400
+    """Rows of the slice, pixels."""
+    width: int = 500
+    """Columns of the slice, pixels."""
+    spacing_mm: float = 0.8
+    """Pixel spacing, mm, both axes."""
+
+    def __post_init__(self) -> None:
+        _require(self.n >= 12, "phantom.n", self.n, "at least 12 patients")
+        _require(self.seed >= 0, "phantom.seed", self.seed, "a seed >= 0")
+        _require(0.3 <= self.spacing_mm <= 3.0, "phantom.spacing_mm", self.spacing_mm, "0.3 to 3.0 mm")
+        extent_mm = (self.height * self.spacing_mm, self.width * self.spacing_mm)
+        _require(extent_mm[0] >= 320 and extent_mm[1] >= 400, "phantom.height x width x spacing_mm",
+                 f"{extent_mm[0]:g} x {extent_mm[1]:g} mm", "at least 320 x 400 mm, so that a body fits")
+
+
+@dataclass(frozen=True)
+class RecordsConfig:
+    """Sharded records (data_pipelines/bonemet_ct)."""
+
+    height: int = 400
+    """Rows of every stored image, pixels (paper: 400)."""
+    width: int = 500
+    """Columns of every stored image, pixels (paper: 500)."""
+    spacing_mm: float = 0.8
+    """Isotropic spacing every slice is brought to, mm; the rest is padded, never stretched."""
+    file_format: Literal["tfrecord", "array_record"] = "tfrecord"
+    """Shard format."""
+    n_shards: int = 4
+    """Number of shards."""
+
+    def __post_init__(self) -> None:
+        _require(self.height >= 64 and self.width >= 64, "records.height x width",
+                 f"{self.height} x {self.width}", "at least 64 x 64 pixels")
+        _require(0.3 <= self.spacing_mm <= 4.0, "records.spacing_mm", self.spacing_mm, "0.3 to 4.0 mm")
+        _require(1 <= self.n_shards <= 1024, "records.n_shards", self.n_shards, "1 to 1024")
+
+
+@dataclass(frozen=True)
+class FoldsConfig:
+    """Cross-validation folds (row F1): a file, written once, obeyed."""
+
+    n_folds: int = 3
+    """Number of folds."""
+    seed: int = 0
+    """Seed of the stratified deal."""
+    val_fraction: float = 0.2
+    """Share of each training part that becomes its validation part."""
+
+    def __post_init__(self) -> None:
+        _require(2 <= self.n_folds <= 20, "folds.n_folds", self.n_folds, "2 to 20")
+        _require(0.05 <= self.val_fraction <= 0.5, "folds.val_fraction", self.val_fraction, "0.05 to 0.5")
+
+
+@dataclass(frozen=True)
+class MaskBiasConfig:
+    """Mask bias (row D2): the fat mask, coded +-0.5, added to feature maps."""
+
+    enabled: bool = True
+    """Off: the mask is an input channel only."""
+    stages: tuple[int, ...] = (1, 2)
+    """Residual stages (1 to 4) after which the mask is added."""
+    position: Literal["after_relu", "before_relu"] = "after_relu"
+    """Where in the stage's last block it is added."""
+    resize: Literal["area", "nearest"] = "area"
+    """How the mask is brought to the feature map's size."""
+
+    def __post_init__(self) -> None:
+        _require(all(1 <= s <= 4 for s in self.stages), "model.mask_bias.stages", self.stages, "stages 1 to 4")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network (rows D1 to D3)."""
+
+    network: Network = "resnet101"
+    """Depth; `tiny` is for smoke runs."""
+    channels: tuple[Channel, ...] = ("ct", "lbp", "hog", "mask")
+    """Input channels, in the schema's order."""
+    branches: Literal["joint", "per_channel"] = "joint"
+    """joint: one network sees all channels; per_channel: one network a channel (released code)."""
+    mask_bias: MaskBiasConfig = field(default_factory=MaskBiasConfig)
+    """Mask bias; needs the mask channel."""
+    embedding: Literal["head", "pooled"] = "head"
+    """What a patient's embedding is: the linear head's features X1..Xn, or the pooled feature maps."""
+    n_features: int = 16
+    """Width of the head's feature layer (row D3)."""
+    n_classes: int = 2
+    """Classes of the softmax."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of activations; parameters and statistics stay float32."""
+
+    def __post_init__(self) -> None:
+        order = [schema.CHANNELS.index(c) for c in self.channels]
+        _require(bool(order) and order == sorted(set(order)), "model.channels", self.channels,
+                 f"a subset of {schema.CHANNELS} in that order")
+        _require(not self.mask_bias.enabled or "mask" in self.channels, "model.mask_bias.enabled",
+                 True, "False when the mask channel is left out")
+        _require(not (self.branches == "per_channel" and self.mask_bias.enabled), "model.mask_bias.enabled",
+                 True, "False with branches per_channel")
+        _require(self.n_features >= 1, "model.n_features", self.n_features, "at least 1")
+        _require(self.n_classes >= 2, "model.n_classes", self.n_classes, "at least 2")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Adam and its learning-rate schedule (row E1)."""
+
+    lr: float = 1e-6
+    """Learning rate."""
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    """step: times step_factor every step_epochs; cosine: to zero over all epochs."""
+    step_epochs: int = 50
+    """Epochs between drops of the step schedule."""
+    step_factor: float = 0.5
+    """Factor of one drop."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.lr <= 10, "optim.lr", self.lr, "a rate in (0, 10]")
+        _require(self.step_epochs >= 1, "optim.step_epochs", self.step_epochs, "at least 1 epoch")
+        _require(0 < self.step_factor <= 1, "optim.step_factor", self.step_factor, "a factor in (0, 1]")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One fold's training (row E1)."""
+
+    epochs: int = 200
+    """Epochs."""
+    batch_size: int = 64
+    """Global batch size, images; the last batch is padded with zero weight, never dropped."""
+    seed: int = 0
+    """Seed of initial weights, batch order and flips."""
+    flips: Literal["exact", "naive", "none"] = "exact"
+    """exact: LBP and HOG of the flipped image; naive: flipped LBP and HOG pictures (released code)."""
+    eval_flips: bool = False
+    """Random flips at validation, test and embedding too (released code)."""
+    class_weight: Literal["none", "balanced"] = "none"
+    """balanced: each class weighs the same in the loss."""
+    embed_epoch: Literal["last", "best"] = "last"
+    """Which checkpoint speaks: the last epoch, or the best validation AUC."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
+        _require(1 <= self.batch_size <= 65536, "train.batch_size", self.batch_size, "1 to 65536 images")
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Classifiers over embeddings and clinical data (rows G1, G2)."""
+
+    classifiers: tuple[Classifier, ...] = ("gbdt", "svm", "rf")
+    """Which classifiers."""
+    feature_sets: tuple[FeatureSet, ...] = ("imaging", "clinical", "both")
+    """Which features."""
+    screen: bool = True
+    """Lasso-Cox screens the clinical variables inside each training part."""
+    seed: int = 0
+    """Seed of classifiers and inner splits."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    name: str
+    """Short name: appears in the report and names the records."""
+    cohort_dir: str | None = None
+    """Cohort written by `bonemet ingest` or `bonemet phantom`; none: the synthetic cohort below is made."""
+    phantom: PhantomConfig = field(default_factory=PhantomConfig)
+    """Synthetic cohort."""
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+    """Sharded records."""
+    folds: FoldsConfig = field(default_factory=FoldsConfig)
+    """Cross-validation folds."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Network."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimiser."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """Training."""
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    """Classifiers."""
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits over the whole config."""
+        return fingerprint(self)
+
+
+def to_dict(part: Any) -> dict[str, Any]:
+    """Any config part as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(part)))
+
+
+def fingerprint(part: Any) -> str:
+    """First 12 hex digits of sha256 over the part's sorted JSON."""
+    return hashlib.sha256(json.dumps(to_dict(part), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load_config(path: str | Path) -> Config:
+    """Load `config` from a Python file.
+
+    Raises: UsageError when the file is missing, does not run, or defines no `config`.
+    """
+    import runpy
+
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError("config file not found", path, "name a file such as configs/smoke.py")
+    try:
+        found = runpy.run_path(str(path)).get("config")
+    except UsageError as error:
+        raise UsageError(error.what, path, error.mend) from error
+    except Exception as error:
+        raise UsageError(f"config file does not run: {error}", path, "mend the file") from error
+    if not isinstance(found, Config):
+        raise UsageError("config file defines no `config = Config(...)`", path, "add one")
+    return found

@@ -1,0 +1,63 @@
+"""Errors a user can mend: one line that says what, where and how to mend; one exit code per kind."""
+
+
+class BonemetError(Exception):
+    """A fault with a remedy. `str()` is the one line shown: what is wrong; where; how to mend it."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, where: object = "", mend: str = "") -> None:
+        self.what, self.where, self.mend = what, str(where), mend
+        super().__init__("; ".join(part for part in (what, str(where), mend) if part))
+
+
+class UsageError(BonemetError):
+    """A flag, verb or config value that does not exist or is out of range."""
+
+    exit_code = 2
+
+
+class DeviceError(BonemetError):
+    """The device asked for is not there."""
+
+    exit_code = 3
+
+
+class CorruptFileError(BonemetError):
+    """A file of ours is damaged, truncated or not what its manifest says."""
+
+    exit_code = 4
+
+
+class DiskError(BonemetError):
+    """A write failed: disk full, quota, read-only."""
+
+    exit_code = 5
+
+
+class NumericsError(BonemetError):
+    """A NaN or an infinity where a finite number must be."""
+
+    exit_code = 6
+
+
+class LeakageError(BonemetError):
+    """Test data would reach a fit."""
+
+    exit_code = 7
+
+
+class InputDataError(BonemetError):
+    """The user's data cannot be used as they are."""
+
+    exit_code = 8
+
+
+class TryAgainError(BonemetError):
+    """A passing fault: the same command may succeed."""
+
+    exit_code = 75
+
+
+#: Exit code after SIGTERM.
+TERMINATED = 143
