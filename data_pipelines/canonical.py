@@ -1,0 +1,65 @@
+"""The canonical slice: one axial CT slice of one patient, as every later stage reads it.
+
+Orientation is anatomical: row 0 anterior, column 0 the patient's right side (the picture's left).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int16, UInt8
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.errors import CorruptFileError
+
+
+@dataclass(frozen=True)
+class CanonicalSlice:
+    """One slice in Hounsfield units with its tissue labels."""
+
+    hu: Int16[np.ndarray, "height width"]
+    """Hounsfield units; outside the scanned field schema.HU_PADDING."""
+    spacing_mm: tuple[float, float]
+    """Row and column spacing, mm."""
+    tissue: UInt8[np.ndarray, "height width"]
+    """Tissue codes of the schema, disjoint regions."""
+    body: UInt8[np.ndarray, "height width"]
+    """1 inside the trunk: table and arms left out."""
+
+    @property
+    def pixel_cm2(self) -> float:
+        """Area of one pixel, cm2."""
+        return self.spacing_mm[0] * self.spacing_mm[1] / 100.0
+
+    @property
+    def fat_mask(self) -> UInt8[np.ndarray, "height width"]:
+        """1 where the tissue is fat of any kind: the mask channel."""
+        return np.isin(self.tissue, schema.FAT_CODES).astype(np.uint8)
+
+
+def save_slice(path: Path, image: CanonicalSlice) -> None:
+    """Write slices/<slice_id>.npz."""
+    artifacts.save_npz(
+        path,
+        {
+            "hu": image.hu.astype(np.int16),
+            "spacing_mm": np.asarray(image.spacing_mm, np.float64),
+            "tissue": image.tissue.astype(np.uint8),
+            "body": image.body.astype(np.uint8),
+        },
+    )
+
+
+def load_slice(path: Path) -> CanonicalSlice:
+    """Read slices/<slice_id>.npz.
+
+    Raises: CorruptFileError when the file is damaged or its arrays disagree in shape.
+    """
+    arrays = artifacts.load_npz(path)
+    missing = {"hu", "spacing_mm", "tissue", "body"} - set(arrays)
+    if missing:
+        raise CorruptFileError(f"slice lacks {sorted(missing)}", path, "run ingest or phantom again")
+    if not arrays["hu"].shape == arrays["tissue"].shape == arrays["body"].shape:
+        raise CorruptFileError("image and labels differ in shape", path, "run ingest or phantom again")
+    row, column = arrays["spacing_mm"].tolist()
+    return CanonicalSlice(arrays["hu"], (row, column), arrays["tissue"], arrays["body"])
