@@ -1,0 +1,19 @@
+"""Smoke: the whole system on the synthetic cohort, small enough for a laptop.
+
+Claim    every stage runs, and the planted truth is found again at least in part; no claim about the paper's figures
+Command  make demo   (bonemet run configs/smoke.py -o runs/smoke)
+Machine  2 CPU cores, no accelerator
+Time     not yet measured
+Result   not yet measured
+"""
+
+from bonemet_jax.config import Config, ModelConfig, OptimConfig, PhantomConfig, RecordsConfig, TrainConfig
+
+config = Config(
+    name="smoke",
+    phantom=PhantomConfig(n=431, seed=0, height=160, width=200, spacing_mm=2.0),
+    records=RecordsConfig(height=160, width=200, spacing_mm=2.0, n_shards=4),
+    model=ModelConfig(network="tiny"),
+    optim=OptimConfig(lr=1e-3, schedule="cosine"),
+    train=TrainConfig(epochs=25, batch_size=16, class_weight="balanced"),
+)
