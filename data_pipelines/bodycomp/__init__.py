@@ -1,1 +1,1 @@
-"""Room to be written."""
+"""Body composition: tissue areas, indices and overlays of canonical slices."""

@@ -1,0 +1,145 @@
+"""The tissue overlay of one slice (Figure 1): what was measured, drawn on the picture it was measured in."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from bonemet_jax import artifacts, schema
+from data_pipelines.bodycomp import areas
+from data_pipelines.canonical import CanonicalSlice
+
+#: Soft-tissue window, HU: black, white.
+WINDOW_HU = (-160, 240)
+#: Tissue code -> (red, green, blue). Their lightness differs by steps, so a greyscale print keeps them apart.
+COLOURS: dict[int, tuple[int, int, int]] = {
+    schema.TISSUE_SAT: (255, 226, 110),
+    schema.TISSUE_VAT: (0, 110, 190),
+    schema.TISSUE_ESM: (222, 70, 50),
+    schema.TISSUE_FAT_UNSEGMENTED: (240, 165, 40),
+}
+TRUNK_COLOUR = (150, 235, 235)
+OPACITY = 0.6
+_PICTURE_WIDTH = 900
+_MARGIN = 16
+_BACKGROUND, _INK = (18, 18, 20), (240, 240, 240)
+_AREA_OF_CODE = {code: name for name, code in schema.AREA_CODES.items()} | {
+    schema.TISSUE_FAT_UNSEGMENTED: areas.FAT_UNSEGMENTED
+}
+
+
+def draw_overlay(image: CanonicalSlice, title: str) -> Image.Image:
+    """Picture of the slice with its tissues coloured, a legend with areas in cm2, orientation letters, a scale bar.
+
+    Coloured are the pixels that count, region and Hounsfield range both; the trunk's outline shows what was left out.
+    Pixels come out square whatever the spacing.
+    """
+    picture, px_per_cm = _make_picture(image)
+    _draw_orientation(picture)
+    _draw_scale_bar(picture, px_per_cm)
+    lines = _make_legend(image)
+    font = _font(22)
+    line_height = 34
+    width, height = picture.size
+    header = 2 * _MARGIN + 28
+    sheet = Image.new("RGB", (width, header + height + 2 * _MARGIN + line_height * len(lines)), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    shown, title_font = _fit(title, width - 2 * _MARGIN)
+    draw.text((width / 2, header / 2), shown, fill=_INK, font=title_font, anchor="mm")
+    sheet.paste(picture, (0, header))
+    for row, (colour, text) in enumerate(lines):
+        middle = header + height + _MARGIN + line_height * row + line_height // 2
+        draw.rectangle((_MARGIN, middle - 11, _MARGIN + 34, middle + 11), fill=colour, outline=_INK)
+        draw.text((_MARGIN + 50, middle), text, fill=_INK, font=font, anchor="lm")
+    return sheet
+
+
+def save_overlay(path: Path, image: CanonicalSlice, title: str) -> None:
+    """Write the overlay as PNG, atomically."""
+    buffer = io.BytesIO()
+    draw_overlay(image, title).save(buffer, format="PNG")
+    artifacts.write_bytes(path, buffer.getvalue())
+
+
+def _make_picture(image: CanonicalSlice) -> tuple[Image.Image, float]:
+    """Windowed slice with coloured tissues at square pixels, and its pixels per cm."""
+    rows, columns = image.hu.shape
+    px_per_mm = _PICTURE_WIDTH / (columns * image.spacing_mm[1])
+    size = (_PICTURE_WIDTH, max(1, round(rows * image.spacing_mm[0] * px_per_mm)))
+    low, high = WINDOW_HU
+    grey = np.clip((image.hu.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    canvas = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB")).astype(np.float32)
+    for code, colour in COLOURS.items():
+        counted = _resize(areas.compute_counted(image, code), size)
+        canvas[counted] = (1 - OPACITY) * canvas[counted] + OPACITY * np.array(colour, np.float32)
+        canvas[_outline(counted)] = colour
+    canvas[_outline(_resize(image.body > 0, size))] = TRUNK_COLOUR
+    return Image.fromarray(canvas.astype(np.uint8)), 10 * px_per_mm
+
+
+def _resize(mask: Bool[np.ndarray, "height width"], size: tuple[int, int]) -> Bool[np.ndarray, "out_height out_width"]:
+    picture: UInt8[np.ndarray, "height width"] = mask.astype(np.uint8)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST)) > 0
+
+
+def _outline(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Pixels of the mask with a 4-neighbour outside it; the picture's border counts as outside."""
+    padded = np.pad(mask, 1)
+    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inside
+
+
+def _make_legend(image: CanonicalSlice) -> list[tuple[tuple[int, int, int], str]]:
+    measured = areas.compute_areas_cm2(image)
+    lines = []
+    for code, colour in COLOURS.items():
+        area_cm2 = measured.get(_AREA_OF_CODE[code], np.nan)
+        low, high = schema.HU_RANGES[areas.HU_RANGE_OF_CODE[code]]
+        if not np.isnan(area_cm2):
+            lines.append((colour, f"{schema.TISSUE_NAMES[code]}: {area_cm2:.1f} cm²  ({low} to {high} HU)"))
+    if image.body.any():
+        trunk_cm2 = image.body.sum() * image.pixel_cm2
+        lines.append((TRUNK_COLOUR, f"trunk outline: {trunk_cm2:.0f} cm²  (table and arms left out)"))
+    return lines or [(_BACKGROUND, "no tissue segmented")]
+
+
+def _draw_orientation(picture: Image.Image) -> None:
+    width, height = picture.size
+    places = {"R": (22, height / 2), "L": (width - 22, height / 2), "A": (width / 2, 22), "P": (width / 2, height - 22)}
+    for letter, place in places.items():
+        _label(picture, place, letter, 30, "mm")
+
+
+def _draw_scale_bar(picture: Image.Image, px_per_cm: float) -> None:
+    width, height = picture.size
+    length_cm = next((cm for cm in (10, 5, 2, 1) if cm * px_per_cm <= width / 3), 1)
+    right, bottom = width - 24, height - 24
+    left = right - length_cm * px_per_cm
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((left - 2, bottom - 5, right + 2, bottom + 3), fill="black")
+    draw.rectangle((left, bottom - 3, right, bottom + 1), fill="white")
+    _label(picture, ((left + right) / 2, bottom - 10), f"{length_cm} cm", 22, "ms")
+
+
+def _label(picture: Image.Image, place: tuple[float, float], text: str, size: int, anchor: str) -> None:
+    """White text with a black rim: readable on air and on bone."""
+    ImageDraw.Draw(picture).text(
+        place, text, fill="white", font=_font(size), anchor=anchor, stroke_width=2, stroke_fill="black"
+    )
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _fit(text: str, width: int) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
+    """The text and a font in which it fits `width` pixels: smaller first, then cut with an ellipsis."""
+    for size in (26, 22, 18, 15):
+        font = _font(size)
+        if font.getlength(text) <= width:
+            return text, font
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "...", font
