@@ -1,0 +1,60 @@
+# Two commands do everything on a fresh machine with python3.11 and make: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+STAMP  := $(VENV)/.installed
+ISSUE  ?= spine
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test test-slow lint bench evidence install lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       synthetic cohort to report.html (10 minutes on 2 cores after the install)"
+	@echo "make test       fast tests"
+	@echo "make test-slow  the rest"
+	@echo "make lint       ruff, pyrefly, import contracts"
+	@echo "make bench      step time of one training step, JSON"
+	@echo "make evidence ISSUE=spine   every must-show of an issue, from a fresh clone, one log each"
+
+install: $(STAMP)
+
+$(STAMP): requirements/cpu.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifneq ($(UV),)
+	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/cpu.lock
+	uv pip install --quiet --python $(BIN)/python --no-deps -e .
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/cpu.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/bonemet run configs/smoke.py -o runs/smoke
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/pyrefly check
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks step_time --json runs/bench/step_time.json
+
+evidence: $(STAMP)
+	$(BIN)/python -m tests.evidence $(ISSUE)
+
+# Resolve requirements/cpu.lock anew from pyproject.toml (needs uv).
+lock:
+	uv pip compile pyproject.toml requirements/build.in --extra cpu --extra dev --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements/cpu.lock
+
+clean:
+	rm -rf $(VENV) runs evidence

@@ -1,0 +1,48 @@
+"""`bonemet info`: versions and capabilities; imports nothing heavy, so a scheduler can ask it anywhere."""
+
+import json
+from dataclasses import dataclass
+
+from bonemet_jax import schema
+from bonemet_jax.cli.parse import parse
+from bonemet_jax.cli.verb_report import CommonArgs, VerbReport, versions
+from bonemet_jax.cli.verbs import VERBS
+
+
+@dataclass(frozen=True)
+class InfoArgs(CommonArgs):
+    """Print versions and capabilities."""
+
+    json: bool = False
+    """As JSON."""
+
+
+def collect_info() -> dict[str, object]:
+    """Versions, verbs and the fixed vocabulary, as plain JSON values."""
+    installed = versions()
+    return {
+        "versions": installed,
+        "verbs": list(VERBS),
+        "networks": ["tiny", "resnet34", "resnet50", "resnet101"],
+        "channels": list(schema.CHANNELS),
+        "classifiers": list(schema.CLASSIFIERS),
+        "feature_sets": list(schema.FEATURE_SETS),
+        "hu_ranges": {name: list(limits) for name, limits in schema.HU_RANGES.items()},
+        "xgboost_build": "cpu" if installed["xgboost-cpu"] else "gpu" if installed["xgboost"] else None,
+    }
+
+
+def main(verb: str, argv: list[str]) -> int:
+    """Print the facts."""
+    args = parse(InfoArgs, verb, argv)
+    report = VerbReport(verb, argv, args.report)
+    info = collect_info()
+    if args.json:
+        print(json.dumps(info, indent=1, sort_keys=True))
+    else:
+        for key, value in info.items():
+            pairs = value.items() if isinstance(value, dict) else [(key, value)]
+            for name, text in pairs:
+                print(f"{name:<22} {', '.join(map(str, text)) if isinstance(text, list) else text or '-'}")
+    report.write(info)
+    return 0

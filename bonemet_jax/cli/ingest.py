@@ -1,0 +1,45 @@
+"""`bonemet ingest`: real CT and clinical data -> cohort directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bonemet_jax import artifacts
+from bonemet_jax.cli.parse import parse
+from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
+
+
+@dataclass(frozen=True)
+class SourceArgs(CommonArgs):
+    """Where the images are and which slice is meant."""
+
+    input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"])] = tyro.MISSING
+    """One folder a patient: DICOM files, or ct.nii.gz."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = tyro.MISSING
+    """Directory to write."""
+    masks: Path | None = None
+    """Folder with masks, or a label map, on the grid of the image."""
+    level: str = "T11"
+    """Vertebra whose largest slice is taken from the label map."""
+    slice_z: float | None = None
+    """Position along the slice normal, mm; wins over --level."""
+    clinical: Path | None = None
+    """CSV with a patient_id column; patient_id is the name of the patient's folder."""
+
+
+def main(verb: str, argv: list[str]) -> int:
+    """Write the cohort directory and print what was found."""
+    args = parse(SourceArgs, verb, argv)
+    report = VerbReport(verb, argv, args.report)
+    from data_pipelines import ingest
+
+    ingest.ingest(
+        list(args.input), args.output, masks=args.masks, clinical=args.clinical, level=args.level,
+        slice_z_mm=args.slice_z,
+    )
+    facts = artifacts.load_json(args.output / artifacts.MANIFEST)["facts"]
+    print(args.output)
+    report.write({"facts": facts}, outputs=[args.output])
+    return 0

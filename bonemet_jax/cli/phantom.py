@@ -1,0 +1,36 @@
+"""`bonemet phantom`: a synthetic cohort with planted truth."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bonemet_jax import artifacts
+from bonemet_jax.cli.parse import parse
+from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
+from bonemet_jax.config import PhantomConfig
+
+
+@dataclass(frozen=True)
+class PhantomArgs(CommonArgs):
+    """Make a synthetic cohort: one T11-like CT slice a patient, clinical data, and truth.json beside it."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = tyro.MISSING
+    """Cohort directory to write."""
+    phantom: Annotated[PhantomConfig, tyro.conf.arg(name="")] = field(default_factory=PhantomConfig)
+    """What to make."""
+
+
+def main(verb: str, argv: list[str]) -> int:
+    """Write the cohort directory and print where it is."""
+    args = parse(PhantomArgs, verb, argv)
+    report = VerbReport(verb, argv, args.report)
+    from data_pipelines.phantom import make_cohort
+
+    make_cohort(args.phantom, args.output)
+    truth = artifacts.load_json(args.output / "truth.json")
+    print(f"Bayes-optimal AUC: {truth['bayes_auc']}")
+    print(args.output)
+    report.write({"bayes_auc": truth["bayes_auc"]}, outputs=[args.output], config=args.phantom)
+    return 0

@@ -1,0 +1,71 @@
+"""`bonemet run CONFIG -o RUN`: a whole study, resuming where the last run stopped."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bonemet_jax.cli.parse import parse
+from bonemet_jax.cli.stages import STAGES, Run, run_stages
+from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
+from bonemet_jax.config import Config, load_config
+from bonemet_jax.errors import UsageError
+
+
+@dataclass(frozen=True)
+class RunArgs(DeviceArgs):
+    """bonemet run CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
+
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Run directory."""
+    dry_run: bool = False
+    """Build the real network, print its size and cost, take one training step at batch 2; write nothing."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: Config(name="unnamed"))
+    """The config file's values."""
+
+
+def parse_run(verb: str, argv: list[str]) -> RunArgs:
+    """The config file first, then flags that override its fields."""
+    if argv and not argv[0].startswith("-"):
+        return parse(RunArgs, verb, argv[1:], default=RunArgs(config=load_config(argv[0])))
+    if not {"-h", "--help"} & set(argv):
+        raise UsageError(f"`bonemet {verb}` wants its config file first", "",
+                         f"for example `bonemet {verb} configs/smoke.py -o runs/smoke`")
+    return parse(RunArgs, verb, argv)
+
+
+def main(verb: str, argv: list[str]) -> int:
+    """Run every stage and print the path of the report as the last line."""
+    args = parse_run(verb, argv)
+    report = VerbReport(verb, argv, args.report)
+    if args.dry_run:
+        require_device(args.device)
+        return _dry_run(args, report)
+    run = open_run(args)
+    require_device(args.device)
+    report.phases = run_stages(run, tuple(stage.name for stage in STAGES))
+    page = run.directory / "report.html"
+    report.write({"report": str(page)}, outputs=[page], config=args.config)
+    print(page)
+    return 0
+
+
+def open_run(args: RunArgs) -> Run:
+    """The run directory of these flags.
+
+    Raises: UsageError when none was given.
+    """
+    if args.output is None:
+        raise UsageError("no run directory given", "", "add -o RUN, for example -o runs/smoke")
+    return Run(args.output, args.config)
+
+
+def _dry_run(args: RunArgs, report: VerbReport) -> int:
+    from bonemet_jax.train.dry_run import dry_run
+
+    facts = dry_run(args.config)
+    print(json.dumps(facts, indent=1, sort_keys=True))
+    report.write(facts, config=args.config)
+    return 0

@@ -1,0 +1,16 @@
+"""The verbs, in the order data walks."""
+
+#: Verb -> what it does.
+VERBS: dict[str, str] = {
+    "run": "every stage of a study, resuming where the last run stopped",
+    "phantom": "make a synthetic cohort with planted truth",
+    "ingest": "turn DICOM or NIfTI into a cohort of T11 slices",
+    "measure": "fat and muscle areas and indices, no training",
+    "build": "cohort -> channels -> sharded records",
+    "cv": "one stage of a run: train every fold",
+    "embed": "one stage of a run: network features X1..X16 of every patient",
+    "fuse": "one stage of a run: nine classifiers",
+    "report": "one stage of a run: statistics, tables, figures, report.html",
+    "predict": "imaging score of new patients from a finished run",
+    "info": "versions and capabilities, without importing jax",
+}
