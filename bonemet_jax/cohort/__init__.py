@@ -1,1 +1,1 @@
-"""Room to be written."""
+"""Who the patients are: the checked table, the folds, the numeric clinical columns."""

@@ -1,0 +1,146 @@
+"""Cross-validation folds (row F1): decided once, written to a file, obeyed by every room."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.config import FoldsConfig
+from bonemet_jax.errors import CorruptFileError, InputDataError, LeakageError
+
+_KEYS = {"seed", "n_folds", "patients", "sha256"}
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Which split each patient has in each fold: `splits[patient_id][fold]` is train, val or test.
+
+    Raises: LeakageError when a patient is not tested exactly once.
+    """
+
+    seed: int
+    splits: Mapping[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        for row, splits in enumerate(self.splits.values(), start=1):
+            tested = splits.count("test")
+            if tested != 1:
+                raise LeakageError(f"a patient is in {tested} test folds", f"patient {row} of the folds",
+                                   "every patient is tested exactly once; make the folds again")
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds."""
+        return len(next(iter(self.splits.values())))
+
+    def split_of(self, patient_id: str, fold: int) -> str:
+        """The patient's split (train, val, test) in `fold`. Raises: LeakageError for an unknown patient."""
+        if patient_id not in self.splits:
+            raise LeakageError("a patient has no fold", "folds.json", "make the folds again for this cohort")
+        return self.splits[patient_id][fold]
+
+    def test_fold(self, patient_id: str) -> int:
+        """The fold that holds the patient out."""
+        return self.splits[patient_id].index("test")
+
+    def patient_ids(self, fold: int, split: str) -> list[str]:
+        """Sorted ids of the patients that are `split` in `fold`."""
+        return sorted(p for p, splits in self.splits.items() if splits[fold] == split)
+
+
+def make_folds(patient_ids: Sequence[str], labels: Sequence[float], config: FoldsConfig) -> Folds:
+    """Deal patients to test folds and validation parts, stratified by label.
+
+    Depends on the set of (id, label) and the seed alone, not on row order. Fold sizes differ by at most one, in each
+    class too: 144, 144, 143 for 431. The validation part is `val_fraction` of each training part.
+
+    Args:
+        patient_ids: unique ids.
+        labels: 0 or 1, one a patient.
+        config: number of folds, seed, validation share.
+
+    Raises: InputDataError when an id repeats or either class has fewer than two patients.
+    """
+    label_of = {p: int(label) for p, label in zip(patient_ids, labels, strict=True)}
+    if len(label_of) != len(patient_ids):
+        raise InputDataError("a patient id is given twice", "the cohort", "one row a patient")
+    by_class = [sorted(p for p in label_of if label_of[p] == wanted) for wanted in (1, 0)]
+    if min(map(len, by_class)) < 2 or len(label_of) < config.n_folds:
+        raise InputDataError(f"{len(by_class[0])} patients with and {len(by_class[1])} without {schema.LABEL}",
+                             "the cohort", f"at least 2 of each, and {config.n_folds} in all, to make folds")
+    rng = np.random.default_rng(config.seed)
+    dealt = [p for ids in by_class for p in rng.permutation(ids).tolist()]
+    test_fold = {p: i % config.n_folds for i, p in enumerate(dealt)}
+    splits = {p: [""] * config.n_folds for p in sorted(dealt)}
+    for fold in range(config.n_folds):
+        rest = [[p for p in ids if test_fold[p] != fold] for ids in by_class]
+        val = _choose_validation(rest, config.val_fraction, np.random.default_rng((config.seed, fold)))
+        for p in splits:
+            splits[p][fold] = "test" if test_fold[p] == fold else "val" if p in val else "train"
+    return Folds(config.seed, {p: tuple(s) for p, s in splits.items()})
+
+
+def _choose_validation(by_class: list[list[str]], fraction: float, rng: np.random.Generator) -> set[str]:
+    """Choose the validation part: `fraction` of all, each class in proportion and on both sides where it can be."""
+    positive, negative = by_class
+    total = round(fraction * (len(positive) + len(negative)))
+    n_positive = _keep_both_sides(round(fraction * len(positive)), len(positive))
+    n_negative = _keep_both_sides(total - n_positive, len(negative))
+    return {
+        p
+        for ids, n in ((positive, n_positive), (negative, n_negative))
+        for p in rng.permutation(ids).tolist()[:n]
+    }
+
+
+def _keep_both_sides(wanted: int, n: int) -> int:
+    return min(max(wanted, 1), n - 1) if n >= 2 else 0
+
+
+def save_folds(path: str | Path, folds: Folds) -> None:
+    """Write folds.json (docs/contracts.md)."""
+    patients = {p: {"test_fold": folds.test_fold(p), "splits": list(s)} for p, s in folds.splits.items()}
+    value: dict[str, Any] = {"seed": folds.seed, "n_folds": folds.n_folds, "patients": patients}
+    artifacts.write_json(path, value | {"sha256": _digest(value)})
+
+
+def load_folds(path: str | Path, patient_ids: Sequence[str] | None = None) -> Folds:
+    """Read folds.json; with `patient_ids`, also check that it deals exactly these patients.
+
+    Raises: CorruptFileError for a damaged file; LeakageError when a patient is tested twice, never, or is not dealt.
+    """
+    value = artifacts.load_json(path)
+    folds = _read_folds(value, path)
+    if patient_ids is not None and set(patient_ids) != set(folds.splits):
+        raise LeakageError(f"folds deal {len(folds.splits)} patients, the cohort has {len(set(patient_ids))}, "
+                           "and the two sets differ", path, "make the folds again for this cohort")
+    return folds
+
+
+def _read_folds(value: Any, path: str | Path) -> Folds:
+    remedy = "delete it and make the folds again"
+    if not isinstance(value, dict) or set(value) != _KEYS:
+        raise CorruptFileError(f"folds must hold exactly {', '.join(sorted(_KEYS))}", path, remedy)
+    if _digest({k: v for k, v in value.items() if k != "sha256"}) != value["sha256"]:
+        raise CorruptFileError("folds differ from their checksum", path, remedy)
+    try:
+        splits = {str(p): tuple(entry["splits"]) for p, entry in value["patients"].items()}
+        n_folds = int(value["n_folds"])
+        seed = int(value["seed"])
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise CorruptFileError(f"folds cannot be read ({error})", path, remedy) from error
+    if not splits or any(len(s) != n_folds or not set(s) <= set(schema.SPLITS) for s in splits.values()):
+        raise CorruptFileError(f"every patient needs {n_folds} splits out of {', '.join(schema.SPLITS)}", path, remedy)
+    try:
+        return Folds(seed, dict(sorted(splits.items())))
+    except LeakageError as error:
+        raise LeakageError(error.what, path, error.mend) from error
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
