@@ -1,1 +1,1 @@
-"""Room to be written."""
+"""Statistics as pure functions on arrays; `run.py` is the shell that reads a run and writes stats/*.json."""
