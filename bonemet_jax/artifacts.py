@@ -22,8 +22,11 @@ _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
-    """Turn a failed write under `path` into DiskError; libraries that wrap the OSError are seen through."""
+def disk_errors(path: Path, n_bytes: int | None = None, partial: Path | None = None) -> Iterator[None]:
+    """Turn a failed write of `path` into DiskError; libraries that wrap the OSError are seen through.
+
+    n_bytes is what was to be written, where known; else what reached `partial` is told.
+    """
     try:
         yield
     except DiskError:
@@ -31,7 +34,7 @@ def disk_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
     except Exception as error:
         if not _is_disk_error(error):
             raise
-        size = f"{n_bytes} bytes" if n_bytes is not None else f"{_written_bytes(path)} bytes written so far"
+        size = f"{_written_bytes(partial or path)} bytes written so far" if n_bytes is None else f"{n_bytes} bytes"
         raise DiskError(
             f"could not write ({_reason(error)})", f"{path}, {size}", "free some space and run the same command again"
         ) from error
@@ -60,17 +63,15 @@ def _reason(error: BaseException) -> str:
     return "No space left on device"
 
 
-def _written_bytes(path: Path) -> int:
-    partial = partial_name(path)
-    target = partial if partial.exists() else path
+def _written_bytes(target: Path) -> int:
     if target.is_dir():
         return sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
     return target.stat().st_size if target.exists() else 0
 
 
 def partial_name(path: Path) -> Path:
-    """The temporary name beside `path` under which it is written."""
-    return path.with_name(f".{path.name}{_PARTIAL}")
+    """The temporary name beside `path` under which it is written; the suffix stays, for libraries that read it."""
+    return path.with_name(f".{path.stem}{_PARTIAL}{path.suffix}")
 
 
 def _fsync(path: Path) -> None:
@@ -82,52 +83,47 @@ def _fsync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary file name beside `path`; rename to `path` when the block ends well, remove it otherwise.
-
-    The temporary name keeps the suffix (`.ubj`, `.npz`), for libraries that choose the format by it.
-    """
+def atomic_path(path: Path | str, n_bytes: int | None = None) -> Iterator[Path]:
+    """Yield a temporary file name beside `path`; rename to `path` when the block ends well, remove it otherwise."""
     path = Path(path)
-    partial = partial_name(path).with_name(f".{path.stem}{_PARTIAL}{path.suffix}")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+    partial = partial_name(path)
+    try:
+        with disk_errors(path, n_bytes, partial):
+            path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             _fsync(partial)
             os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
 def atomic_dir(path: Path | str) -> Iterator[Path]:
     """Yield a temporary directory beside `path`; it takes the place of `path` when the block ends well."""
     path = Path(path)
-    partial = partial_name(path)
-    with disk_errors(path):
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
+    partial, old = partial_name(path), path.with_name(f".{path.name}.old")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with disk_errors(path, partial=partial):
             partial.mkdir(parents=True)
             yield partial
             for file in partial.rglob("*"):
                 if file.is_file():
                     _fsync(file)
-            old = path.with_name(f".{path.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             if path.exists():
                 os.replace(path, old)
             os.replace(partial, path)
             shutil.rmtree(old, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write `data` atomically."""
-    path = Path(path)
-    with disk_errors(path, len(data)), atomic_path(path) as partial:
+    with atomic_path(path, len(data)) as partial:
         partial.write_bytes(data)
 
 

@@ -1,0 +1,77 @@
+"""Configs: frozen, checked, fingerprinted; the files under configs/ load and keep their header."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from bonemet_jax import schema
+from bonemet_jax.config import (
+    Config,
+    FoldsConfig,
+    MaskBiasConfig,
+    ModelConfig,
+    OptimConfig,
+    PhantomConfig,
+    RecordsConfig,
+    TrainConfig,
+    load_config,
+)
+from bonemet_jax.errors import UsageError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_config_files_load_and_open_with_their_header(path: Path) -> None:
+    config = load_config(path)
+    assert config.name == path.stem
+    text = path.read_text()
+    for word in ("Claim", "Command", "Machine", "Time", "Result"):
+        assert f"\n{word}" in text.split('"""')[1]
+
+
+def test_paper_config_is_the_paper() -> None:
+    config = load_config(CONFIGS[0].parent / "paper.py")
+    assert (config.model.network, config.records.height, config.records.width) == ("resnet101", 400, 500)
+    assert (config.optim.lr, config.train.batch_size, config.train.epochs) == (1e-6, 64, 200)
+    assert (config.folds.n_folds, config.folds.val_fraction) == (3, 0.2)
+    assert (config.model.channels, config.model.n_features) == (schema.CHANNELS, 16)
+
+
+def test_fingerprint_changes_with_any_field_and_only_then() -> None:
+    base = Config(name="a")
+    assert base.fingerprint == Config(name="a").fingerprint
+    assert len(base.fingerprint) == 12
+    assert base.fingerprint != dataclasses.replace(base, train=TrainConfig(epochs=3)).fingerprint
+
+
+@pytest.mark.parametrize("make", [
+    lambda: PhantomConfig(n=3), lambda: PhantomConfig(seed=-1), lambda: PhantomConfig(spacing_mm=0.1),
+    lambda: PhantomConfig(height=100, width=100), lambda: RecordsConfig(height=8), lambda: RecordsConfig(n_shards=0),
+    lambda: FoldsConfig(n_folds=1), lambda: FoldsConfig(val_fraction=0.9), lambda: MaskBiasConfig(stages=(5,)),
+    lambda: ModelConfig(channels=("hog", "ct")), lambda: ModelConfig(channels=("ct",)),
+    lambda: ModelConfig(branches="per_channel"), lambda: ModelConfig(n_features=0), lambda: OptimConfig(lr=0),
+    lambda: OptimConfig(step_factor=2), lambda: TrainConfig(epochs=0), lambda: TrainConfig(batch_size=0),
+])
+def test_values_out_of_range_are_refused_with_name_and_remedy(make) -> None:
+    with pytest.raises(UsageError, match=r"config value out of range: .* = .*; use ") as caught:
+        make()
+    assert caught.value.exit_code == 2
+
+
+def test_config_file_faults_are_one_line(tmp_path: Path) -> None:
+    for text, said in (("x = 1", "defines no"), ("1/0", "does not run"), ("from bonemet_jax.config import *\n"
+                        "config = Config(name='a', optim=OptimConfig(lr=-1))", "optim.lr")):
+        file = tmp_path / "c.py"
+        file.write_text(text)
+        with pytest.raises(UsageError, match=said):
+            load_config(file)
+    with pytest.raises(UsageError, match="not found"):
+        load_config(tmp_path / "absent.py")
+
+
+def test_schema_encodes_every_clinical_column_once() -> None:
+    names = schema.encoded_names()
+    assert len(schema.CLINICAL) == 24
+    assert len(names) == len(set(names)) == 24 + 2  # subtype has four levels: three columns instead of one
