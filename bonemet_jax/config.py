@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from bonemet_jax import schema
 from bonemet_jax.errors import UsageError
@@ -256,3 +256,20 @@ def load_config(path: str | Path) -> Config:
     if not isinstance(found, Config):
         raise UsageError("config file defines no `config = Config(...)`", path, "add one")
     return found
+
+
+def from_dict(kind: type[Any], values: dict[str, Any]) -> Any:
+    """The inverse of to_dict: rebuild a config part from plain JSON values.
+
+    Raises: UsageError when a field is unknown, so that a run of another version is never half understood.
+    """
+    hints = get_type_hints(kind)
+    unknown = set(values) - set(hints)
+    _require(not unknown, kind.__name__, sorted(unknown), f"fields of this version: {sorted(hints)}")
+    built: dict[str, Any] = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            built[name] = from_dict(hints[name], value)
+        else:
+            built[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**built)

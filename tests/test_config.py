@@ -15,7 +15,9 @@ from bonemet_jax.config import (
     PhantomConfig,
     RecordsConfig,
     TrainConfig,
+    from_dict,
     load_config,
+    to_dict,
 )
 from bonemet_jax.errors import UsageError
 
@@ -75,3 +77,11 @@ def test_schema_encodes_every_clinical_column_once() -> None:
     names = schema.encoded_names()
     assert len(schema.CLINICAL) == 24
     assert len(names) == len(set(names)) == 24 + 2  # subtype has four levels: three columns instead of one
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_config_survives_its_json(path: Path) -> None:
+    config = load_config(path)
+    assert from_dict(Config, to_dict(config)) == config
+    with pytest.raises(UsageError, match="warp"):
+        from_dict(Config, {**to_dict(config), "warp": 9})
