@@ -74,7 +74,7 @@ class _Checker:
 
     def refuse(self, bad: pd.Series, column: str, got: str, wanted: str) -> None:
         if bad.any():
-            row = int(np.argmax(bad.to_numpy(dtype=bool))) + self.first_row
+            row = int(np.argmax(np.asarray(bad))) + self.first_row
             raise InputDataError(f"column {column}, row {row}: {got}", self.where, f"use {wanted}")
 
     def ids(self, ids: pd.Series) -> pd.Series:

@@ -69,7 +69,7 @@ def compute_paired_delong(label: ArrayLike, score_a: ArrayLike, score_b: ArrayLi
     difference = float(auc[0] - auc[1])
     if se < 1e-12:
         raise NotEstimableError("the two scores rank patients alike", "", "a paired test needs a difference")
-    z, half = difference / se, stats.norm.ppf(0.975) * se
+    z, half = difference / se, float(stats.norm.ppf(0.975)) * se
     return PairedAuc(float(auc[0]), float(auc[1]), difference, (difference - half, difference + half), z,
                      float(2 * stats.norm.sf(abs(z))))
 
