@@ -1,0 +1,72 @@
+"""Bad input: one line that says what, where and how to mend; the documented exit code; nothing written."""
+
+from pathlib import Path
+
+import pytest
+
+from bonemet_jax.cli import main
+
+ROOT = Path(__file__).parents[2]
+SMOKE = str(ROOT / "configs" / "smoke.py")
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def csv_without_id(tmp_path: Path) -> Path:
+    file = tmp_path / "clinical.csv"
+    file.write_text("name,age_years\nx,50\n")
+    return file
+
+
+CASES: dict[str, tuple[list[str], int, str]] = {
+    "no verb": (["frobnicate"], 2, "frobnicate"),
+    "unknown flag": (["run", SMOKE, "-o", "{out}", "--bogus"], 2, "--bogus"),
+    "flag that is no number": (["run", SMOKE, "-o", "{out}", "--train.epochs", "many"], 2, "--train.epochs"),
+    "choice that does not exist": (["run", SMOKE, "-o", "{out}", "--model.network", "vgg"], 2, "vgg"),
+    "config value out of range": (["run", SMOKE, "-o", "{out}", "--optim.lr", "-1"], 2, "optim.lr"),
+    "phantom value out of range": (["phantom", "-o", "{out}", "--n", "1"], 2, "phantom.n"),
+    "missing config file": (["run", "absent.py", "-o", "{out}"], 2, "absent.py"),
+    "config file comes first": (["run", "-o", "{out}"], 2, "config file first"),
+    "no output": (["run", SMOKE], 2, "-o RUN"),
+    "stage before its inputs": (["fuse", SMOKE, "-o", "{out}"], 2, "embed"),
+    "predict without a run": (["predict", "--run", "{empty}", "-i", "{empty}", "-o", "{out}"], 2, "config.json"),
+    "device that is not there": (["run", SMOKE, "-o", "{out}", "--device", "tpu"], 3, "tpu"),
+    "build from an empty folder": (["build", "-i", "{empty}", "-o", "{out}"], 8, "empty"),
+    "run on a cohort that is not there": (["run", SMOKE, "-o", "{out}", "--cohort-dir", "{empty}"], 8, "empty"),
+    "ingest an empty folder": (["ingest", "-i", "{empty}", "-o", "{out}"], 8, "empty"),
+    "ingest a missing folder": (["ingest", "-i", "{empty}/absent", "-o", "{out}"], 8, "absent"),
+    "measure an empty folder": (["measure", "-i", "{empty}", "-o", "{out}"], 8, "empty"),
+    "CSV without patient_id": (["ingest", "-i", "{empty}", "--clinical", "{csv}", "-o", "{out}"], 8, "patient_id"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_line_exit_code_and_nothing_written(
+    name: str, tmp_path: Path, empty: Path, csv_without_id: Path, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    argv, code, said = CASES[name]
+    out = tmp_path / "out"
+    if "--device" in argv:
+        pytest.importorskip("jax")
+        _refuse_other_platforms(monkeypatch)
+    before = sorted(tmp_path.rglob("*"))
+    filled = [part.format(out=out, empty=empty, csv=csv_without_id) for part in argv]
+    assert main(filled) == code
+    told = capfd.readouterr().err.strip().splitlines()
+    print(told)
+    assert len(told) == 1, told
+    assert told[0].startswith("bonemet: ")
+    assert said in told[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def _refuse_other_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within one process jax starts once; the check itself is what is tested here."""
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")

@@ -1,0 +1,104 @@
+"""Every verb end to end on a small synthetic cohort and tiny images, in the order data walks."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.cli import main
+
+SMOKE = str(Path(__file__).parents[2] / "configs" / "smoke.py")
+#: A smoke run small enough for a test: same config, fewer patients, bigger pixels, two epochs.
+SMALL = ["--phantom.n", "36", "--phantom.spacing-mm", "3.0",
+         "--phantom.height", "112", "--phantom.width", "144",
+         "--records.height", "112", "--records.width", "144", "--records.spacing-mm", "3.0", "--records.n-shards", "2",
+         "--train.epochs", "2", "--train.batch-size", "8"]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished small run; every test of this file reads it."""
+    run = tmp_path_factory.mktemp("study") / "run"
+    assert main(["run", SMOKE, "-o", str(run), *SMALL]) == 0
+    return run
+
+
+def test_run_leaves_every_artefact(run_dir: Path) -> None:
+    for name in ("config.json", "folds.json", "embeddings.npz", "scores.parquet", "report.html", "report.json",
+                 "cohort/truth.json", "fold_0/done.json", "fold_2/metrics.jsonl", "stats/roc.json", "stats/km.json"):
+        assert (run_dir / name).is_file(), name
+    embeddings = artifacts.load_npz(run_dir / "embeddings.npz")
+    assert embeddings["embedding"].shape == (3, 36, 16)
+    scores = artifacts.load_table(run_dir / "scores.parquet")
+    assert len(scores) == 36 * 3 * 9
+    assert not list(run_dir.rglob("*.partial*"))
+
+
+def test_second_run_does_nothing_and_ends_with_the_page(run_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = {f: f.stat().st_mtime_ns for f in run_dir.rglob("*") if f.is_file() and f.name != "config.json"}
+    assert main(["run", SMOKE, "-o", str(run_dir), *SMALL]) == 0
+    captured = capfd.readouterr()
+    assert captured.out.strip().splitlines()[-1] == str(run_dir / "report.html")
+    assert captured.err.count("already done") == 8
+    assert before == {f: f.stat().st_mtime_ns for f in run_dir.rglob("*") if f.is_file() and f.name != "config.json"}
+
+
+def test_changed_fusion_setting_repeats_fuse_and_what_follows_only(
+    run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    assert main(["run", SMOKE, "-o", str(copy), *SMALL, "--fusion.seed", "5"]) == 0
+    told = capfd.readouterr().err
+    assert told.count("already done") == 5
+    assert (copy / "report.html").is_file()
+
+
+def test_single_stage_verbs_repeat_what_is_damaged(run_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    wanted = (copy / "embeddings.npz").read_bytes()
+    (copy / "embeddings.npz").write_bytes(wanted[:100])
+    for verb in ("cv", "embed", "fuse", "report"):
+        assert main([verb, SMOKE, "-o", str(copy), *SMALL]) == 0
+    assert (copy / "embeddings.npz").read_bytes() == wanted
+
+
+def test_phantom_then_build_by_hand(tmp_path: Path) -> None:
+    size = ["--height", "112", "--width", "144", "--spacing-mm", "3.0"]
+    report = tmp_path / "report.json"
+    assert main(["phantom", "-o", str(tmp_path / "c"), "--n", "12", *size]) == 0
+    assert main(["build", "-i", str(tmp_path / "c"), "-o", str(tmp_path / "r"), *size, "--report", str(report)]) == 0
+    told = artifacts.load_json(report)
+    assert told["schema"] == "bonemet-report/1"
+    assert told["command"][:2] == ["bonemet", "build"]
+    assert told["outputs"]
+    assert set(told["versions"]) >= {"jax", "python", "bonemet-jax"}
+
+
+def test_real_slice_ingest_measure_predict(
+    run_dir: Path, shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = str(shared / "data" / "ct_t11_dicom")
+    where = ["-i", source, "--slice-z", "-768.5"]
+    assert main(["ingest", *where, "-o", str(tmp_path / "cohort")]) == 0
+    assert main(["measure", *where, "-o", str(tmp_path / "areas")]) == 0
+    capfd.readouterr()
+    out = tmp_path / "prediction"
+    assert main(["predict", "--run", str(run_dir), *where, "-o", str(out)]) == 0
+    printed = capfd.readouterr().out
+    assert "unsegmented" in printed
+    facts = next(iter(json.loads((out / "predictions.json").read_text())["patients"].values()))
+    assert abs(facts["areas"]["fat_unsegmented_cm2"] - 157.6) / 157.6 < 0.03
+    assert facts["areas"]["sfa_cm2"] is None
+    assert 0 < facts["score_imaging"] < 1
+    assert list(out.rglob("*.png"))
+
+
+def test_no_row_joins_by_position(run_dir: Path) -> None:
+    """Scores carry the cohort's own labels, patient by patient."""
+    cohort = artifacts.load_table(run_dir / "cohort" / "cohort.parquet").set_index(schema.PATIENT_ID)[schema.LABEL]
+    scores = artifacts.load_table(run_dir / "scores.parquet")
+    assert (scores["label"].to_numpy() == cohort.loc[scores[schema.PATIENT_ID]].to_numpy()).all()

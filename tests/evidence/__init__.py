@@ -1,0 +1,1 @@
+"""Must-shows of each issue, run from a fresh clone: `make evidence ISSUE=name`."""

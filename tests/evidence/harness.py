@@ -1,0 +1,157 @@
+"""Runs one must-show after another in a fresh clone, one log each, and ends with a table."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """One finished command."""
+
+    code: int
+    seconds: float
+    peak_gib: float
+    out: str
+
+
+@dataclass
+class Show:
+    """One must-show: `work` runs commands through this object and returns its figures, or raises AssertionError."""
+
+    name: str
+    clone: Path
+    log: Path
+
+    def command(
+        self, argv: Sequence[str] | str, timeout: float = 3000, kill_when: Callable[[], bool] | None = None
+    ) -> Done:
+        """Run a command in the clone, log it, and return code, wall seconds, peak memory of its tree and output."""
+        argv = ["bash", "-c", argv] if isinstance(argv, str) else list(argv)
+        with open(self.log, "a", encoding="utf-8") as log:
+            log.write(f"\n$ {' '.join(argv)}\n")
+            log.flush()
+            mark = log.tell()
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                argv, cwd=self.clone, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                start_new_session=True, env={**os.environ, "PATH": f"{self.clone}/.venv/bin:{os.environ['PATH']}"},
+            )
+            watch = _Watch(process, kill_when, start + timeout)
+            code = process.wait()
+            watch.join()
+            seconds = time.perf_counter() - start
+            log.write(f"# exit {code}, {seconds:.1f} s, peak {watch.peak_gib:.2f} GiB\n")
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            log.seek(mark)
+            return Done(code, seconds, watch.peak_gib, log.read())
+
+    def ok(self, argv: Sequence[str] | str, **options: float) -> Done:
+        """`command` that must exit with 0."""
+        done = self.command(argv, **options)
+        assert done.code == 0, f"exit {done.code}: {done.out.strip().splitlines()[-2:]}"
+        return done
+
+
+class _Watch(threading.Thread):
+    """Samples the memory of a process tree (proportional set size, so shared pages count once) and kills on demand."""
+
+    def __init__(self, process: subprocess.Popen, kill_when: Callable[[], bool] | None, deadline: float) -> None:
+        super().__init__(daemon=True)
+        self.process, self.kill_when, self.deadline, self.peak_gib = process, kill_when, deadline, 0.0
+        self.start()
+
+    def run(self) -> None:
+        while self.process.poll() is None:
+            self.peak_gib = max(self.peak_gib, sum(map(_pss_kib, _tree(self.process.pid))) / 2**20)
+            if time.perf_counter() > self.deadline or (self.kill_when is not None and self.kill_when()):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            time.sleep(0.5)
+
+
+def _tree(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, queue = [], [root]
+    while queue:
+        pid = queue.pop()
+        found.append(pid)
+        queue += children.get(pid, [])
+    return found
+
+
+def _pss_kib(pid: int) -> int:
+    try:
+        rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(row.split()[1]) for row in rows if row.startswith("Pss:")), 0)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Line of the closing table."""
+
+    name: str
+    ok: bool
+    seconds: float
+    figures: str
+
+
+def run_issue(shows: dict[str, Callable[[Show], str]], root: Path, out: Path, only: Sequence[str]) -> bool:
+    """Clone `root` at HEAD, install it, run every must-show, print and store the table; True when all hold."""
+    out.mkdir(parents=True, exist_ok=True)
+    clone = out / "clone"
+    if not only:
+        shutil.rmtree(clone, ignore_errors=True)
+    if not clone.exists():
+        subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)
+    _link_shared(root, out)
+    verdicts = []
+    for name, work in shows.items():
+        if not only or name in only:
+            verdicts.append(_one(name, work, clone, out))
+            rows = [dataclasses.asdict(v) for v in verdicts]
+            (out / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
+    print(_table(verdicts))
+    return all(v.ok for v in verdicts)
+
+
+def _link_shared(root: Path, out: Path) -> None:
+    """The clone lies deeper than the checkout: tell it where the real data are, when they are."""
+    shared = Path(os.environ.get("BONEMET_SHARED", root.parent / "shared"))
+    if shared.is_dir():
+        os.environ["BONEMET_SHARED"] = str(shared.resolve())
+
+
+def _one(name: str, work: Callable[[Show], str], clone: Path, out: Path) -> Verdict:
+    log = out / f"{name}.log"
+    log.write_text("")
+    print(f"{name} ...  (log {log})", flush=True)
+    start = time.perf_counter()
+    try:
+        figures, ok = work(Show(name, clone, log)), True
+    except Exception as error:
+        figures, ok = f"{type(error).__name__}: {error}", False
+    verdict = Verdict(name, ok, time.perf_counter() - start, " ".join(figures.split()))
+    print(f"{name} {'holds' if ok else 'FAILS'} after {verdict.seconds:.0f} s: {verdict.figures}", flush=True)
+    return verdict
+
+
+def _table(verdicts: list[Verdict]) -> str:
+    width = max(len(v.name) for v in verdicts)
+    rows = [f"{v.name:<{width}}  {'holds' if v.ok else 'FAILS'}  {v.seconds:6.0f} s  {v.figures}" for v in verdicts]
+    return "\n".join(["", *rows, f"{sum(v.ok for v in verdicts)} of {len(verdicts)} hold"])
