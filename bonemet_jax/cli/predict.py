@@ -1,18 +1,17 @@
 """`bonemet predict`: what a finished run says of a new patient's slice."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from bonemet_jax import artifacts
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.stages import Run, run_stages
+from bonemet_jax.cli.stages import Run
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
 from bonemet_jax.config import Config, from_dict
-from bonemet_jax.errors import InputDataError, UsageError
+from bonemet_jax.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -163,21 +163,28 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
     for need in {need for name in names for need in BY_NAME[name].needs} - set(names):
         if not artifacts.is_stage_done(run.directory, need, keys[need]):
             raise UsageError(f"stage '{need}' is not done with this config", run.directory, "run `bonemet run` first")
-    artifacts.write_json(
-        run.directory / "config.json", {"fingerprint": run.config.fingerprint, "config": to_dict(run.config)}
-    )
+    _write_config(run)
     seconds: dict[str, float] = {}
     for name in names:
         stage = BY_NAME[name]
-        if not stage.resumable:
-            ran = artifacts.run_stage(run.directory, name, keys[name], stage.outputs(run), lambda s=stage: s.work(run))
-        else:
-            ran = artifacts.run_stage(
-                run.directory, name, keys[name], stage.outputs(run), lambda s=stage: _resume(run, s, keys[s.name])
-            )
+        start = _resume if stage.resumable else _start
+        ran = artifacts.run_stage(
+            run.directory, name, keys[name], stage.outputs(run), lambda s=stage, go=start: go(run, s, keys[s.name])
+        )
         seconds[name] = artifacts.load_json(run.directory / "stages" / f"{name}.json")["seconds"]
         say(f"{name:<7} {'done' if ran else 'already done'}, {seconds[name]:.1f} s")
     return seconds
+
+
+def _write_config(run: Run) -> None:
+    path = run.directory / "config.json"
+    value = {"fingerprint": run.config.fingerprint, "config": to_dict(run.config)}
+    if not path.is_file() or artifacts.load_json(path) != value:
+        artifacts.write_json(path, value)
+
+
+def _start(run: Run, stage: Stage, key: str) -> None:
+    stage.work(run)
 
 
 def _resume(run: Run, stage: Stage, key: str) -> None:
