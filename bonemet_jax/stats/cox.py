@@ -127,6 +127,15 @@ def compute_partial_loglik(
     return _evaluate(_Risk.make(times, events, x, ties), np.asarray(coef, dtype=float)).loglik
 
 
+def compute_null_score(
+    time: ArrayLike, event: ArrayLike, x: Float[np.ndarray, "patient covariate"], ties: Ties = "breslow"
+) -> Float[np.ndarray, " covariate"]:
+    """Gradient of the log partial likelihood at coefficients 0. Raises: NotEstimableError without events."""
+    times, events = check_survival(time, event)
+    risk = _Risk.make(times, events, x, ties)
+    return _score(risk, _evaluate(risk, np.zeros(x.shape[1])), np.ones(risk.events.size))
+
+
 def fit_cox(
     time: ArrayLike, event: ArrayLike, x: ArrayLike, names: tuple[str, ...] | list[str], ties: Ties = "efron"
 ) -> CoxFit:
