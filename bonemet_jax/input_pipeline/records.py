@@ -63,7 +63,7 @@ def check_records(records_dir: Path) -> dict[str, Any]:
 
 
 def _read_examples(records_dir: Path, file_format: str) -> Any:
-    """Stored examples (mappings of numpy values) in shard order; tensorflow is imported here because it takes seconds."""
+    """Stored examples (mappings of numpy values) in shard order; tensorflow takes seconds, so it is imported here."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow_datasets as tfds
 

@@ -1,1 +1,1 @@
-"""Room to be written."""
+"""Records: canonical slices and the cohort table to sharded, checksummed TFDS records, written through Beam."""
