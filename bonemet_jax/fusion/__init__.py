@@ -1,1 +1,1 @@
-"""Room to be written."""
+"""Classifiers over network embeddings and clinical data (rows G1, G2)."""

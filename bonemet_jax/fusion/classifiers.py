@@ -1,0 +1,149 @@
+"""The three classifiers of row G1 behind one interface: `fit(x, label, seed)`, then `score(x)` in [0, 1].
+
+Class imbalance (52 of 431 patients): every classifier weighs the classes so that both count the same in its loss, and
+none resamples. Scores therefore rank patients and are not calibrated probabilities; the threshold of row G2 is chosen
+on them as they are.
+
+Hyper-parameters are fixed, modest values for about 230 training patients with about 28 positives: the paper names none,
+and a validation part with seven positives is too small to choose them. # PAPER: our choice.
+"""
+
+from typing import ClassVar, Protocol, Self
+
+import numpy as np
+import xgboost
+from jaxtyping import Float, Int
+from scipy.special import expit
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from bonemet_jax.errors import CorruptFileError, InputDataError
+
+Matrix = Float[np.ndarray, "patient feature"]
+Labels = Int[np.ndarray, " patient"]
+Scores = Float[np.ndarray, " patient"]
+
+
+class Classifier(Protocol):
+    """What fusion asks of a classifier."""
+
+    def fit(self, x: Matrix, label: Labels, seed: int) -> Self:
+        """Learn from training patients. Raises: InputDataError when the labels hold one class only."""
+        ...
+
+    def score(self, x: Matrix) -> Scores:
+        """Score in [0, 1] of each patient: higher is nearer to bone metastasis."""
+        ...
+
+
+def check_two_classes(label: Labels) -> None:
+    """Raises: InputDataError unless both 0 and 1 occur."""
+    if set(np.unique(label)) != {0, 1}:
+        raise InputDataError(
+            f"training labels hold {sorted(set(np.unique(label).tolist()))}, both 0 and 1 are needed", "",
+            "use fewer folds or a cohort with more events",
+        )
+
+
+class GradientBoosting:
+    """XGBoost, shallow trees, logistic loss; positives weigh (negatives / positives).
+
+    Args:
+        booster: a fitted booster to score with; none before `fit`.
+    """
+
+    N_TREES = 100
+    PARAMETERS: ClassVar[dict[str, object]] = {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "device": "cpu",
+        "max_depth": 2,
+        "eta": 0.05,
+        "subsample": 0.7,
+        "colsample_bytree": 0.5,
+        "lambda": 5.0,
+        "nthread": 1,  # no slower than two threads at a few hundred rows, and sums in one order on every machine
+    }
+
+    def __init__(self, booster: xgboost.Booster | None = None) -> None:
+        self._booster = booster
+
+    @property
+    def booster(self) -> xgboost.Booster:
+        """The fitted booster."""
+        if self._booster is None:
+            raise RuntimeError("fit the gradient boosting before using it")
+        return self._booster
+
+    def fit(self, x: Matrix, label: Labels, seed: int) -> Self:
+        """Grow the trees; equal input and seed give equal bytes."""
+        check_two_classes(label)
+        weight = float(np.sum(label == 0) / np.sum(label == 1))
+        # The least weight of a leaf shrinks with the cohort, or a small one could not be split at all.
+        leaf_weight = min(20.0, 0.08 * len(label))
+        parameters = {
+            **self.PARAMETERS, "min_child_weight": leaf_weight, "scale_pos_weight": weight, "seed": seed,
+        }
+        self._booster = xgboost.train(parameters, xgboost.DMatrix(x, label=label), num_boost_round=self.N_TREES)
+        return self
+
+    def score(self, x: Matrix) -> Scores:
+        """Logistic of the summed leaves."""
+        return self.booster.predict(xgboost.DMatrix(x)).astype(np.float64)
+
+    def to_bytes(self) -> bytes:
+        """The model in XGBoost's own binary form (.ubj), which executes nothing on load."""
+        return bytes(self.booster.save_raw(raw_format="ubj"))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: object) -> "GradientBoosting":
+        """Raises: CorruptFileError when XGBoost cannot read the bytes of the file `where`."""
+        booster = xgboost.Booster()
+        try:
+            booster.load_model(bytearray(data))
+        except xgboost.core.XGBoostError as error:
+            raise CorruptFileError("not a readable XGBoost model", where, "run `fuse` again") from error
+        return cls(booster)
+
+
+class SupportVector:
+    """Support vector machine, Gaussian kernel, over features standardised on the training patients.
+
+    Its score is 1 / (1 + exp(-decision)): one fixed increasing map, so ranks and AUC are the decision's own and 0.5 is
+    the machine's own boundary. Not Platt scaling, which would need data of its own.
+    """
+
+    def fit(self, x: Matrix, label: Labels, seed: int) -> Self:
+        """Solve; classes weigh inversely to their counts. The solution is unique, `seed` is not used."""
+        check_two_classes(label)
+        self._model = make_pipeline(StandardScaler(), SVC(C=0.1, kernel="rbf", gamma="scale", class_weight="balanced"))
+        self._model.fit(x, label)
+        return self
+
+    def score(self, x: Matrix) -> Scores:
+        """Logistic of the signed distance to the boundary."""
+        return expit(self._model.decision_function(x))
+
+
+class RandomForest:
+    """Random forest; in each bootstrap sample the classes weigh inversely to their counts."""
+
+    def fit(self, x: Matrix, label: Labels, seed: int) -> Self:
+        """Grow 300 trees. One thread: several would add the trees' votes in a changing order."""
+        check_two_classes(label)
+        self._model = RandomForestClassifier(
+            n_estimators=300, min_samples_leaf=8, max_features="sqrt", class_weight="balanced_subsample",
+            random_state=seed, n_jobs=1,
+        ).fit(x, label)
+        return self
+
+    def score(self, x: Matrix) -> Scores:
+        """Mean of the trees' leaf shares of positives (weighted)."""
+        return self._model.predict_proba(x)[:, 1]
+
+
+def make_classifier(name: str) -> Classifier:
+    """An unfitted classifier by the schema's name: gbdt, svm or rf."""
+    return {"gbdt": GradientBoosting, "svm": SupportVector, "rf": RandomForest}[name]()

@@ -1,0 +1,295 @@
+"""The page's text: sections of paragraphs, tables and figures, made from a run's facts."""
+
+import base64
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bonemet_jax.report import figures, tables
+from bonemet_jax.report.formats import format_interval, format_number
+from bonemet_jax.report.sources import RunFacts
+from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, Table
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A part that is not there, and why."""
+
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image as a data: address."""
+
+    uri: str
+    alt: str
+    svg: bytes | None = None
+    """The drawing itself, for figures of our own."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One or several pictures under one caption; `name` is the file name of a drawing of our own."""
+
+    name: str
+    caption: str
+    pictures: tuple[Picture, ...]
+
+
+Block = Text | Bullets | Missing | Figure | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def make_sections(facts: RunFacts) -> list[Section]:
+    """Every section of the page, in order; a part without its file says so instead of vanishing."""
+    makers: tuple[tuple[str, Callable[[RunFacts], Iterator[Block]]], ...] = (
+        ("Summary", _summary),
+        ("Patients", _patients),
+        ("Images", _images),
+        ("The network", _network),
+        ("Nine models", _models),
+        ("Planted truth", _planted),
+        ("Survival", _survival),
+        ("Network features and clinical data", _correlation),
+        ("How to read the numbers", _reading),
+        ("How this run was made", _making),
+        ("Limits", _limits),
+    )
+    return [Section(title, tuple(make(facts))) for title, make in makers]
+
+
+def is_synthetic(facts: RunFacts) -> bool:
+    """True when the cohort's manifest says that it was drawn, not collected."""
+    return facts.cohort is not None and facts.cohort.get("kind") == "synthetic"
+
+
+# --- Building blocks ----------------------------------------------------------------------------------
+
+
+def _stat(
+    facts: RunFacts, name: str, title: str, make: Callable[[Mapping[str, Any]], Iterator[Block]]
+) -> Iterator[Block]:
+    if name in facts.stats:
+        yield from make(facts.stats[name])
+    else:
+        yield Missing(title, facts.missing[name])
+
+
+def _drawing(name: str, caption: str, alt: str, svg: bytes) -> Figure:
+    return Figure(name, caption, (Picture(_data_uri("image/svg+xml", svg), alt, svg),))
+
+
+def _photo(path: Path, alt: str) -> Picture:
+    return Picture(_data_uri("image/png", path.read_bytes()), alt)
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _find_test_row(roc: Mapping[str, Any], feature_set: str, classifier: str) -> Mapping[str, Any] | None:
+    wanted = (feature_set, classifier, "test")
+    return next((r for r in roc["rows"] if (r["feature_set"], r["classifier"], r["split"]) == wanted), None)
+
+
+# --- Sections -----------------------------------------------------------------------------------------
+
+
+def _summary(facts: RunFacts) -> Iterator[Block]:
+    def lines(roc: Mapping[str, Any]) -> Iterator[Block]:
+        yield Text(f"{roc['n_patients']} patients, {roc['n_positive']} with bone metastasis. Every patient is tested "
+                   "once, by models that never saw that patient; AUC over the pooled test patients, 95 % interval by "
+                   "DeLong's method:")
+        found = [(f, c, _find_test_row(roc, f, c)) for f, c in
+                 (("imaging", "network"), ("imaging", "gbdt"), ("clinical", "gbdt"), ("both", "gbdt"))]
+        yield Bullets(tuple(
+            f"{CLASSIFIER_NAMES[c]}, {FEATURE_SET_NAMES[f].lower()}: {format_number(row['auc'])} "
+            f"{format_interval(row['auc_ci95_delong'])}" for f, c, row in found if row is not None
+        ))
+
+    yield from _stat(facts, "roc", "Discrimination", lines)
+
+
+def _patients(facts: RunFacts) -> Iterator[Block]:
+    yield from _stat(facts, "table1", "Table 1", lambda stats: iter([tables.make_table1(stats)]))
+
+
+def _images(facts: RunFacts) -> Iterator[Block]:
+    if facts.overlays:
+        photos = tuple(_photo(path, f"CT slice {path.stem} with tissue outlines") for path in facts.overlays)
+        yield Figure("overlays", "Figure 1. Tissue masks on the T11 slice: " + ", ".join(p.stem for p in facts.overlays)
+                     + ".", photos)
+    else:
+        yield Missing("Figure 1, tissue overlays", facts.missing["overlays"])
+    if facts.pictures:
+        yield Figure("channels", "Figure 2. Input channels of the network: " +
+                     ", ".join(p.stem for p in facts.pictures) + ".",
+                     tuple(_photo(path, path.stem) for path in facts.pictures))
+    else:
+        yield Missing("Figure 2, LBP and HOG pictures", "not available: no stage of this run has written pictures")
+
+
+def _network(facts: RunFacts) -> Iterator[Block]:
+    if facts.metrics:
+        yield tables.make_training_table(facts.metrics, facts.timing)
+        yield _drawing("loss", "Figure S1. Loss of each fold's network; the test patients are in neither curve.",
+                       "Training and validation loss by epoch, one panel a fold",
+                       figures.draw_loss_curves(facts.metrics))
+    else:
+        yield Missing("Training curves", facts.missing["training"])
+    yield Text(_weights_statement(facts))
+
+    def roc_blocks(roc: Mapping[str, Any]) -> Iterator[Block]:
+        if _find_test_row(roc, "imaging", "network") is None:
+            yield Missing("The network alone", "not available: roc.json has no row for the network's own score")
+            return
+        yield tables.make_network_table(roc)
+        yield _drawing("roc_network", "Figure 4a. ROC of the network's own score.",
+                       "ROC curves of the network in training, validation and test", figures.draw_network_roc(roc))
+
+    yield from _stat(facts, "roc", "The network alone", roc_blocks)
+
+
+def _weights_statement(facts: RunFacts) -> str:
+    model = (facts.config or {}).get("config", {}).get("model", {})
+    given = model.get("pretrained")
+    if given:
+        return f"The network started from pretrained weights: {given}."
+    return ("No pretrained weights: the network started from random weights (He-normal). The paper's started from "
+            "ImageNet weights, so its figures and these are not like for like.")
+
+
+def _models(facts: RunFacts) -> Iterator[Block]:
+    def blocks(roc: Mapping[str, Any]) -> Iterator[Block]:
+        yield tables.make_models_table(roc)
+        yield _drawing("roc_classifiers", "Figure 4b. ROC of classifiers and feature sets, pooled test patients.",
+                       "ROC curves, one panel a classifier, one line a feature set", figures.draw_classifier_roc(roc))
+        yield tables.make_paired_table(roc)
+
+    yield from _stat(facts, "roc", "Table 4 and its ROC curves", blocks)
+    if facts.models:
+        yield Bullets(tuple(
+            f"Fold {fold}: {model['screening_reason']} ({', '.join(model['screened_columns'])})."
+            for fold, model in facts.models.items()
+        ))
+    else:
+        yield Missing("Screening", facts.missing["models"])
+
+
+def _planted(facts: RunFacts) -> Iterator[Block]:
+    def blocks(planted: Mapping[str, Any]) -> Iterator[Block]:
+        if not planted["synthetic"]:
+            yield Missing("Planted truth", f"not available: {planted.get('reason') or 'the cohort is not synthetic'}")
+            return
+        yield Text("The synthetic cohort was drawn with a known risk. The Bayes-optimal AUC is what the true risk "
+                   "itself reaches on the same features; a model can pass it by chance only."
+                   + (" This is a null cohort: the outcome depends on nothing." if planted["null_cohort"] else ""))
+        yield tables.make_planted_table(planted)
+        yield _drawing("planted", "Test AUC beside the Bayes-optimal AUC.", "Test AUC and Bayes-optimal AUC",
+                       figures.draw_planted(planted))
+        if planted["hazard_ratios"]:
+            yield tables.make_planted_hazard_table(planted)
+        else:
+            yield Missing("Planted hazard ratios", f"not available: {planted['hazard_ratios_reason']}")
+
+    yield from _stat(facts, "planted", "Planted truth", blocks)
+
+
+def _survival(facts: RunFacts) -> Iterator[Block]:
+    yield from _stat(facts, "table2", "Table 2", lambda stats: iter([tables.make_table2(stats)]))
+
+    def km_blocks(km: Mapping[str, Any]) -> Iterator[Block]:
+        yield tables.make_cutoff_table(km)
+        drawn = [c for c in km["cutoffs"] if c["groups"]]
+        if not drawn:
+            yield Missing("Figure 7, Kaplan-Meier", "not available: no cut-off splits the cohort into groups")
+            return
+        yield _drawing("kaplan_meier", f"Figure 7. Distant-metastasis-free survival by {km['label']}. Bands are 95 % "
+                       "intervals, ticks are censored patients, the numbers below are patients at risk.",
+                       "Kaplan-Meier curves with patients at risk", figures.draw_kaplan_meier(km))
+        yield from (tables.make_survival_table(cutoff) for cutoff in drawn)
+
+    yield from _stat(facts, "km", "Kaplan-Meier", km_blocks)
+
+
+def _correlation(facts: RunFacts) -> Iterator[Block]:
+    def blocks(correlation: Mapping[str, Any]) -> Iterator[Block]:
+        yield _drawing("correlation", f"Figure 5. Pearson r of network features and clinical columns, n = "
+                       f"{correlation['n']}; values of 0.2 and more are printed. Grey: a constant column has no r.",
+                       "Heat map of correlations", figures.draw_correlation(correlation))
+        yield Bullets(tuple(correlation["notes"]))
+
+    yield from _stat(facts, "correlation", "Figure 5, Pearson heat map", blocks)
+
+
+def _reading(facts: RunFacts) -> Iterator[Block]:
+    yield Bullets((
+        "Fitting sees the training patients of a fold, choosing sees its validation patients too, the test patients "
+        "are scored once.",
+        "Test predictions of all folds are pooled, each patient once. In pooled training and validation rows a "
+        "patient stands several times, so their intervals resample patients, not rows.",
+        "The threshold of each fold balances sensitivity and specificity on its training and validation patients and "
+        "is applied unchanged; pooled ACC, SENS and SPEC count each fold's own decisions.",
+        "Lasso-Cox screens the clinical columns inside each training part. Classifiers weigh both classes alike; their "
+        "scores rank patients and are not calibrated probabilities.",
+        "As published, a network's training patients also train the classifiers. Their scores are over-fitted, so "
+        "training performance, and a threshold chosen on it, look better than they are.",
+        *facts.stats.get("roc", {}).get("notes", ()),
+    ))
+    yield Text("Numbers of tables and figures follow the paper (doi 10.3233/CBM-230219): its figure 3 is a flow chart; "
+               "figure 6 (Grad-CAM) and table 5 are not part of this report.")
+
+
+def _making(facts: RunFacts) -> Iterator[Block]:
+    if facts.config is None:
+        yield Missing("Config", facts.missing["config"])
+    else:
+        yield Text(f"Config fingerprint {facts.config['fingerprint']}.")
+        yield tables.make_config_table(facts.config["config"])
+    devices = sorted({str(timing["device"]) for timing in facts.timing.values() if "device" in timing})
+    yield Text(f"Trained on: {', '.join(devices) if devices else 'not available: no fold has written its timing'}. "
+               "Versions: " + ", ".join(f"{name} {version}" for name, version in facts.versions.items()) + ".")
+    if facts.stage_seconds:
+        yield tables.make_stages_table(facts.stage_seconds)
+    else:
+        yield Missing("Wall time of each stage", "not available: no stage has been stamped")
+
+
+def _limits(facts: RunFacts) -> Iterator[Block]:
+    n_positive = facts.stats.get("roc", {}).get("n_positive")
+    items = [
+        "Research software. Not a medical device: no figure here may guide the care of a patient.",
+        "One slice a patient, one cohort, internal cross-validation only; no external test.",
+        "The paper's patients are not public. Its printed figures stand beside ours for orientation; they come from "
+        "other patients and cannot be reproduced or refuted here.",
+    ]
+    if is_synthetic(facts):
+        items.insert(1, "Synthetic patients: results show what the method finds of what was planted, nothing about "
+                        "disease.")
+    if n_positive is not None:
+        items.append(f"{n_positive} patients with bone metastasis: intervals are wide, small differences mean nothing.")
+    yield Bullets(tuple(items))

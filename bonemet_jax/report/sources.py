@@ -1,0 +1,107 @@
+"""What a run left behind, read for the page; a part that is not there carries the reason in words. Shell."""
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bonemet_jax import __version__, artifacts
+from bonemet_jax.errors import CorruptFileError
+
+STATS = ("table1", "table2", "roc", "km", "planted", "correlation")
+_PACKAGES = ("jax", "flax", "optax", "tensorflow-cpu", "xgboost-cpu", "xgboost", "scikit-learn", "scikit-survival",
+             "numpy", "pandas", "matplotlib")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Everything the page may say, as plain values."""
+
+    config: dict[str, Any] | None
+    """{"fingerprint", "config"}"""
+    cohort: dict[str, Any] | None
+    """`facts` of the cohort's manifest."""
+    stats: dict[str, Any]
+    """Those of STATS that exist."""
+    metrics: dict[int, list[dict[str, Any]]]
+    """Epochs by fold."""
+    timing: dict[int, dict[str, Any]]
+    models: dict[int, dict[str, Any]]
+    """Screening and thresholds by fold, as fusion wrote them."""
+    stage_seconds: dict[str, float]
+    versions: dict[str, str]
+    overlays: list[Path]
+    pictures: list[Path]
+    missing: dict[str, str]
+    """Part -> why it is not there."""
+
+
+def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunFacts:
+    """Read a run directory and its cohort. Raises: CorruptFileError for a file that exists and cannot be read."""
+    missing: dict[str, str] = {}
+
+    def load(name: str, path: Path, stage: str) -> Any:
+        if path.is_file():
+            return artifacts.load_json(path)
+        missing[name] = f"not available: {path.name} is missing, the stage `{stage}` has not written it"
+        return None
+
+    manifest = load("cohort", cohort_dir / artifacts.MANIFEST, "cohort")
+    stats = {name: load(name, run_dir / "stats" / f"{name}.json", "stats") for name in STATS}
+    facts = RunFacts(
+        config=load("config", run_dir / "config.json", "run"),
+        cohort=manifest["facts"] if manifest else None,
+        stats={name: value for name, value in stats.items() if value is not None},
+        metrics={fold: epochs for fold, path in _folds(run_dir) if (epochs := _load_lines(path / "metrics.jsonl"))},
+        timing={f: artifacts.load_json(p / "timing.json") for f, p in _folds(run_dir) if (p / "timing.json").is_file()},
+        models=_load_models(run_dir / "models"),
+        stage_seconds=_load_stage_seconds(run_dir / "stages"),
+        versions=_find_versions(),
+        overlays=sorted((cohort_dir / "overlays").glob("*.png"))[:n_overlays],
+        pictures=sorted((run_dir / "figures").glob("*.png")),
+        missing=missing,
+    )
+    for name, found, stage in (("training", facts.metrics, "cv"), ("overlays", facts.overlays, "cohort"),
+                               ("models", facts.models, "fuse")):
+        if not found:
+            missing[name] = f"not available: the stage `{stage}` has written none"
+    return facts
+
+
+def _folds(run_dir: Path) -> list[tuple[int, Path]]:
+    found = [(int(p.name[5:]), p) for p in run_dir.glob("fold_*") if p.name[5:].isdecimal()]
+    return sorted(found)
+
+
+def _load_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line, parse_constant=lambda nan: None) for line in lines if line.strip()]
+    except ValueError as error:
+        raise CorruptFileError(f"not JSON lines ({error})", path, "run `cv` again") from error
+
+
+def _load_models(models: Path) -> dict[int, dict[str, Any]]:
+    found = (artifacts.load_json(path) for path in sorted(models.glob("fold_*.json")))
+    return dict(sorted((value["fold"], value) for value in found))
+
+
+def _load_stage_seconds(stages: Path) -> dict[str, float]:
+    """Seconds by stage, in the order in which the stages ended."""
+    stamps = sorted(stages.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    values = {path.stem: artifacts.load_json(path) for path in stamps}
+    return {name: value["seconds"] for name, value in values.items() if "seconds" in value}
+
+
+def _find_versions() -> dict[str, str]:
+    found = {"bonemet-jax": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,312 @@
+"""Tables of the page: stats/*.json in, rows of text out. Nothing is computed here but rounding (formats.py)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bonemet_jax import schema
+from bonemet_jax.report import paper
+from bonemet_jax.report.formats import (
+    DASH,
+    format_count,
+    format_interval,
+    format_mean_sd,
+    format_number,
+    format_p,
+    format_percent,
+    format_percent_interval,
+    format_plain,
+    format_seconds,
+)
+
+Json = Mapping[str, Any]
+FEATURE_SET_NAMES = {"imaging": "Imaging", "clinical": "Clinical", "both": "Imaging and clinical"}
+CLASSIFIER_NAMES = {"gbdt": "GBDT", "svm": "SVM", "rf": "Random forest", "network": "Network alone"}
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and, in small print below it, its interval or reason."""
+
+    text: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text. A row of one cell is a heading that spans the table."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def _cells(*texts: str | Cell) -> tuple[Cell, ...]:
+    return tuple(text if isinstance(text, Cell) else Cell(text) for text in texts)
+
+
+def _reasons(rows: Iterable[Json]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"{DASH}: not available, {row['reason']}." for row in rows if row.get("reason")))
+
+
+# --- Cohort -----------------------------------------------------------------------------------------
+
+
+def make_table1(stats: Json) -> Table:
+    """Table 1 (row H1): every variable by bone metastasis, our tests, the paper's printed values beside."""
+    groups = stats["groups"]
+    header = ("", *(f"{_group_name(g)} (n = {g['n']})" for g in groups), "p",
+              "paper: no (n = 379)", "paper: yes (n = 52)", "paper: p")
+    rows: list[tuple[Cell, ...]] = []
+    for variable in stats["variables"]:
+        rows += _continuous_row(variable) if variable["kind"] == "continuous" else _category_rows(variable)
+    notes = (
+        "Mean ± SD with Student's t (equal variance); n (%) with chi-square, uncorrected. Welch, Wilcoxon, Yates and "
+        "Fisher p values and the quartiles are in report.json.",
+        f"{DASH}: the paper prints no value, or one that contradicts its own neighbours.",
+        *_missing_note(stats["variables"]), *_reasons(stats["variables"]),
+    )
+    return Table("Table 1. Patients by bone metastasis", header, tuple(rows), notes)
+
+
+def _group_name(group: Json) -> str:
+    return {"no": "No bone metastasis", "yes": "Bone metastasis"}.get(group["label"], group["label"])
+
+
+def _continuous_row(variable: Json) -> list[tuple[Cell, ...]]:
+    printed = paper.TABLE1_MEAN_SD.get(variable["name"], (DASH, DASH, DASH))
+    values = [format_mean_sd(m, s) for m, s in zip(variable["mean"], variable["sd"], strict=True)]
+    return [_cells(variable["label"], *values, format_p(variable["student_p"]), *printed)]
+
+
+def _category_rows(variable: Json) -> list[tuple[Cell, ...]]:
+    head = _cells(variable["label"], "", "", format_p(variable["chisq_p"]), "", "", "")
+    rows = [head]
+    for i, level in enumerate(variable["levels"]):
+        ours = [format_count(c[i], p[i]) for c, p in zip(variable["counts"], variable["percent"], strict=True)]
+        code = {"no": "0", "yes": "1"}.get(str(level), str(level))
+        printed = paper.TABLE1_COUNTS.get((variable["name"], code))
+        name = {"0": "no", "1": "yes"}.get(str(level), str(level)).replace("_", " ")
+        rows.append(_cells(f"   {name}", *ours, "", *(map(str, printed) if printed else (DASH, DASH)), ""))
+    return rows
+
+
+def _missing_note(variables: Sequence[Json]) -> tuple[str, ...]:
+    missing = {v["label"]: sum(v["n_missing"]) for v in variables if sum(v["n_missing"])}
+    if not missing:
+        return ("No value is missing.",)
+    return ("Missing values: " + ", ".join(f"{label} {n}" for label, n in missing.items()) + ".",)
+
+
+# --- Discrimination ---------------------------------------------------------------------------------
+
+
+def make_network_table(roc: Json) -> Table:
+    """Table 3 (row H3): the network's own score in the three cohorts."""
+    rows = tuple(_performance_row(SPLIT_NAMES[r["split"]], r) for r in _pick(roc, "imaging", "network"))
+    return Table("Table 3. The network alone", _performance_header("Cohort"), rows,
+                 _reasons(_pick(roc, "imaging", "network")))
+
+
+def make_models_table(roc: Json) -> Table:
+    """Table 4 (row H3): nine models in three cohorts."""
+    rows: list[tuple[Cell, ...]] = []
+    sources: list[Json] = []
+    for feature_set in schema.FEATURE_SETS:
+        for classifier in schema.CLASSIFIERS:
+            found = _pick(roc, feature_set, classifier)
+            if found:
+                rows.append(_cells(f"{CLASSIFIER_NAMES[classifier]} on {FEATURE_SET_NAMES[feature_set].lower()}"))
+            rows += [_performance_row(SPLIT_NAMES[r["split"]], r) for r in found]
+            sources += found
+    return Table("Table 4. Nine models in three cohorts", _performance_header("Cohort"), tuple(rows),
+                 _reasons(sources))
+
+
+def _pick(roc: Json, feature_set: str, classifier: str) -> list[Json]:
+    found = {r["split"]: r for r in roc["rows"] if (r["feature_set"], r["classifier"]) == (feature_set, classifier)}
+    return [found[split] for split in schema.SPLITS if split in found]
+
+
+def _performance_header(first: str) -> tuple[str, ...]:
+    return (first, "AUC [DeLong]", "AUC, bootstrap interval", "AUC by fold, mean ± SD", "ACC %", "SENS %", "SPEC %",
+            "paper: AUC")
+
+
+def _performance_row(name: str, row: Json) -> tuple[Cell, ...]:
+    shares = (_share(row[name]) for name in ("acc", "sens", "spec"))
+    printed = paper.TEST_AUC.get((row["feature_set"], row["classifier"])) if row["split"] == "test" else None
+    return _cells(
+        Cell(name, f"{row['n_rows']} rows, {row['n_patients']} patients"),
+        Cell(format_number(row["auc"]), format_interval(row["auc_ci95_delong"])),
+        Cell("", format_interval(row["auc_ci95_bootstrap"])),
+        format_mean_sd(row["auc_fold_mean"], row["auc_fold_sd"], 3),
+        *shares,
+        Cell(format_number(printed[0]), format_interval(printed[1:])) if printed else Cell(""),
+    )
+
+
+def _share(proportion: Json) -> Cell:
+    return Cell(format_percent(proportion["value"]), format_percent_interval(proportion["ci95"]))
+
+
+def make_paired_table(roc: Json) -> Table:
+    """Paired DeLong tests of the feature sets on the pooled test patients."""
+    rows = tuple(
+        _cells(
+            CLASSIFIER_NAMES[r["classifier"]], f"{r['a']} against {r['b']}",
+            format_number(r["auc_a"]), format_number(r["auc_b"]),
+            Cell(format_number(r["difference"]), format_interval(r["ci95"])), format_number(r["z"], 2),
+            format_p(r["p"]),
+        )
+        for r in roc["paired"]
+    )
+    header = ("Classifier", "Comparison", "AUC, first", "AUC, second", "Difference [95 % CI]", "z", "p")
+    return Table("Paired comparison of feature sets, test cohort (DeLong)", header, rows, _reasons(roc["paired"]))
+
+
+def make_planted_table(planted: Json) -> Table:
+    """Test AUC beside the best that any model could reach on the synthetic cohort."""
+    rows = tuple(
+        _cells(
+            FEATURE_SET_NAMES[r["feature_set"]], CLASSIFIER_NAMES[r["classifier"]],
+            Cell(format_number(r["auc"]), format_interval(r["ci95_delong"])),
+            format_number(r["bayes_auc"]), format_number(r["gap"]),
+        )
+        for r in planted["rows"]
+    )
+    header = ("Features", "Model", "Test AUC [DeLong]", "Bayes-optimal AUC", "Difference")
+    return Table("Planted truth: discrimination", header, rows, _reasons(planted["rows"]))
+
+
+def make_planted_hazard_table(planted: Json) -> Table:
+    """Hazard ratios planted in the synthetic cohort beside those an unpenalised Cox model finds."""
+    rows = tuple(
+        _cells(r["label"], format_number(r["planted_hr"]), Cell(format_number(r["hr"]), format_interval(r["ci95"])),
+               "yes" if r["covered"] else "no")
+        for r in planted["hazard_ratios"]
+    )
+    header = ("Variable", "Planted HR", "Estimated HR [95 % CI]", "Interval covers it")
+    return Table("Planted truth: hazard ratios", header, rows)
+
+
+# --- Survival ---------------------------------------------------------------------------------------
+
+
+def make_table2(stats: Json) -> Table:
+    """Table 2 (row H2): Lasso-Cox selection and unpenalised refit, the paper's printed values beside."""
+    chosen = [t for t in stats["terms"] if t["lasso_coef"] or t["paper"] or t["planted_hr"] is not None]
+    rows = tuple(_term_row(term) for term in chosen)
+    left_out = [t["label"] for t in stats["terms"] if t not in chosen]
+    notes = (f"Coefficient 0 in every column, not shown: {', '.join(left_out)}.",) if left_out else ()
+    header = ("Variable", "Lasso coefficient", "HR, refit [95 % CI]", "p", "planted HR",
+              "paper: coefficient", "paper: HR [95 % CI]", "paper: p")
+    return Table("Table 2. Lasso-Cox and unpenalised refit", header, rows, (*notes, *_lasso_notes(stats)))
+
+
+def _term_row(term: Json) -> tuple[Cell, ...]:
+    printed = term["paper"] or {"lasso_coef": None, "hr": None, "ci95": None, "p": DASH}
+    return _cells(
+        term["label"], format_number(term["lasso_coef"], 4) if term["lasso_coef"] else "0",
+        Cell(format_number(term["hr"]), format_interval(term["ci95"])), format_p(term["p"]),
+        format_number(term["planted_hr"]), format_number(printed["lasso_coef"], 4),
+        Cell(format_number(printed["hr"]), format_interval(printed["ci95"])), str(printed["p"]),
+    )
+
+
+def _lasso_notes(stats: Json) -> list[str]:
+    notes = [f"{stats['n']} patients, {stats['n_events']} events; {stats['endpoint']}."]
+    if stats["lambda_chosen"] is not None:
+        notes.append(f"Lambda {stats['lambda_chosen']:.4g} of {len(stats['path'])} ({stats['lambda_rule']}).")
+    refit = stats["refit"]
+    if refit and refit.get("concordance") is not None:
+        notes.append(f"Refit: {refit['ties']} ties, concordance {format_number(refit['concordance'])}, "
+                     f"Schoenfeld global p {format_p(refit['schoenfeld_global_p'])}.")
+    return [*notes, *_reasons([stats, *([refit] if refit else [])]), *stats["notes"]]
+
+
+def make_cutoff_table(km: Json) -> Table:
+    """SFI cut-offs (row H4): the paper's and the learned one."""
+    rows: list[tuple[Cell, ...]] = []
+    for cutoff in km["cutoffs"]:
+        rows.append(_cutoff_row(f"{cutoff['source']}: {format_number(cutoff['cutoff'], 1)}", cutoff,
+                                format_number(cutoff["logrank_chisq"], 2), format_p(cutoff["logrank_p"])))
+        if cutoff["held_out"]:
+            values = ", ".join(format_number(value, 1) for value in cutoff["held_out"]["cutoffs"])
+            rows.append(_cutoff_row(f"learned in each fold ({values}), held-out patients", cutoff["held_out"], "", ""))
+        if cutoff["printed"]:
+            rows.append(_printed_cutoff_row(cutoff["printed"]))
+    header = ("Cut-off (cm²/m²)", "SENS %", "SPEC %", "log-rank χ²", "p")
+    return Table(f"{km['label']} cut-offs", header, tuple(rows), (*_reasons(km["cutoffs"]), *km["notes"]))
+
+
+def _cutoff_row(name: str, value: Json, *rest: str) -> tuple[Cell, ...]:
+    return _cells(name, _share(value["sens"]), _share(value["spec"]), *rest)
+
+
+def _printed_cutoff_row(printed: Json) -> tuple[Cell, ...]:
+    shares = (_share({"value": printed[k], "ci95": printed[f"{k}_ci95"]}) for k in ("sens", "spec"))
+    return _cells("paper, as printed", *shares, "", "")
+
+
+def make_survival_table(cutoff: Json) -> Table:
+    """Kaplan-Meier estimates at the at-risk times, one heading a group."""
+    rows: list[tuple[Cell, ...]] = []
+    for group in cutoff["groups"]:
+        median = format_number(group["median"], 1) if group["median"] is not None else "not reached"
+        rows.append(_cells(f"{group['label']}: n = {group['n']}, {group['n_events']} events, median {median}"))
+        rows += [
+            _cells(format_number(t, 0), str(at_risk), Cell(format_percent(s), format_percent_interval(_pair(lo, hi))))
+            for t, at_risk, s, lo, hi in zip(group["times"], group["n_risk"], group["survival"], group["lower"],
+                                             group["upper"], strict=True)
+        ]
+    header = ("Months", "At risk", "Free of metastasis %, [95 % CI]")
+    return Table(f"Kaplan-Meier estimates, cut-off {format_number(cutoff['cutoff'], 1)} cm²/m²", header, tuple(rows))
+
+
+def _pair(low: float | None, high: float | None) -> list[float] | None:
+    return None if low is None or high is None else [low, high]
+
+
+# --- How it was made ----------------------------------------------------------------------------------
+
+
+def make_stages_table(seconds: Mapping[str, float]) -> Table:
+    """Wall time of the stages."""
+    rows = (*(_cells(name, format_seconds(s)) for name, s in seconds.items()),
+            _cells("all", format_seconds(sum(seconds.values()))))
+    return Table("Wall time of each stage", ("Stage", "Wall time"), rows)
+
+
+def make_training_table(metrics: Mapping[int, Sequence[Json]], timing: Mapping[int, Json]) -> Table:
+    """Last epoch of every fold."""
+    rows: list[tuple[Cell, ...]] = []
+    for fold, epochs in metrics.items():
+        last = epochs[-1]
+        rows.append(_cells(
+            str(fold), str(last["epoch"]), *(format_number(last.get(k)) for k in ("train_loss", "val_loss", "val_auc")),
+            format_number(last.get("images_per_s"), 1), format_seconds(sum(e.get("seconds") or 0 for e in epochs)),
+            str(timing.get(fold, {}).get("device", DASH)),
+        ))
+    header = ("Fold", "Last epoch", "Training loss", "Validation loss", "Validation AUC", "Images/s", "Time", "Device")
+    return Table("Training, one network a fold", header, tuple(rows))
+
+
+def make_config_table(config: Json) -> Table:
+    """Every setting, a heading for each part."""
+    plain = {name: value for name, value in config.items() if not isinstance(value, dict)}
+    rows: list[tuple[Cell, ...]] = [_cells(name, format_plain(value)) for name, value in plain.items()]
+    for part, settings in config.items():
+        if isinstance(settings, dict):
+            rows.append(_cells(part))
+            rows += [_cells(name, format_plain(value)) for name, value in _flatten(settings)]
+    return Table("Settings", ("Setting", "Value"), tuple(rows))
+
+
+def _flatten(settings: Json, prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for name, value in settings.items():
+        flat += _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
+    return flat

@@ -1,0 +1,179 @@
+"""A fake run: every file the report reads, with plausible numbers in the shapes of docs/contracts.md."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.config import Config, fingerprint, to_dict
+
+N, N_POSITIVE = 431, 52
+
+
+def _proportion(value: float, n: int, half: float) -> dict[str, Any]:
+    return {"value": value, "ci95": [max(value - half, 0.0), min(value + half, 1.0)], "k": round(value * n), "n": n}
+
+
+def _roc_row(feature_set: str, classifier: str, split: str, auc: float) -> dict[str, Any]:
+    fpr = np.linspace(0, 1, 60)
+    # The area under fpr ** ((1 - a) / a) is a.
+    tpr = fpr ** ((1 - auc) / auc)
+    folds = [auc - 0.03, auc + 0.01, auc + 0.02]
+    return {
+        "feature_set": feature_set, "classifier": classifier, "split": split, "n_rows": N, "n_patients": N,
+        "n_positive": N_POSITIVE, "auc": auc,
+        "auc_ci95_delong": [auc - 0.06, min(auc + 0.05, 1.0)] if split == "test" else None,
+        "auc_ci95_bootstrap": [auc - 0.058, min(auc + 0.048, 1.0)],
+        "auc_folds": folds, "auc_fold_mean": auc, "auc_fold_sd": 0.0265, "thresholds": [0.41, 0.39, 0.44],
+        **{name: _proportion(auc - 0.08, N, 0.04) for name in ("acc", "sens", "spec", "ppv", "npv")},
+        "ci_method": "wilson" if split == "test" else "bootstrap",
+        "curve": {"fpr": fpr.tolist(), "tpr": tpr.tolist()}, "reason": None,
+    }
+
+
+def make_roc() -> dict[str, Any]:
+    base = {"imaging": 0.71, "clinical": 0.78, "both": 0.89}
+    bonus = {"train": 0.1, "val": 0.03, "test": 0.0}
+    rows = [_roc_row("imaging", "network", split, 0.69 + bonus[split]) for split in schema.SPLITS]
+    rows += [
+        _roc_row(f, c, split, base[f] + bonus[split] - 0.02 * i)
+        for f in schema.FEATURE_SETS for i, c in enumerate(schema.CLASSIFIERS) for split in schema.SPLITS
+    ]
+    paired = [
+        {"classifier": c, "split": "test", "a": "both", "b": b, "auc_a": 0.89, "auc_b": base[b],
+         "difference": 0.89 - base[b], "ci95": [0.02, 0.2], "z": 2.61, "p": 0.0091, "reason": None}
+        for c in schema.CLASSIFIERS for b in ("clinical", "imaging")
+    ]
+    return {"n_patients": N, "n_positive": N_POSITIVE, "n_bootstrap": 2000, "rows": rows, "paired": paired,
+            "notes": ["Bootstrap intervals are percentiles of 2000 patient-level resamples."]}
+
+
+def make_table1() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    variables: list[dict[str, Any]] = []
+    for column in schema.CLINICAL:
+        common = {"name": column.name, "label": column.label, "n": [379, 52], "n_missing": [0, 0], "reason": None}
+        if column.kind == "continuous":
+            mean = rng.uniform(5, 150, 2).tolist()
+            variables.append(common | {
+                "kind": "continuous", "mean": mean, "sd": [m / 3 for m in mean],
+                "quartiles": [[m * f for f in (0.2, 0.8, 1, 1.2, 2)] for m in mean],
+                "student_p": float(rng.uniform()), "welch_p": 0.2, "wilcoxon_p": 0.3,
+            })
+            continue
+        levels = list(column.levels) or ["no", "yes"]
+        counts = [[n // len(levels)] * len(levels) for n in (379, 52)]
+        variables.append(common | {
+            "kind": "category", "levels": levels, "counts": counts,
+            "percent": [[100 * c / n for c in row] for row, n in zip(counts, (379, 52), strict=True)],
+            "chisq_p": 0.00002, "chisq_yates_p": 0.01, "fisher_p": 0.02,
+        })
+    groups = [{"value": 0, "label": "no", "n": 379}, {"value": 1, "label": "yes", "n": 52}]
+    return {"by": "bone_metastasis", "groups": groups, "variables": variables}
+
+
+def make_table2() -> dict[str, Any]:
+    chosen = {"lvi": 0.4, "histology_ductal": -1.03, "cea_ng_ml": 0.06, "sfi_cm2_m2": -0.07}
+    terms = [
+        {"name": name, "label": name, "lasso_coef": chosen.get(name, 0.0),
+         **({"coef": 0.9, "se": 0.3, "hr": 2.46, "ci95": [1.37, 4.43], "z": 3.0, "p": 0.0027} if name in chosen
+            else dict.fromkeys(("coef", "se", "hr", "ci95", "z", "p"))),
+         "planted_hr": 2.544 if name == "lvi" else None,
+         "paper": {"lasso_coef": 0.4006, "hr": 2.544, "ci95": [1.37, 4.723], "p": "<0.001"} if name == "lvi" else None}
+        for name in schema.encoded_names()
+    ]
+    return {"n": N, "n_events": N_POSITIVE, "endpoint": "DMFS", "lambda_chosen": 0.0321, "lambda_rule": "largest cv",
+            "reason": None, "path": [{"lambda": 0.1, "n_nonzero": 0, "cv_loglik": -300.0, "nonzero": {}}],
+            "terms": terms, "n_imputed": {}, "notes": ["Standardised columns."],
+            "refit": {"ties": "efron", "loglik": [-300.0, -250.0], "concordance": 0.79, "schoenfeld_global_p": 0.31,
+                      "reason": None}}
+
+
+def _km_group(label: str, rate: float, n: int) -> dict[str, Any]:
+    times = list(range(0, 61, 12))
+    steps = np.arange(0, 61, 3)
+    survival = np.exp(-rate * steps)
+    at = np.exp(-rate * np.array(times))
+    return {"label": label, "n": n, "n_events": 20, "median": None, "median_ci95": [None, None], "times": times,
+            "survival": at.tolist(), "lower": (at - 0.04).tolist(), "upper": np.minimum(at + 0.03, 1).tolist(),
+            "n_risk": [max(n - 5 * i * i, 0) for i in range(len(times))],
+            "curve": {"times": steps.tolist(), "survival": survival.tolist(), "lower": (survival - 0.04).tolist(),
+                      "upper": np.minimum(survival + 0.03, 1).tolist()},
+            "censored": {"times": [20, 41, 60], "survival": np.exp(-rate * np.array([18, 39, 60])).tolist()}}
+
+
+def make_km() -> dict[str, Any]:
+    def cutoff(source: str, value: float) -> dict[str, Any]:
+        shares = {"sens": _proportion(0.71, 52, 0.12), "spec": _proportion(0.74, 379, 0.05)}
+        return {"source": source, "cutoff": value, **shares,
+                "held_out": {"cutoffs": [44.0, 47.5, 46.2], **shares} if source == "learned" else None,
+                "printed": {"sens": 0.727, "sens_ci95": [0.694, 0.751], "spec": 0.743, "spec_ci95": [0.701, 0.785]}
+                if source == "paper" else None,
+                "logrank_chisq": 11.2, "logrank_p": 0.0008, "reason": None,
+                "groups": [_km_group(f"SFI < {value}", 0.006, 92), _km_group(f"SFI >= {value}", 0.001, 339)]}
+
+    return {"variable": "sfi_cm2_m2", "label": "SFI (cm2/m2)", "endpoint": "DMFS", "time_unit": "months",
+            "notes": ["Times are visit dates."], "cutoffs": [cutoff("paper", 27.7), cutoff("learned", 46.1)]}
+
+
+def make_planted() -> dict[str, Any]:
+    rows = [
+        {"feature_set": f, "classifier": c, "auc": auc, "ci95_delong": [auc - 0.06, auc + 0.05], "bayes_auc": best,
+         "gap": auc - best, "reason": None}
+        for f, c, auc, best in (("imaging", "network", 0.69, 0.88), ("imaging", "gbdt", 0.71, 0.88),
+                                ("clinical", "gbdt", 0.78, 0.80), ("both", "gbdt", 0.89, 0.92))
+    ]
+    hazards = [{"name": "lvi", "label": "Lymphovascular invasion", "planted_hr": 2.544, "hr": 2.31,
+                "ci95": [1.3, 4.1], "covered": True}]
+    return {"synthetic": True, "reason": None, "generator": "repaired", "null_cohort": False, "rows": rows,
+            "hazard_ratios": hazards, "hazard_ratios_reason": None}
+
+
+def make_correlation() -> dict[str, Any]:
+    rng = np.random.default_rng(1)
+    clinical = list(schema.encoded_names())
+    r: list[list[float | None]] = [[float(v) for v in row] for row in rng.normal(0, 0.2, (16, len(clinical)))]
+    r[2][4] = None
+    return {"features": list(schema.embedding_names(16)), "clinical": clinical, "labels": clinical, "n": N, "r": r,
+            "r_folds": [r, r, r], "notes": ["X1..X16 of each patient's held-out fold."]}
+
+
+STATS = {"roc": make_roc, "table1": make_table1, "table2": make_table2, "km": make_km, "planted": make_planted,
+         "correlation": make_correlation}
+
+
+def write_fake_run(root: Path, name: str = "smoke", slice_id: str = "P000001") -> tuple[Path, Path]:
+    """Write a run and its cohort under `root`; returns (run_dir, cohort_dir)."""
+    run, cohort = root / "run", root / "run" / "cohort"
+    config = Config(name=name)
+    artifacts.write_json(run / "config.json", {"config": to_dict(config), "fingerprint": fingerprint(config)})
+    (cohort / "overlays").mkdir(parents=True)
+    for i, stem in enumerate((slice_id, "P000002", "P000003")):
+        grey = np.full((100, 125), 60 * (i + 1), np.uint8)
+        Image.fromarray(grey).save(cohort / "overlays" / f"{stem}.png")
+    artifacts.write_manifest(cohort, {"kind": "synthetic", "n": N})
+    for fold in range(3):
+        directory = run / f"fold_{fold}"
+        directory.mkdir()
+        for epoch in range(1, 26):
+            loss = 0.3 + 0.4 * np.exp(-epoch / 8)
+            artifacts.append_line(directory / "metrics.jsonl", (
+                f'{{"epoch": {epoch}, "train_loss": {loss}, "val_loss": {loss + 0.05 + 0.01 * fold}, "val_auc": 0.7, '
+                '"images_per_s": 96.0, "step_time_s": 0.16, "seconds": 2.6}'))
+        artifacts.write_json(directory / "timing.json", {"device": "cpu", "compile_s": 4.2})
+        artifacts.write_json(run / "models" / f"fold_{fold}.json", {
+            "fold": fold, "screening_reason": "Lasso-Cox selected 2 of 26 columns",
+            "screened_columns": ["lvi", "sfi_cm2_m2"], "thresholds": {"both/gbdt": 0.42}})
+    for stage, seconds in (("cohort", 41.0), ("build", 22.5), ("cv", 195.0), ("fuse", 17.2)):
+        artifacts.write_json(run / "stages" / f"{stage}.json", {"key": "x", "seconds": seconds, "outputs": {}})
+    for part, make in STATS.items():
+        artifacts.write_json(run / "stats" / f"{part}.json", make())
+    return run, cohort
+
+
+@pytest.fixture
+def fake_run(tmp_path: Path) -> tuple[Path, Path]:
+    return write_fake_run(tmp_path)
