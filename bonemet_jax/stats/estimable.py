@@ -31,9 +31,9 @@ def check_binary(name: str, values: ArrayLike) -> Bool[np.ndarray, " row"]:
 
 
 def check_survival(
-    time: ArrayLike, event: ArrayLike
+    time: ArrayLike, event: ArrayLike, need_event: bool = True
 ) -> tuple[Float[np.ndarray, " patient"], Bool[np.ndarray, " patient"]]:
-    """Times >= 0 and events 0/1 of equal length, at least one event. Raises: NotEstimableError."""
+    """Times >= 0 and events 0/1 of equal length, at least one event if needed. Raises: NotEstimableError."""
     times = check_finite("time", time)
     events = np.asarray(event)
     if times.ndim != 1 or times.shape != events.shape:
@@ -42,6 +42,6 @@ def check_survival(
         raise NotEstimableError("event holds values other than 0 and 1", "", "use 0 and 1")
     if (times < 0).any():
         raise NotEstimableError("time holds a negative value", "", "use times >= 0")
-    if not events.astype(bool).any():
+    if need_event and not events.astype(bool).any():
         raise NotEstimableError("no events", "", "survival needs at least one event")
     return times, events.astype(bool)

@@ -1,0 +1,63 @@
+"""A cut-off of one variable (row H4): learned by Youden's index, judged by sensitivity and specificity.
+
+The paper finds metastasis at low SFI: positive means value < cut-off.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bonemet_jax.stats.estimable import NotEstimableError, check_binary, check_finite
+from bonemet_jax.stats.intervals import Proportion
+from bonemet_jax.stats.threshold import compute_confusion, compute_operating_points
+
+
+def learn_cutoff(label: ArrayLike, value: ArrayLike) -> float:
+    """Cut-off with the largest sensitivity + specificity of `value < cutoff` (Youden); ties: the largest cut-off.
+
+    It lies half-way between neighbouring values. Raises: NotEstimableError for one class, missing values, or when no
+    cut-off does better than chance in this direction.
+    """
+    points = compute_operating_points(label, -check_finite("value", value))
+    youden = np.round(points.sens + points.spec - 1, 12)
+    best = int(np.argmax(youden))
+    if youden[best] <= 0:
+        raise NotEstimableError("no cut-off is better than chance", "", "low values are no more frequent among positives")
+    return float(-points.threshold[best])
+
+
+def judge_cutoff(label: ArrayLike, value: ArrayLike, cutoff: float) -> tuple[Proportion, Proportion]:
+    """Sensitivity and specificity of `value < cutoff`, with Wilson's intervals. Raises: NotEstimableError."""
+    truth, values = check_binary("label", label), check_finite("value", value)
+    confusion = compute_confusion(truth, values < cutoff)
+    return confusion.wilson("sens"), confusion.wilson("spec")
+
+
+@dataclass(frozen=True)
+class HeldOutCutoff:
+    """Cut-offs learned without the patients they are judged on: one a fold, decisions pooled."""
+
+    cutoffs: tuple[float, ...]
+    sens: Proportion
+    spec: Proportion
+
+
+def learn_cutoff_held_out(
+    label: ArrayLike, value: ArrayLike, test_fold: Sequence[int] | np.ndarray
+) -> HeldOutCutoff:
+    """Learn each fold's cut-off from the patients it does not test, and pool the decisions on those it does.
+
+    Args:
+        label: 0/1, one a patient.
+        value: the variable, original scale.
+        test_fold: the fold that tests each patient.
+
+    Raises: NotEstimableError when any fold has no cut-off.
+    """
+    truth, values = check_binary("label", label), check_finite("value", value)
+    fold = np.asarray(test_fold)
+    cutoffs = tuple(learn_cutoff(truth[fold != k], values[fold != k]) for k in range(int(fold.max()) + 1))
+    confusion = compute_confusion(truth, values < np.asarray(cutoffs)[fold])
+    return HeldOutCutoff(cutoffs, confusion.wilson("sens"), confusion.wilson("spec"))
