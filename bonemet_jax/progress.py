@@ -1,5 +1,8 @@
 """Progress of long work: a bar on a terminal, a quiet line now and then elsewhere."""
 
+import contextlib
+import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -64,3 +67,18 @@ def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
         for item in items:
             yield item
             progress.advance()
+
+
+@contextlib.contextmanager
+def quiet_tensorflow() -> Iterator[None]:
+    """Errors only from tensorflow, TFDS and Beam; import them inside. Their logs print whole configs."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # tensorflow only reads records here; on, it prints two lines
+    levels = {log: log.level for log in (logging.getLogger(), logging.getLogger("absl"))}
+    for log in levels:
+        log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for log, level in levels.items():
+            log.setLevel(level)

@@ -1,6 +1,5 @@
 """Read sharded records into arrays, after their manifest was checked. The only reader of shards."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.progress import quiet_tensorflow
 
 _IMAGES = schema.CHANNELS
 _REMEDY = "delete the folder and run `bonemet build` again"
@@ -44,7 +44,8 @@ def load_records(records_dir: Path) -> RecordArrays:
     """
     records_dir = Path(records_dir)
     facts = check_records(records_dir)
-    records = _collect(_read_examples(records_dir, facts["file_format"]))
+    with quiet_tensorflow():
+        records = _collect(_read_examples(records_dir, facts["file_format"]))
     if len(records) != facts["n"]:
         raise CorruptFileError(f"{len(records)} records where the manifest says {facts['n']}", records_dir, _REMEDY)
     return records
@@ -64,18 +65,14 @@ def check_records(records_dir: Path) -> dict[str, Any]:
 
 def _read_examples(records_dir: Path, file_format: str) -> Any:
     """Stored examples (mappings of numpy values) in shard order; tensorflow takes seconds, so it is imported here."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(str(records_dir))
-    wanted = {name: builder.info.features[name] for name in (schema.PATIENT_ID, *_IMAGES, schema.LABEL)}
-    decoders = tfds.decode.PartialDecoding(wanted)
     if file_format == "array_record":
-        return builder.as_data_source(split="cohort", decoders=decoders)
+        return builder.as_data_source(split="cohort")
     _keep_gpus_for_jax()
     reading = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-    stored = builder.as_dataset(split="cohort", shuffle_files=False, decoders=decoders, read_config=reading)
-    return tfds.as_numpy(stored)
+    return tfds.as_numpy(builder.as_dataset(split="cohort", shuffle_files=False, read_config=reading))
 
 
 def _keep_gpus_for_jax() -> None:

@@ -2,11 +2,9 @@
 
 import contextlib
 import io
-import logging
-import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import RecordsConfig, to_dict
 from bonemet_jax.errors import InputDataError, UsageError
+from bonemet_jax.progress import quiet_tensorflow
 from data_pipelines.bonemet_ct.record import check_fits
 from data_pipelines.bonemet_ct.rows import load_rows
 from data_pipelines.canonical import load_slice
@@ -68,20 +67,20 @@ def _prepare(
     cohort_dir: Path, out: Path, config: RecordsConfig, name: str, beam_options: Sequence[str]
 ) -> None:
     """Let TFDS write shards and metadata into `out`; tensorflow and Beam take seconds, so they are imported here."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow_datasets as tfds
-
-    from data_pipelines.bonemet_ct import bonemet_ct_dataset_builder as tfds_builder
-
     work = out / "work"  # TFDS wants <data_dir>/<dataset>/<config>/<version>; its download folder lands here too
-    runner, options = _beam(beam_options)
-    with _quiet():
+    # TFDS announces a download on standard output, where only results belong.
+    with quiet_tensorflow(), contextlib.redirect_stdout(io.StringIO()):
+        import tensorflow_datasets as tfds
+
+        from data_pipelines.bonemet_ct import bonemet_ct_dataset_builder as tfds_builder
+
         tfds.disable_progress_bar()
         builder = tfds_builder.Builder(
             data_dir=str(work),
             config=tfds_builder.BonemetCtConfig(name=name, records=config, cohort_dir=str(cohort_dir)),
             file_format=config.file_format,
         )
+        runner, options = _beam(beam_options)
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(
                 beam_runner=runner, beam_options=options, num_shards=config.n_shards, try_download_gcs=False
@@ -90,19 +89,6 @@ def _prepare(
     for file in Path(builder.data_dir).iterdir():
         shutil.move(file, out / file.name)
     shutil.rmtree(work)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Errors only: TFDS announces a download on standard output, where results belong, and its logs print configs."""
-    log = logging.getLogger("absl")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def _beam(flags: Sequence[str]) -> tuple[Any, Any]:
