@@ -98,10 +98,10 @@ def _make_legend(image: CanonicalSlice) -> list[tuple[tuple[int, int, int], str]
         area_cm2 = measured.get(_AREA_OF_CODE[code], np.nan)
         low, high = schema.HU_RANGES[areas.HU_RANGE_OF_CODE[code]]
         if not np.isnan(area_cm2):
-            lines.append((colour, f"{schema.TISSUE_NAMES[code]}: {area_cm2:.1f} cm²  ({low} to {high} HU)"))
+            lines.append((colour, f"{schema.TISSUE_NAMES[code]}: {area_cm2:.1f} cm2  ({low} to {high} HU)"))
     if image.body.any():
         trunk_cm2 = image.body.sum() * image.pixel_cm2
-        lines.append((TRUNK_COLOUR, f"trunk outline: {trunk_cm2:.0f} cm²  (table and arms left out)"))
+        lines.append((TRUNK_COLOUR, f"trunk outline: {trunk_cm2:.0f} cm2  (table and arms left out)"))
     return lines or [(_BACKGROUND, "no tissue segmented")]
 
 

@@ -1,1 +1,6 @@
-"""Room to be written."""
+"""Real input: CT series and clinical tables become a cohort directory or a table of areas."""
+
+from data_pipelines.ingest.cohort import ingest, measure
+from data_pipelines.ingest.source import IngestedSlice, read_source
+
+__all__ = ["IngestedSlice", "ingest", "measure", "read_source"]

@@ -1,0 +1,53 @@
+"""The trunk from Hounsfield units alone: the patient without table and arms."""
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int16
+from scipy import ndimage
+
+#: Tissue is denser than this, HU: half-way between air and fat, below lung-free tissue's noise.
+TISSUE_ABOVE_HU = -300
+#: Things thinner than twice this are no body: table top, sheets, cables, tubes. mm
+THIN_MM = 4.0
+#: A bridge narrower than twice this holds no trunk together: an arm that touches it. mm
+BRIDGE_MM = 15.0
+
+Mask = Bool[np.ndarray, "height width"]
+
+
+def compute_trunk(hu: Int16[np.ndarray, "height width"], spacing_mm: tuple[float, float]) -> Mask:
+    """True inside the trunk, lungs and bowel gas included; table and arms left out. All false when there is no body.
+
+    Args: hu in Hounsfield units; spacing_mm of row and column, mm.
+    """
+    body = _fill(_largest(_open(hu > TISSUE_ABOVE_HU, THIN_MM, spacing_mm)))
+    core = _largest(_open(body, BRIDGE_MM, spacing_mm))
+    return _fill(_largest(body & _dilate(core, BRIDGE_MM + max(spacing_mm), spacing_mm)))
+
+
+def compute_cut_mm(trunk: Mask, spacing_mm: tuple[float, float]) -> float:
+    """Length of the image border the trunk lies on, mm: above zero, the field of view cuts the patient."""
+    row_mm, column_mm = spacing_mm
+    return float((trunk[0].sum() + trunk[-1].sum()) * column_mm + (trunk[:, 0].sum() + trunk[:, -1].sum()) * row_mm)
+
+
+def _open(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mask:
+    """The mask without what is thinner than twice the radius."""
+    return _dilate(_distance_mm(mask, spacing_mm) > radius_mm, radius_mm, spacing_mm)
+
+
+def _dilate(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mask:
+    return _distance_mm(~mask, spacing_mm) <= radius_mm if mask.any() else mask
+
+
+def _distance_mm(mask: Mask, spacing_mm: tuple[float, float]) -> Float64[np.ndarray, "height width"]:
+    """Distance of every pixel of the mask to the nearest pixel outside it."""
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm))
+
+
+def _largest(mask: Mask) -> Mask:
+    labels, n = ndimage.label(mask)
+    return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:]) if n else mask
+
+
+def _fill(mask: Mask) -> Mask:
+    return ndimage.binary_fill_holes(mask)

@@ -1,0 +1,62 @@
+"""Where a stack of axial slices lies in the patient: the common ground of DICOM, NIfTI and masks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bonemet_jax.errors import InputDataError
+
+#: Largest difference between an image's grid and its masks', pixels.
+TOLERANCE_PX = 0.1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Axial slices in anatomical order: row 0 anterior, column 0 the patient's right, slice 0 caudal."""
+
+    height: int
+    width: int
+    spacing_mm: tuple[float, float]
+    """Row and column spacing, mm."""
+    corner_mm: tuple[float, float]
+    """Patient coordinates (x to the left, y to the back) of the centre of row 0, column 0, mm."""
+    z_mm: tuple[float, ...]
+    """Position of every slice, mm towards the head, ascending."""
+
+
+def find_slice(grid: Grid, z_mm: float, where: object) -> int:
+    """Index of the slice at a position.
+
+    Raises: InputDataError when the nearest slice is more than half a slice distance (one slice alone: 1 mm) away.
+    """
+    z = np.array(grid.z_mm)
+    k = int(np.argmin(np.abs(z - z_mm)))
+    reach_mm = float(np.diff(z).max()) / 2 if len(z) > 1 else 1.0
+    if not abs(z[k] - z_mm) <= reach_mm + 1e-3:
+        raise InputDataError(f"no slice at z {z_mm:g} mm", where, f"the slices lie at {z[0]:g} to {z[-1]:g} mm")
+    return k
+
+
+def check_same_grid(image: Grid, masks: Grid, where: object) -> None:
+    """Refuse masks that do not lie on the image's grid.
+
+    Raises: InputDataError naming the first difference.
+    """
+    row_mm, column_mm = image.spacing_mm
+    slice_mm = float(np.diff(image.z_mm).min()) if len(image.z_mm) > 1 else 1.0
+    shapes = [(len(grid.z_mm), grid.height, grid.width) for grid in (image, masks)]
+    if shapes[0] != shapes[1]:
+        raise InputDataError(
+            f"mask of {_by(shapes[1])} on an image of {_by(shapes[0])} voxels", where, "segment this very image"
+        )
+    for name, ours, theirs, unit_mm in (
+        ("pixel spacing", image.spacing_mm, masks.spacing_mm, row_mm / max(image.height, image.width)),
+        ("position in the patient", image.corner_mm, masks.corner_mm, min(row_mm, column_mm)),
+        ("slice position", image.z_mm, masks.z_mm, slice_mm),
+    ):
+        if not np.allclose(ours, theirs, rtol=0, atol=TOLERANCE_PX * unit_mm):
+            raise InputDataError(f"mask and image differ in {name}", where, "segment this very image")
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

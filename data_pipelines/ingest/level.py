@@ -1,0 +1,61 @@
+"""Which slice is the vertebra's: from labels, from a given position, or because there is only one."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Int
+
+from bonemet_jax.errors import InputDataError
+from data_pipelines.ingest.grid import Grid, find_slice
+
+
+def choose_slice(
+    grid: Grid,
+    level: str,
+    slice_z_mm: float | None,
+    vertebra_px: Mapping[str, Int[np.ndarray, " slice"]],
+    where: object,
+) -> tuple[int, list[str]]:
+    """Index of the slice to measure, and warnings.
+
+    Args:
+        grid: the stack.
+        level: vertebra, "T11".
+        slice_z_mm: given position; wins over labels.
+        vertebra_px: pixels of every labelled vertebra on every slice; empty without labels.
+        where: named in errors.
+
+    Raises: InputDataError when nothing says where the vertebra is.
+    """
+    if slice_z_mm is not None:
+        return find_slice(grid, slice_z_mm, where), []
+    if vertebra_px:
+        return _largest_slice(level, vertebra_px, where)
+    if len(grid.z_mm) == 1:
+        return 0, [f"the only slice (z {grid.z_mm[0]:g} mm) is taken as {level}"]
+    raise InputDataError(
+        f"no vertebra label and no slice position: {level} cannot be found", where,
+        "give --masks with a vertebra label, or --slice-z",
+    )
+
+
+def _largest_slice(
+    level: str, vertebra_px: Mapping[str, Int[np.ndarray, " slice"]], where: object
+) -> tuple[int, list[str]]:
+    """Among slices where the level's label is the largest vertebra label, the one where it is largest.
+
+    PAPER: says "at T11" and no more; this is our rule.
+    """
+    own = vertebra_px.get(level)
+    if own is None or not own.any():
+        found = ", ".join(name for name, px in vertebra_px.items() if px.any()) or "none"
+        raise InputDataError(f"{level} is not in the volume; labelled: {found}", where, "give --slice-z or --level")
+    leads = own >= np.max(list(vertebra_px.values()), axis=0)
+    if not (leads & (own > 0)).any():
+        raise InputDataError(
+            f"only the edge of {level} is in the volume: on no slice is it the largest vertebra", where,
+            "give --slice-z or --level",
+        )
+    k = int(np.argmax(np.where(leads, own, -1)))
+    touches = k in (0, len(own) - 1)
+    return k, [f"{level} touches the volume's end: its largest slice may lie outside"] if touches else []
