@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from bonemet_jax import artifacts, schema
@@ -13,17 +13,22 @@ from data_pipelines.canonical import CanonicalSlice
 
 #: Soft-tissue window, HU: black, white.
 WINDOW_HU = (-160, 240)
-#: Tissue code -> (red, green, blue). Their lightness differs by steps, so a greyscale print keeps them apart.
+#: Tissue code -> (red, green, blue). Laid over the tissue, their lightness differs by steps: a greyscale print keeps
+#: them apart.
 COLOURS: dict[int, tuple[int, int, int]] = {
     schema.TISSUE_SAT: (255, 226, 110),
     schema.TISSUE_VAT: (0, 110, 190),
-    schema.TISSUE_ESM: (222, 70, 50),
+    schema.TISSUE_ESM: (200, 30, 50),
     schema.TISSUE_FAT_UNSEGMENTED: (240, 165, 40),
 }
+#: What the tissue looks like underneath, HU: for the legend's patches.
+_TYPICAL_HU = {schema.TISSUE_SAT: -100, schema.TISSUE_VAT: -100, schema.TISSUE_ESM: 50,
+               schema.TISSUE_FAT_UNSEGMENTED: -100}  # fmt: skip
 TRUNK_COLOUR = (150, 235, 235)
 OPACITY = 0.6
 _PICTURE_WIDTH = 900
 _MARGIN = 16
+_SIZES = (22, 19, 16)
 _BACKGROUND, _INK = (18, 18, 20), (240, 240, 240)
 _AREA_OF_CODE = {code: name for name, code in schema.AREA_CODES.items()} | {
     schema.TISSUE_FAT_UNSEGMENTED: areas.FAT_UNSEGMENTED
@@ -40,7 +45,6 @@ def draw_overlay(image: CanonicalSlice, title: str) -> Image.Image:
     _draw_orientation(picture)
     _draw_scale_bar(picture, px_per_cm)
     lines = _make_legend(image)
-    font = _font(22)
     line_height = 34
     width, height = picture.size
     header = 2 * _MARGIN + 28
@@ -52,7 +56,8 @@ def draw_overlay(image: CanonicalSlice, title: str) -> Image.Image:
     for row, (colour, text) in enumerate(lines):
         middle = header + height + _MARGIN + line_height * row + line_height // 2
         draw.rectangle((_MARGIN, middle - 11, _MARGIN + 34, middle + 11), fill=colour, outline=_INK)
-        draw.text((_MARGIN + 50, middle), text, fill=_INK, font=font, anchor="lm")
+        shown, font = _fit(text, width - 2 * _MARGIN - 50)
+        draw.text((_MARGIN + 50, middle), shown, fill=_INK, font=font, anchor="lm")
     return sheet
 
 
@@ -68,15 +73,24 @@ def _make_picture(image: CanonicalSlice) -> tuple[Image.Image, float]:
     rows, columns = image.hu.shape
     px_per_mm = _PICTURE_WIDTH / (columns * image.spacing_mm[1])
     size = (_PICTURE_WIDTH, max(1, round(rows * image.spacing_mm[0] * px_per_mm)))
-    low, high = WINDOW_HU
-    grey = np.clip((image.hu.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    grey = _window(image.hu).astype(np.uint8)
     canvas = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB")).astype(np.float32)
     for code, colour in COLOURS.items():
         counted = _resize(areas.compute_counted(image, code), size)
-        canvas[counted] = (1 - OPACITY) * canvas[counted] + OPACITY * np.array(colour, np.float32)
-        canvas[_outline(counted)] = colour
+        canvas[counted] = _blend(canvas[counted], colour)
+        if code != schema.TISSUE_FAT_UNSEGMENTED:  # nobody drew that region
+            canvas[_outline(_resize(image.tissue == code, size))] = _blend(np.full(3, 255.0), colour)
     canvas[_outline(_resize(image.body > 0, size))] = TRUNK_COLOUR
     return Image.fromarray(canvas.astype(np.uint8)), 10 * px_per_mm
+
+
+def _window(hu: np.ndarray) -> Float32[np.ndarray, "..."]:
+    low, high = WINDOW_HU
+    return np.clip((np.asarray(hu, np.float32) - low) / (high - low) * 255, 0, 255)
+
+
+def _blend(under: np.ndarray, colour: tuple[int, int, int]) -> Float32[np.ndarray, "... 3"]:
+    return ((1 - OPACITY) * under + OPACITY * np.array(colour)).astype(np.float32)
 
 
 def _resize(mask: Bool[np.ndarray, "height width"], size: tuple[int, int]) -> Bool[np.ndarray, "out_height out_width"]:
@@ -98,7 +112,8 @@ def _make_legend(image: CanonicalSlice) -> list[tuple[tuple[int, int, int], str]
         area_cm2 = measured.get(_AREA_OF_CODE[code], np.nan)
         low, high = schema.HU_RANGES[areas.HU_RANGE_OF_CODE[code]]
         if not np.isnan(area_cm2):
-            lines.append((colour, f"{schema.TISSUE_NAMES[code]}: {area_cm2:.1f} cm2  ({low} to {high} HU)"))
+            red, green, blue = _blend(np.full(3, _window(np.array(_TYPICAL_HU[code]))), colour).astype(int).tolist()
+            lines.append(((red, green, blue), f"{schema.TISSUE_NAMES[code]}: {area_cm2:.1f} cm2  ({low} to {high} HU)"))
     if image.body.any():
         trunk_cm2 = image.body.sum() * image.pixel_cm2
         lines.append((TRUNK_COLOUR, f"trunk outline: {trunk_cm2:.0f} cm2  (table and arms left out)"))
@@ -136,10 +151,10 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _fit(text: str, width: int) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
     """The text and a font in which it fits `width` pixels: smaller first, then cut with an ellipsis."""
-    for size in (26, 22, 18, 15):
-        font = _font(size)
-        if font.getlength(text) <= width:
-            return text, font
+    fonts = [_font(size) for size in _SIZES]
+    font = next((font for font in fonts if font.getlength(text) <= width), fonts[-1])
+    if font.getlength(text) <= width:
+        return text, font
     while text and font.getlength(text + "...") > width:
         text = text[:-1]
     return text + "...", font

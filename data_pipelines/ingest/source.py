@@ -76,7 +76,8 @@ def make_patient_id(path: Path) -> str:
     path = path.resolve()
     if path.is_dir():
         return path.name
-    stem = next((path.name.removesuffix(end) for end in (*nifti.SUFFIXES, ".dcm") if path.name.endswith(end)), path.name)
+    ending = next((end for end in (*nifti.SUFFIXES, ".dcm") if path.name.endswith(end)), "")
+    stem = path.name.removesuffix(ending)
     return path.parent.name if stem == "ct" else stem
 
 
