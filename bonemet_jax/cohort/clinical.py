@@ -11,6 +11,11 @@ from bonemet_jax import schema
 from bonemet_jax.errors import CorruptFileError, InputDataError, LeakageError
 
 
+def list_encoded(column: schema.Column) -> list[str]:
+    """The encoded columns of one clinical column: itself, or one a level but the first."""
+    return [f"{column.name}_{level}" for level in column.levels[1:]] or [column.name]
+
+
 @dataclass(frozen=True)
 class ClinicalEncoder:
     """Fills missing values and encodes categories; optionally standardises every encoded column.
@@ -75,7 +80,7 @@ class ClinicalEncoder:
     def _encode(self, frame: pd.DataFrame, column: schema.Column) -> dict[str, Any]:
         if column.name not in frame.columns:
             raise InputDataError(f"clinical column {column.name} is missing", "the cohort table", "add it")
-        names = [f"{column.name}_{level}" for level in column.levels[1:]] or [column.name]
+        names = list_encoded(column)
         if column.name in self.unobserved:
             return {name: [0.0] * len(frame) for name in names}
         values = frame[column.name]

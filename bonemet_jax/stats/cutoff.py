@@ -24,7 +24,7 @@ def learn_cutoff(label: ArrayLike, value: ArrayLike) -> float:
     youden = np.round(points.sens + points.spec - 1, 12)
     best = int(np.argmax(youden))
     if youden[best] <= 0:
-        raise NotEstimableError("no cut-off is better than chance", "", "low values are no more frequent among positives")
+        raise NotEstimableError("no cut-off is better than chance", "", "low values are not commoner among positives")
     return float(-points.threshold[best])
 
 

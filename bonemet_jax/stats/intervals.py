@@ -15,10 +15,6 @@ class Proportion:
     k: int
     n: int
 
-    def to_json(self) -> dict[str, object]:
-        """The proportion of docs/contracts.md."""
-        return {"value": self.value, "ci95": None if self.ci95 is None else list(self.ci95), "k": self.k, "n": self.n}
-
 
 def compute_wilson(k: int, n: int, z: float = _Z95) -> Proportion:
     """Proportion k / n with Wilson's score interval.

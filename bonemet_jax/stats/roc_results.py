@@ -1,0 +1,189 @@
+"""roc.json: discrimination and decisions of every model in the pooled train, validation and test rows.
+
+Pooling (paper.md section 2): the test rows of all folds hold each patient once, so DeLong and Wilson apply; train and
+validation rows repeat patients, so only the patient-level bootstrap gives intervals. Each fold's own threshold decides.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bonemet_jax import schema
+from bonemet_jax.errors import LeakageError
+from bonemet_jax.stats.bootstrap import (
+    Draws,
+    bootstrap_auc,
+    bootstrap_fraction,
+    compute_percentile_interval,
+    draw_patients,
+)
+from bonemet_jax.stats.estimable import NotEstimableError
+from bonemet_jax.stats.intervals import Proportion
+from bonemet_jax.stats.plain import make_plain
+from bonemet_jax.stats.roc import compute_auc, compute_auc_delong, compute_paired_delong, compute_roc_curve
+from bonemet_jax.stats.threshold import MEASURES, Confusion, choose_balanced_threshold, compute_confusion
+
+NETWORK = "network"
+N_DRAWS = 2000
+_NOTES = (
+    "Test: the folds' test parts are pooled and hold each patient once; intervals are DeLong's for the AUC and "
+    "Wilson's for proportions.",
+    "Train and validation: pooled over folds, so patients repeat; intervals are percentiles of a patient-level "
+    "bootstrap stratified by outcome, and DeLong's is not given.",
+    "Scores of different folds come from different models; the pooled AUC compares them as they are. Mean and SD over "
+    "folds are given beside it.",
+    "Each fold has its own threshold, chosen on its train and validation rows for the smallest difference between "
+    "sensitivity and specificity.",
+)
+
+
+def make_network_scores(
+    score: np.ndarray, patient_ids: list[str], label: Mapping[str, int], splits: Mapping[str, tuple[str, ...]]
+) -> pd.DataFrame:
+    """Rows of scores.parquet for the network's own score.
+
+    Args:
+        score: (fold, patient), P of bone metastasis.
+        patient_ids: the second axis of `score`.
+        label: 0/1 by patient.
+        splits: split in each fold by patient.
+    """
+    tables = []
+    for fold, scores in enumerate(score):
+        table = pd.DataFrame({
+            schema.PATIENT_ID: patient_ids, "fold": fold, "split": [splits[p][fold] for p in patient_ids],
+            "feature_set": "imaging", "classifier": NETWORK, "label": [int(label[p]) for p in patient_ids],
+            "score": scores.astype(float),
+        })
+        seen = table[table["split"] != "test"]
+        tables.append(table.assign(threshold=choose_balanced_threshold(seen["label"], seen["score"])))
+    return pd.concat(tables, ignore_index=True)
+
+
+def compute_roc_results(scores: pd.DataFrame, n_draws: int = N_DRAWS, seed: int = 0) -> dict[str, Any]:
+    """Every model's row for every split, and the paired tests on the test rows.
+
+    Args:
+        scores: rows of scores.parquet (docs/contracts.md), the network's included.
+        n_draws: bootstrap draws; one seed, shared by all models of a split.
+
+    Raises: LeakageError when a patient is tested twice by one model.
+    """
+    labels = scores.drop_duplicates(schema.PATIENT_ID).set_index(schema.PATIENT_ID)["label"]
+    rows: list[dict[str, Any]] = []
+    for split in schema.SPLITS:
+        part = scores[scores["split"] == split]
+        patients = pd.Index(sorted(part[schema.PATIENT_ID].unique()))
+        try:
+            draws = draw_patients(labels.loc[patients], n_draws, seed)
+        except NotEstimableError:
+            draws = None  # one class alone: every row says so
+        for _, table in part.groupby(["feature_set", "classifier"], sort=False):
+            rows.append(_compute_row(table, patients, draws))
+    return make_plain({
+        "n_patients": len(labels), "n_positive": int(labels.sum()), "n_bootstrap": n_draws, "notes": _NOTES,
+        "rows": sorted(rows, key=_row_order), "paired": _compute_paired(scores[scores["split"] == "test"]),
+    })
+
+
+def _row_order(row: dict[str, Any]) -> tuple[bool, int, int, int]:
+    """The network first, then classifiers, feature sets and splits in the schema's order."""
+    classifier = row["classifier"]
+    place = schema.CLASSIFIERS.index(classifier) if classifier in schema.CLASSIFIERS else -1
+    return (classifier != NETWORK, place, schema.FEATURE_SETS.index(row["feature_set"]),
+            schema.SPLITS.index(row["split"]))
+
+
+def _compute_row(table: pd.DataFrame, patients: pd.Index, draws: Draws | None) -> dict[str, Any]:
+    split, is_test = table["split"].iloc[0], table["split"].iloc[0] == "test"
+    if is_test and table[schema.PATIENT_ID].duplicated().any():
+        raise LeakageError("a patient is tested twice by one model", "scores.parquet", "fuse again")
+    label, score = np.asarray(table["label"]), np.asarray(table["score"], dtype=float)
+    patient = np.asarray(patients.get_indexer(pd.Index(table[schema.PATIENT_ID])))
+    distinct = table.drop_duplicates(schema.PATIENT_ID)
+    folds = [_auc_or_none(fold["label"], fold["score"]) for _, fold in table.groupby("fold")]
+    known = [auc for auc in folds if auc is not None]
+    row: dict[str, Any] = {
+        "feature_set": table["feature_set"].iloc[0], "classifier": table["classifier"].iloc[0], "split": split,
+        "n_rows": len(table), "n_patients": len(distinct), "n_positive": int(distinct["label"].sum()),
+        "auc_folds": folds,
+        "auc_fold_mean": float(np.mean(known)) if known else None,
+        "auc_fold_sd": float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        "thresholds": table.groupby("fold")["threshold"].first().tolist(),
+        "ci_method": "wilson" if is_test else "bootstrap",
+    }
+    row |= _compute_discrimination(label, score, patient, draws, is_test)
+    decision = score >= np.asarray(table["threshold"], dtype=float)
+    return row | _compute_measures(label, decision, patient, draws, is_test)
+
+
+def _auc_or_none(label: pd.Series, score: pd.Series) -> float | None:
+    try:
+        return compute_auc(label, score)
+    except NotEstimableError:
+        return None
+
+
+def _compute_discrimination(
+    label: np.ndarray, score: np.ndarray, patient: np.ndarray, draws: Draws | None, is_test: bool
+) -> dict[str, Any]:
+    found: dict[str, Any] = dict.fromkeys(("auc", "auc_ci95_delong", "auc_ci95_bootstrap", "curve", "reason"))
+    try:
+        found["auc"] = compute_auc(label, score)
+        fpr, tpr = compute_roc_curve(label, score)
+        found["curve"] = {"fpr": fpr, "tpr": tpr}
+        if draws is not None:
+            found["auc_ci95_bootstrap"] = compute_percentile_interval(bootstrap_auc(draws, patient, score))
+        if is_test:
+            found["auc_ci95_delong"] = compute_auc_delong(label, score).ci95
+    except NotEstimableError as error:
+        found["reason"] = error.what
+    return found
+
+
+def _compute_measures(
+    label: np.ndarray, decision: np.ndarray, patient: np.ndarray, draws: Draws | None, is_test: bool
+) -> dict[str, Proportion]:
+    """ACC, SENS, SPEC, PPV, NPV: Wilson's interval for test rows, the patient-level bootstrap's for the others."""
+    confusion = compute_confusion(label, decision)
+    if is_test:
+        return {name: confusion.wilson(name) for name in MEASURES}
+    return {name: _bootstrap_measure(name, confusion, label == 1, decision, patient, draws) for name in MEASURES}
+
+
+def _bootstrap_measure(
+    name: str, confusion: Confusion, truth: np.ndarray, said: np.ndarray, patient: np.ndarray, draws: Draws | None
+) -> Proportion:
+    counted = {"acc": np.ones_like(truth), "sens": truth, "spec": ~truth, "ppv": said, "npv": ~said}[name]
+    k, n = confusion.fraction(name)
+    if n == 0:
+        return Proportion(None, None, 0, 0)
+    if draws is None:
+        return Proportion(k / n, None, k, n)
+    values = bootstrap_fraction(draws, patient, counted & (truth == said), counted)
+    return Proportion(k / n, compute_percentile_interval(values), k, n)
+
+
+def _compute_paired(test: pd.DataFrame) -> list[dict[str, Any]]:
+    """DeLong's paired test of `both` against each part, by classifier, joined by patient."""
+    rows: list[dict[str, Any]] = []
+    for classifier in schema.CLASSIFIERS:
+        part = test[test["classifier"] == classifier]
+        by_set = part.pivot(index=schema.PATIENT_ID, columns="feature_set", values="score")
+        label = part.drop_duplicates(schema.PATIENT_ID).set_index(schema.PATIENT_ID)["label"].reindex(by_set.index)
+        for other in ("clinical", "imaging"):
+            if {"both", other} <= set(by_set.columns):
+                rows.append({"classifier": classifier, "split": "test", "a": "both", "b": other}
+                            | _compare(label, by_set["both"], by_set[other]))
+    return rows
+
+
+def _compare(label: pd.Series, a: pd.Series, b: pd.Series) -> dict[str, Any]:
+    found: dict[str, Any] = dict.fromkeys(("auc_a", "auc_b", "difference", "ci95", "z", "p", "reason"))
+    found |= {"auc_a": _auc_or_none(label, a), "auc_b": _auc_or_none(label, b)}
+    try:
+        return found | make_plain(compute_paired_delong(label, a, b))
+    except NotEstimableError as error:
+        return found | {"reason": error.what}

@@ -1,0 +1,92 @@
+"""Shell: reads a run and its cohort, writes stats/*.json (shapes: docs/contracts.md)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.cohort.folds import Folds, load_folds
+from bonemet_jax.cohort.table import load_cohort
+from bonemet_jax.errors import CorruptFileError, LeakageError
+from bonemet_jax.stats.cohort_results import compute_correlation, compute_table1
+from bonemet_jax.stats.planted_results import compute_planted
+from bonemet_jax.stats.roc_results import compute_roc_results, make_network_scores
+from bonemet_jax.stats.survival_results import compute_km_results, compute_table2
+
+_SCORE_COLUMNS = (schema.PATIENT_ID, "fold", "split", "feature_set", "classifier", "label", "score", "threshold")
+
+
+def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
+    """Write table1, table2, roc, km, planted and correlation under `run_dir`/stats, all together or not at all.
+
+    Reads cohort.parquet and, when present, truth.json of the cohort; folds.json, scores.parquet and embeddings.npz of
+    the run. Equal inputs give equal bytes.
+
+    Raises: InputDataError, CorruptFileError for inputs that cannot be used; LeakageError when scores disobey the folds.
+    """
+    run_dir, cohort_dir = Path(run_dir), Path(cohort_dir)
+    folds = load_folds(run_dir / "folds.json")
+    cohort = _load_dealt(cohort_dir / "cohort.parquet", folds)
+    label = dict(zip(cohort[schema.PATIENT_ID], cohort[schema.LABEL].astype(int), strict=True))
+    patient_ids, embedding, score = _load_embeddings(run_dir / "embeddings.npz", folds)
+    scores = _load_scores(run_dir / "scores.parquet", folds, label)
+    truth_path = cohort_dir / "truth.json"
+    truth = artifacts.load_json(truth_path) if truth_path.is_file() else None
+    log_hr = dict((truth or {}).get("log_hazard_ratios") or {})
+    network = make_network_scores(score, patient_ids, label, folds.splits)
+    roc = compute_roc_results(pd.concat([network, scores], ignore_index=True))
+    results: dict[str, dict[str, Any]] = {
+        "table1": compute_table1(cohort),
+        "table2": compute_table2(cohort, log_hr),
+        "roc": roc,
+        "km": compute_km_results(cohort, folds),
+        "planted": compute_planted(roc, truth, cohort),
+        "correlation": compute_correlation(cohort, folds, patient_ids, embedding),
+    }
+    with artifacts.atomic_dir(run_dir / "stats") as out:
+        for name, value in results.items():
+            artifacts.write_json(out / f"{name}.json", value)
+
+
+def _load_dealt(path: Path, folds: Folds) -> pd.DataFrame:
+    """The cohort's rows that the folds deal. Raises: LeakageError when a dealt patient has no row."""
+    cohort = load_cohort(path, need_label=False)
+    dealt = cohort[cohort[schema.PATIENT_ID].isin(folds.splits)].reset_index(drop=True)
+    if len(dealt) != len(folds.splits) or dealt[schema.LABEL].isna().any():
+        raise LeakageError("folds.json deals patients that the cohort does not have, or has without a label", path,
+                           "make the folds again for this cohort")
+    return dealt
+
+
+def _load_embeddings(path: Path, folds: Folds) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Patient ids, embedding (fold, patient, feature) and score (fold, patient)."""
+    arrays = artifacts.load_npz(path)
+    mend = "embed again"
+    if not {"patient_id", "embedding", "score"} <= set(arrays):
+        raise CorruptFileError("embeddings lack patient_id, embedding or score", path, mend)
+    ids = [str(p) for p in arrays["patient_id"]]
+    wanted = (folds.n_folds, len(ids))
+    if arrays["score"].shape != wanted or arrays["embedding"].shape[:2] != wanted or arrays["embedding"].ndim != 3:
+        raise CorruptFileError(f"embeddings do not have {wanted[0]} folds x {wanted[1]} patients", path, mend)
+    if sorted(ids) != sorted(folds.splits):
+        raise LeakageError("embeddings and folds.json hold different patients", path, mend)
+    if not (np.isfinite(arrays["score"]).all() and np.isfinite(arrays["embedding"]).all()):
+        raise CorruptFileError("embeddings hold a missing or infinite value", path, mend)
+    return ids, arrays["embedding"], arrays["score"]
+
+
+def _load_scores(path: Path, folds: Folds, label: dict[str, int]) -> pd.DataFrame:
+    scores = artifacts.load_table(path)
+    missing = [name for name in _SCORE_COLUMNS if name not in scores.columns]
+    if missing:
+        raise CorruptFileError(f"scores lack column {', '.join(missing)}", path, "fuse again")
+    if scores[["score", "threshold"]].isna().any(axis=None):
+        raise CorruptFileError("scores hold a missing value", path, "fuse again")
+    for patient, fold, split, said in zip(
+        scores[schema.PATIENT_ID], scores["fold"], scores["split"], scores["label"], strict=True
+    ):
+        if folds.split_of(patient, fold) != split or label[patient] != said:
+            raise LeakageError("a row's split or label differs from folds.json or the cohort", path, "fuse again")
+    return scores

@@ -1,0 +1,182 @@
+"""table2.json, km.json and the hazard ratios of planted.json: survival in the whole cohort."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bonemet_jax import schema
+from bonemet_jax.cohort.clinical import ClinicalEncoder
+from bonemet_jax.cohort.folds import Folds
+from bonemet_jax.stats import published
+from bonemet_jax.stats.cohort_results import label_encoded
+from bonemet_jax.stats.cox import fit_cox
+from bonemet_jax.stats.cutoff import HeldOutCutoff, judge_cutoff, learn_cutoff, learn_cutoff_held_out
+from bonemet_jax.stats.estimable import NotEstimableError
+from bonemet_jax.stats.intervals import Proportion
+from bonemet_jax.stats.km import KaplanMeier, compute_logrank, fit_km
+from bonemet_jax.stats.lasso import LAMBDA_RULE, LassoCox, fit_lasso_cox
+from bonemet_jax.stats.plain import make_plain
+
+ENDPOINT = "distant-metastasis-free survival (DMFS), months from surgery"
+_SFI = "sfi_cm2_m2"
+_UNKNOWN = Proportion(None, None, 0, 0)
+
+
+def _with_survival(cohort: pd.DataFrame) -> pd.DataFrame:
+    return cohort[cohort[schema.TIME].notna() & cohort[schema.EVENT].notna()]
+
+
+# --- Table 2 ------------------------------------------------------------------------------------------
+
+
+def compute_table2(cohort: pd.DataFrame, planted_log_hr: Mapping[str, float], seed: int = 0) -> dict[str, Any]:
+    """Lasso-Cox on the whole cohort and the unpenalised refit (row H2), beside the printed and the planted values."""
+    known = _with_survival(cohort)
+    encoder = ClinicalEncoder.fit(known, splits=None) if len(known) else None
+    lasso, reason = None, "no patient has a follow-up time"
+    if encoder is not None:
+        x = np.asarray(encoder.transform(known))
+        try:
+            lasso = fit_lasso_cox(known[schema.TIME], known[schema.EVENT], x, schema.encoded_names(), seed=seed)
+            reason = None
+        except NotEstimableError as error:
+            reason = error.what
+    return make_plain({
+        "n": len(known), "n_events": int(known[schema.EVENT].sum()), "endpoint": ENDPOINT,
+        "lambda_chosen": lasso.chosen.penalty if lasso else None, "lambda_rule": LAMBDA_RULE, "reason": reason,
+        "path": _describe_path(lasso), "terms": _describe_terms(lasso, planted_log_hr),
+        "refit": _describe_refit(lasso), "n_imputed": encoder.n_imputed if encoder else {},
+        "notes": [
+            "All patients of the cohort: a description. Screening for the classifiers is learned inside each training "
+            "part.",
+            "The refit's p values and intervals take the selection for granted, so they are too optimistic.",
+        ],
+    })
+
+
+def _describe_path(lasso: LassoCox | None) -> list[dict[str, Any]]:
+    return [] if lasso is None else [
+        {"lambda": p.penalty, "n_nonzero": len(p.nonzero), "cv_loglik": p.cv_loglik, "nonzero": p.nonzero}
+        for p in lasso.path
+    ]
+
+
+def _describe_terms(lasso: LassoCox | None, planted_log_hr: Mapping[str, float]) -> list[dict[str, Any]]:
+    refit = {t.name: t for t in lasso.refit.terms} if lasso and lasso.refit else {}
+    terms = []
+    for name, label in label_encoded().items():
+        term = make_plain(refit[name]) if name in refit else dict.fromkeys(("coef", "se", "hr", "ci95", "z", "p"))
+        terms.append(term | {
+            "name": name, "label": label, "lasso_coef": lasso.chosen.coef[name] if lasso else None,
+            "planted_hr": float(np.exp(planted_log_hr[name])) if name in planted_log_hr else None,
+            "paper": published.TABLE2.get(name),
+        })
+    return terms
+
+
+def _describe_refit(lasso: LassoCox | None) -> dict[str, Any] | None:
+    if lasso is None:
+        return None
+    found: dict[str, Any] = dict.fromkeys(("ties", "loglik", "concordance", "schoenfeld_global_p"))
+    found["reason"] = lasso.refit_reason
+    if lasso.refit:
+        found |= {key: getattr(lasso.refit, key) for key in found if key != "reason"}
+    return found
+
+
+def compute_planted_hazards(
+    cohort: pd.DataFrame, planted_log_hr: Mapping[str, float]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Unpenalised Cox on the planted clinical columns beside the planted hazard ratios; empty with a reason."""
+    if not planted_log_hr:
+        return [], "no hazard ratio is planted in this cohort"
+    known, names = _with_survival(cohort), list(planted_log_hr)
+    try:
+        x = np.asarray(ClinicalEncoder.fit(known, splits=None).transform(known)[names])
+        fit = fit_cox(known[schema.TIME], known[schema.EVENT], x, names)
+    except NotEstimableError as error:
+        return [], error.what
+    labels = label_encoded()
+    return make_plain([
+        {"name": t.name, "label": labels[t.name], "planted_hr": float(np.exp(planted_log_hr[t.name])), "hr": t.hr,
+         "ci95": t.ci95, "covered": t.ci95[0] <= float(np.exp(planted_log_hr[t.name])) <= t.ci95[1]}
+        for t in fit.terms
+    ]), None
+
+
+# --- Kaplan-Meier ---------------------------------------------------------------------------------------
+
+
+def compute_km_results(cohort: pd.DataFrame, folds: Folds) -> dict[str, Any]:
+    """Survival by the paper's SFI cut-off and by the cohort's own (rows H4, I7)."""
+    known = _with_survival(cohort)
+    known = known[known[_SFI].notna()]
+    column = next(c for c in schema.CLINICAL if c.name == _SFI)
+    paper = _describe_cutoff(known, schema.PAPER_SFI_CUTOFF_CM2_M2) | {
+        "source": "paper", "held_out": None, "printed": published.SFI_CUTOFF}
+    return make_plain({
+        "variable": _SFI, "label": column.label, "endpoint": ENDPOINT, "time_unit": "months",
+        "cutoffs": [paper, _describe_learned(known, folds)],
+        "notes": [
+            f"{len(known)} of {len(cohort)} patients have a follow-up time and an SFI.",
+            "A patient counts as positive where SFI is below the cut-off (the paper's direction); group labels say "
+            "which side.",
+            "The learned cut-off (Youden) is judged on the patients that chose it; its log-rank p is therefore too "
+            "small. Held out: each fold's cut-off judged on patients it never saw.",
+        ],
+    })
+
+
+def _describe_learned(known: pd.DataFrame, folds: Folds) -> dict[str, Any]:
+    base: dict[str, Any] = {"source": "learned", "held_out": None, "printed": None}
+    try:
+        cutoff = learn_cutoff(known[schema.LABEL], known[_SFI])
+    except NotEstimableError as error:
+        return base | {"cutoff": None, "sens": _UNKNOWN, "spec": _UNKNOWN, "logrank_chisq": None, "logrank_p": None,
+                       "reason": error.what, "groups": []}
+    return base | _describe_cutoff(known, cutoff) | {"held_out": _judge_held_out(known, folds)}
+
+
+def _judge_held_out(known: pd.DataFrame, folds: Folds) -> HeldOutCutoff | None:
+    test_fold = [folds.test_fold(p) for p in known[schema.PATIENT_ID]]
+    try:
+        return learn_cutoff_held_out(known[schema.LABEL], known[_SFI], test_fold)
+    except NotEstimableError:
+        return None
+
+
+def _describe_cutoff(known: pd.DataFrame, cutoff: float) -> dict[str, Any]:
+    found: dict[str, Any] = {"cutoff": cutoff, "sens": _UNKNOWN, "spec": _UNKNOWN, "logrank_chisq": None,
+                             "logrank_p": None, "reason": None}
+    low = np.asarray(known[_SFI] < cutoff)
+    try:
+        found["sens"], found["spec"] = judge_cutoff(known[schema.LABEL], known[_SFI], cutoff)
+        found["logrank_chisq"], found["logrank_p"] = compute_logrank(known[schema.TIME], known[schema.EVENT], low)
+    except NotEstimableError as error:
+        found["reason"] = error.what
+    sides = ((f"SFI < {cutoff:.1f}", low), (f"SFI >= {cutoff:.1f}", ~low))
+    ticks = _choose_ticks(known[schema.TIME])
+    groups = [_describe_group(label, known[side], ticks) for label, side in sides if side.any()]
+    return found | {"groups": groups}
+
+
+def _choose_ticks(time_months: pd.Series) -> list[int]:
+    """At-risk times: every 12 months up to the last follow-up, every 24 or more when that is many."""
+    last = float(time_months.max()) if len(time_months) else 0.0
+    step = 12 * max(1, int(np.ceil(last / 12 / 10)))
+    return list(range(0, int(last) + 1, step))
+
+
+def _describe_group(label: str, rows: pd.DataFrame, ticks: list[int]) -> dict[str, Any]:
+    km = fit_km(rows[schema.TIME], rows[schema.EVENT])
+    return {
+        "label": label, "n": len(rows), "n_events": int(rows[schema.EVENT].sum()), "median": km.median,
+        "median_ci95": km.median_ci95, "times": ticks, **km.at(ticks), "curve": _describe_curve(km),
+        "censored": {"times": km.censored_times, "survival": km.at(km.censored_times)["survival"]},
+    }
+
+
+def _describe_curve(km: KaplanMeier) -> dict[str, Any]:
+    return {"times": km.times, "survival": km.survival, "lower": km.lower, "upper": km.upper}
