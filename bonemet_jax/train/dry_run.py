@@ -1,0 +1,75 @@
+"""Does this config run at all: the real network, one real step, no data."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from bonemet_jax import schema
+from bonemet_jax.config import Config
+from bonemet_jax.errors import NumericsError
+from bonemet_jax.input_pipeline.order import eval_batches
+from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax.input_pipeline.resident import put_resident
+from bonemet_jax.models.flops import compute_train_gflop_per_image, count_parameters
+from bonemet_jax.telemetry.device import describe_device
+from bonemet_jax.train.parallel import Engine
+
+
+def dry_run(config: Config) -> dict[str, Any]:
+    """One training step of the real network at the config's image size, batch 2 (or one image a device).
+
+    Returns: parameters; analytic GFLOP of one image's training step and the compiled program's count; seconds of
+        compilation and of the step; the loss; the device.
+
+    Raises: NumericsError when the loss is not finite.
+    """
+    batch_size = max(2, len(jax.devices()))
+    height, width = config.records.height, config.records.width
+    config = replace(config, train=replace(config.train, batch_size=batch_size))
+    engine = Engine(config, steps_per_epoch=1)
+    records = make_random_records(batch_size, height, width, config.train.seed)
+    step = engine.put_plan(eval_batches(batch_size, batch_size), np.arange(batch_size))[0]
+    class_weight = engine.put(np.ones(config.model.n_classes, np.float32))
+    args = (engine.make_state(config.train.seed, 0), put_resident(records, engine.replicated), step, class_weight)
+    compiled = engine.train.compile(*args)
+    began = time.perf_counter()
+    _, metrics = engine.train(*args)
+    loss = float(metrics.loss_sum) / batch_size
+    if not np.isfinite(loss):
+        raise NumericsError("the loss of one step on random records is not finite", config.name, "lower optim.lr")
+    return {
+        "network": config.model.network,
+        "image": [height, width, len(config.model.channels)],
+        "batch_size": batch_size,
+        "parameters": count_parameters(config.model),
+        "train_gflop_per_image": compute_train_gflop_per_image(config.model, height, width),
+        "compiled_gflop_per_image": count_compiled_flop(compiled) / batch_size / 1e9,
+        "compile_s": engine.train.trace_s + engine.train.compile_s,
+        "step_s": time.perf_counter() - began,
+        "loss": loss,
+        "device": describe_device(),
+    }
+
+
+def count_compiled_flop(compiled: jax.stages.Compiled) -> float:
+    """FLOP of one call of a compiled program, as XLA counts them; NaN where XLA does not say."""
+    analysis = compiled.cost_analysis() or {}
+    return float(analysis.get("flops", np.nan))
+
+
+def make_random_records(n: int, height: int, width: int, seed: int = 0) -> RecordArrays:
+    """Records of the stored dtypes and shapes with random content and alternating labels, for dry runs and timing."""
+    random = np.random.default_rng(seed)
+
+    def image(*tail: int) -> np.ndarray:
+        return random.integers(0, 256, (n, height, width, *tail), dtype=np.uint8)
+
+    cells = (height // schema.HOG_CELL, width // schema.HOG_CELL, schema.HOG_ORIENTATIONS)
+    return RecordArrays(
+        patient_id=tuple(f"R{i:05d}" for i in range(n)), ct=image(), lbp=image(3),
+        hog=random.random((n, len(schema.HOG_FLIPS), *cells), dtype=np.float32) * schema.HOG_FULL_SCALE,
+        mask=image() & 1, label=(np.arange(n) % 2).astype(np.int32),
+    )

@@ -1,0 +1,77 @@
+"""What one fold trains on: rows of the resident cohort, class weights, and the key that names the training."""
+
+import hashlib
+import json
+from dataclasses import fields, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from bonemet_jax.cohort.folds import Folds
+from bonemet_jax.config import Config, to_dict
+from bonemet_jax.errors import InputDataError
+from bonemet_jax.input_pipeline.order import EpochPlan, eval_batches
+from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax.train.validation import compute_class_weight
+
+
+class FoldData(NamedTuple):
+    """Positions in the records, joined by patient_id. The test part is not here: training never sees it."""
+
+    train: Int[np.ndarray, " n_train"]
+    val: Int[np.ndarray, " n_val"]
+    class_weight: Float[np.ndarray, " class"]
+    steps_per_epoch: int
+
+
+def make_fold_data(records: RecordArrays, folds: Folds, fold: int, config: Config) -> FoldData:
+    """Rows and class weights of one fold; the weights come from the training part alone.
+
+    Raises: InputDataError when a patient of the folds has no record, or the training part is empty.
+    """
+    row = {patient: i for i, patient in enumerate(records.patient_id)}
+    parts = {split: folds.patient_ids(fold, split) for split in ("train", "val")}
+    for ids in parts.values():
+        if missing := [patient for patient in ids if patient not in row]:
+            raise InputDataError(f"{len(missing)} patients of the folds have no record", f"fold {fold}",
+                                 "build the records again for this cohort")
+    if not parts["train"] or not parts["val"]:
+        raise InputDataError("a fold needs training and validation patients", f"fold {fold}", "make the folds again")
+    train, val = (np.array([row[p] for p in parts[split]], np.int32) for split in ("train", "val"))
+    weight = compute_class_weight(
+        records.label[train], config.model.n_classes, config.train.class_weight == "balanced"
+    )
+    return FoldData(train, val, weight, -(-len(train) // config.train.batch_size))
+
+
+def compute_training_key(records: RecordArrays, folds: Folds, fold: int, config: Config) -> str:
+    """16 hex digits over all that decides the trained weights: network, optimiser, training, records, splits.
+
+    Checkpoints carry it, so that a resumed run never goes on from another training's weights.
+    """
+    settings = {
+        "model": to_dict(config.model),
+        "optim": to_dict(config.optim),
+        # which checkpoint is read afterwards changes no weight
+        "train": to_dict(replace(config.train, embed_epoch="last")),
+        "fold": fold,
+        "splits": {p: folds.split_of(p, fold) for p in records.patient_id},
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for field in fields(records):
+        if field.name != "patient_id":
+            digest.update(np.ascontiguousarray(getattr(records, field.name)).data)
+    return digest.hexdigest()[:16]
+
+
+def make_eval_plan(n: int, config: Config, fold: int, epoch: int) -> EpochPlan:
+    """Every example once, in order; flipped at random where the config asks for it (released code)."""
+    plan = eval_batches(n, config.train.batch_size)
+    return plan._replace(flip=_eval_flips(plan, config.train.seed, fold, epoch)) if config.train.eval_flips else plan
+
+
+def _eval_flips(plan: EpochPlan, seed: int, fold: int, epoch: int) -> Bool[np.ndarray, "step batch 2"]:
+    # The fourth number keeps this stream apart from the training epochs' own.
+    random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, fold, epoch, 1])))
+    return random.random(plan.flip.shape) < 0.5

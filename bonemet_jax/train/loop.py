@@ -1,0 +1,224 @@
+"""Shell: train one fold, epoch by epoch, and leave its files behind (docs/contracts.md)."""
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from bonemet_jax import artifacts
+from bonemet_jax.cohort.folds import Folds
+from bonemet_jax.config import Config
+from bonemet_jax.errors import CorruptFileError, NumericsError
+from bonemet_jax.input_pipeline.order import epoch_batches
+from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax.input_pipeline.resident import put_resident
+from bonemet_jax.models.flops import compute_train_gflop_per_image
+from bonemet_jax.progress import Progress, say
+from bonemet_jax.telemetry.device import describe_device
+from bonemet_jax.telemetry.step_timer import summarize
+from bonemet_jax.train.checkpoint import CheckpointStore
+from bonemet_jax.train.fold_data import FoldData, compute_training_key, make_eval_plan, make_fold_data
+from bonemet_jax.train.parallel import Engine
+from bonemet_jax.train.state import TrainState, params_sha256
+from bonemet_jax.train.step import Evaluation
+from bonemet_jax.train.validation import compute_auc
+
+
+class EpochResult(NamedTuple):
+    """One epoch's numbers on the host."""
+
+    train_loss: float
+    val_loss: float
+    val_auc: float | None
+    train_s: float
+
+
+@lru_cache(maxsize=2)
+def get_engine(config: Config, steps_per_epoch: int, cohort_shape: tuple[int, ...]) -> Engine:
+    """One engine for all folds of a run: equal configs and shapes never compile twice in a process.
+
+    Args:
+        config: The run.
+        steps_per_epoch: Updates of one epoch.
+        cohort_shape: Shape of the resident CT (patient, height, width), which the programs are compiled for.
+    """
+    del cohort_shape  # part of the key only
+    return Engine(config, steps_per_epoch)
+
+
+def train_fold(records: RecordArrays, folds: Folds, fold: int, config: Config, run_dir: Path) -> None:
+    """Train one fold into `run_dir/fold_<fold>/`, or go on where a killed call stopped; a finished fold costs nothing.
+
+    Raises:
+        NumericsError: a loss is not finite; that epoch leaves nothing behind.
+        DiskError: a file could not be written; earlier epochs still stand.
+        InputDataError: folds and records disagree.
+    """
+    fold_dir = Path(run_dir) / f"fold_{fold}"
+    key = compute_training_key(records, folds, fold, config)
+    store = CheckpointStore(fold_dir / "checkpoints", key)
+    if _is_done(fold_dir, store, key):
+        say(f"fold {fold}: already trained")
+        return
+    (fold_dir / "done.json").unlink(missing_ok=True)
+    data = make_fold_data(records, folds, fold, config)
+    engine = get_engine(config, data.steps_per_epoch, records.ct.shape)
+    _FoldRun(engine, records, data, fold, config, fold_dir, store).run(key)
+
+
+@dataclass
+class _FoldRun:
+    """One fold's training in one process."""
+
+    engine: Engine
+    records: RecordArrays
+    data: FoldData
+    fold: int
+    config: Config
+    fold_dir: Path
+    store: CheckpointStore
+
+    def run(self, key: str) -> None:
+        """From the newest sound checkpoint, or from the start, to the last epoch."""
+        began = time.perf_counter()
+        restored = self.store.restore_newest(self.engine.state_template())
+        first = restored.epoch if restored else 0
+        if restored:
+            say(f"fold {self.fold}: going on after epoch {first}")
+        state = restored.state if restored else self.engine.make_state(self.config.train.seed, self.fold)
+        _truncate_metrics(self.fold_dir / "metrics.jsonl", first)
+        state, step_times_s = self._run_epochs(state, first)
+        self._write_timing(step_times_s, first, time.perf_counter() - began)
+        artifacts.write_json(self.fold_dir / "done.json", {
+            "epoch": self.config.train.epochs,
+            "key": key,
+            "params_sha256": params_sha256(state.variables),
+            "steps_per_epoch": self.data.steps_per_epoch,
+        })
+
+    def _run_epochs(self, state: TrainState, first: int) -> tuple[TrainState, list[float]]:
+        """Epochs first + 1 to the last; returns the last state and each epoch's seconds a step."""
+        resident = put_resident(self.records, self.engine.replicated)
+        class_weight = self.engine.put(self.data.class_weight)
+        step_times_s: list[float] = []
+        n_epochs = self.config.train.epochs
+        with _make_board(self.fold_dir, first) as board, Progress(f"fold {self.fold}", n_epochs - first) as progress:
+            for epoch in range(first + 1, n_epochs + 1):
+                began = time.perf_counter()
+                with jax.transfer_guard("disallow"):
+                    state, result = self._run_epoch(state, resident, class_weight, epoch)
+                step_times_s.append(result.train_s / self.data.steps_per_epoch)
+                metrics = self._make_metrics(epoch, result, time.perf_counter() - began)
+                artifacts.append_line(self.fold_dir / "metrics.jsonl", json.dumps(metrics))
+                _write_board(board, metrics)
+                self.store.save(epoch, state, result.val_auc)
+                progress.advance(1, f"loss {result.train_loss:.3f}, {metrics['images_per_s']:.1f} images/s")
+        return state, step_times_s
+
+    def _run_epoch(
+        self, state: TrainState, resident: dict[str, jax.Array], class_weight: jax.Array, epoch: int
+    ) -> tuple[TrainState, EpochResult]:
+        """Train, validate, and fetch the epoch's numbers in one transfer.
+
+        Raises: NumericsError naming epoch and step of the first loss that is not finite.
+        """
+        n_train, n_val, train = len(self.data.train), len(self.data.val), self.config.train
+        deal = epoch_batches(n_train, train.batch_size, train.seed, self.fold, epoch)
+        steps = self.engine.put_plan(deal, self.data.train)
+        val_deal = make_eval_plan(n_val, self.config, self.fold, epoch)
+        val_steps = self.engine.put_plan(val_deal, self.data.val)
+        self.engine.train.compile(state, resident, steps[0], class_weight)
+        began = time.perf_counter()
+        sums = []
+        for step in steps:
+            state, metrics = self.engine.train(state, resident, step, class_weight)
+            sums.append(metrics)
+        jax.block_until_ready(state)
+        train_s = time.perf_counter() - began
+        evaluations = [self.engine.evaluate(state.variables, resident, s, class_weight) for s in val_steps]
+        sums, evaluations = jax.device_get((sums, evaluations))
+        losses = np.array([m.loss_sum for m in sums])
+        val_loss, val_score, _ = join_evaluations(evaluations, n_val)
+        self._check_finite(epoch, losses, val_loss)
+        auc = compute_auc(self.records.label[self.data.val], val_score)
+        return state, EpochResult(float(losses.sum() / n_train), float(val_loss.mean()), auc, train_s)
+
+    def _check_finite(self, epoch: int, train_losses: np.ndarray, val_loss: np.ndarray) -> None:
+        where = f"fold {self.fold}, epoch {epoch}"
+        mend = "lower optim.lr, or look at the records of this fold; earlier epochs are kept"
+        if not np.isfinite(train_losses).all():
+            step = int(np.flatnonzero(~np.isfinite(train_losses))[0]) + 1
+            raise NumericsError("the training loss is not finite", f"{where}, step {step}", mend)
+        if not np.isfinite(val_loss).all():
+            raise NumericsError("the validation loss is not finite", where, mend)
+
+    def _make_metrics(self, epoch: int, result: EpochResult, seconds: float) -> dict[str, Any]:
+        return {
+            "epoch": epoch,
+            "train_loss": result.train_loss,
+            "val_loss": result.val_loss,
+            "val_auc": result.val_auc,
+            "images_per_s": round(len(self.data.train) / result.train_s, 3),
+            "step_time_s": round(result.train_s / self.data.steps_per_epoch, 6),
+            "seconds": round(seconds, 3),
+        }
+
+    def _write_timing(self, step_times_s: list[float], first: int, seconds: float) -> None:
+        """timing.json: this process's part of the fold. The first epoch's step time is left out when there are more."""
+        records, model = self.records, self.config.model
+        artifacts.write_json(self.fold_dir / "timing.json", {
+            "device": describe_device(),
+            "programs": self.engine.describe_programs(),
+            "step_time_s": summarize(step_times_s[1:] or step_times_s)._asdict() if step_times_s else None,
+            "train_gflop_per_image": round(compute_train_gflop_per_image(model, *records.ct.shape[1:]), 4),
+            "resumed_after_epoch": first,
+            "seconds": round(seconds, 3),
+        })
+
+
+def join_evaluations(evaluations: Sequence[Evaluation], n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss, score and embedding of one split's `n` examples: batches put together, padding of the last cut off."""
+    loss, score, embedding = (np.concatenate(parts)[:n] for parts in zip(*evaluations, strict=True))
+    return loss, score, embedding
+
+
+def _is_done(fold_dir: Path, store: CheckpointStore, key: str) -> bool:
+    """True when this very training finished and all its kept checkpoints are sound."""
+    path = fold_dir / "done.json"
+    if not path.is_file() or artifacts.load_json(path).get("key") != key:
+        return False
+    try:
+        for epoch in store.epochs():
+            store.check(epoch)
+    except CorruptFileError as error:
+        say(f"warning: {error}")
+        return False
+    return True
+
+
+def _truncate_metrics(path: Path, last_epoch: int) -> None:
+    """Drop lines of epochs that are going to be trained again, and a line cut short by a kill."""
+    kept = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError):
+            kept += [line] if json.loads(line)["epoch"] <= last_epoch else []
+    artifacts.write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def _make_board(fold_dir: Path, first: int) -> SummaryWriter:
+    with artifacts.disk_errors(fold_dir):
+        return SummaryWriter(str(fold_dir / "tensorboard"), purge_step=first + 1)
+
+
+def _write_board(board: SummaryWriter, metrics: dict[str, Any]) -> None:
+    for name, value in metrics.items():
+        if name != "epoch" and value is not None:
+            board.add_scalar(name, value, metrics["epoch"])

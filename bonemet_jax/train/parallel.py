@@ -1,0 +1,120 @@
+"""The only place that knows devices: jit over a one-axis mesh; state replicated, batches split."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from bonemet_jax.config import Config
+from bonemet_jax.errors import UsageError
+from bonemet_jax.input_pipeline.order import EpochPlan
+from bonemet_jax.input_pipeline.resident import take_batch
+from bonemet_jax.models.resnet import make_model
+from bonemet_jax.train.optim import make_optimizer
+from bonemet_jax.train.platform import compiler_options, pointwise_lowering
+from bonemet_jax.train.state import TrainState, make_state
+from bonemet_jax.train.step import make_eval_step, make_train_step
+
+Deal = tuple[jax.Array, jax.Array, jax.Array]
+"""index, weight and flip of one step, on the devices."""
+
+
+@dataclass
+class Program:
+    """A function compiled at its first call and never again: other shapes are an error, not a second compile."""
+
+    function: Callable[..., Any]
+    donate: tuple[int, ...] = ()
+    out_sharding: NamedSharding | None = None
+    options: dict[str, str] | None = None
+    n_traces: int = 0
+    trace_s: float = 0.0
+    compile_s: float = 0.0
+    compiled: Any = field(default=None, repr=False)
+
+    def compile(self, *args: Any) -> Any:
+        """Compile for these arguments (or ShapeDtypeStructs), once."""
+        if self.compiled is None:
+            start = time.perf_counter()
+            lowered = jax.jit(
+                self._counted, donate_argnums=self.donate, out_shardings=self.out_sharding,
+                compiler_options=self.options,
+            ).lower(*args)
+            traced = time.perf_counter()
+            self.compiled = lowered.compile()
+            self.trace_s, self.compile_s = traced - start, time.perf_counter() - traced
+        return self.compiled
+
+    def __call__(self, *args: Any) -> Any:
+        return self.compile(*args)(*args)
+
+    def _counted(self, *args: Any) -> Any:
+        self.n_traces += 1
+        return self.function(*args)
+
+
+class Engine:
+    """Compiled programs of one config on all devices, shared by every fold of a run.
+
+    `train(state, resident, deal, class_weight)` donates the state; `evaluate(variables, ...)` serves validation and
+    embedding. A deal is one step of an EpochPlan: which patients, which weights, which flips.
+    """
+
+    def __init__(self, config: Config, steps_per_epoch: int) -> None:
+        devices = jax.devices()
+        if config.train.batch_size % len(devices):
+            raise UsageError(f"train.batch_size {config.train.batch_size} does not divide over {len(devices)} devices",
+                             "", f"use a multiple of {len(devices)}")
+        self.mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+        self.replicated = NamedSharding(self.mesh, PartitionSpec())
+        self._split = NamedSharding(self.mesh, PartitionSpec("data"))
+        platform = devices[0].platform
+        model = make_model(config.model, pointwise_lowering(platform))
+        optimizer = make_optimizer(config.optim, config.train.epochs, steps_per_epoch)
+        train_step, eval_step = make_train_step(model, optimizer, config), make_eval_step(model, config)
+
+        def train(state: TrainState, resident: Any, deal: Deal, class_weight: Any) -> Any:
+            return train_step(state, take_batch(resident, *deal) | {"class_weight": class_weight})
+
+        def evaluate(variables: Any, resident: Any, deal: Deal, class_weight: Any) -> Any:
+            return eval_step(variables, take_batch(resident, *deal) | {"class_weight": class_weight})
+
+        options = compiler_options(platform)
+        self.train = Program(train, (0,), self.replicated, options)
+        self.evaluate = Program(evaluate, (), self.replicated, options)
+        self._init = jax.jit(lambda seed, fold: make_state(model, optimizer, seed, fold),
+                             out_shardings=self.replicated)
+
+    def make_state(self, seed: int, fold: int) -> TrainState:
+        """The state before the first step, on every device."""
+        return self._init(seed, fold)
+
+    def state_template(self) -> TrainState:
+        """Shapes and shardings of the state, for restoring; nothing is allocated."""
+        shapes = jax.eval_shape(self._init, 0, 0)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.replicated), shapes)
+
+    def describe_programs(self) -> dict[str, Any]:
+        """Number of traces and seconds of compilation of each program; more than one trace is a fault."""
+        return {
+            name: {"n_traces": p.n_traces, "trace_s": round(p.trace_s, 3), "compile_s": round(p.compile_s, 3)}
+            for name, p in (("train", self.train), ("evaluate", self.evaluate))
+        }
+
+    def put(self, value: Any) -> Any:
+        """Copy arrays to every device."""
+        return jax.device_put(value, self.replicated)
+
+    def put_plan(self, plan: EpochPlan, rows: np.ndarray) -> list[Deal]:
+        """A whole epoch's steps on the devices in one transfer, each batch split over them.
+
+        Args:
+            plan: From input_pipeline.order, counting the examples of one split.
+            rows: Position in the resident cohort of each of those examples.
+        """
+        index = rows[plan.index].astype(np.int32)
+        return jax.device_put(list(zip(index, plan.weight, plan.flip, strict=True)), self._split)
