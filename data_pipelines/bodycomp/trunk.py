@@ -19,9 +19,10 @@ def compute_trunk(hu: Int16[np.ndarray, "height width"], spacing_mm: tuple[float
 
     Args: hu in Hounsfield units; spacing_mm of row and column, mm.
     """
-    body = _fill(_largest(_open(hu > TISSUE_ABOVE_HU, THIN_MM, spacing_mm)))
-    core = _largest(_open(body, BRIDGE_MM, spacing_mm))
-    return _fill(_largest(body & _dilate(core, BRIDGE_MM + max(spacing_mm), spacing_mm)))
+    body = _fill(_find_core(hu > TISSUE_ABOVE_HU, THIN_MM, spacing_mm))
+    core = _find_core(body, BRIDGE_MM, spacing_mm)
+    # Skin folds sharper than the core are body too; of an arm that touches, a stub of that length stays.
+    return _fill(_largest(body & _dilate(core, BRIDGE_MM, spacing_mm)))
 
 
 def compute_cut_mm(trunk: Mask, spacing_mm: tuple[float, float]) -> float:
@@ -30,9 +31,9 @@ def compute_cut_mm(trunk: Mask, spacing_mm: tuple[float, float]) -> float:
     return float((trunk[0].sum() + trunk[-1].sum()) * column_mm + (trunk[:, 0].sum() + trunk[:, -1].sum()) * row_mm)
 
 
-def _open(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mask:
-    """The mask without what is thinner than twice the radius."""
-    return _dilate(_distance_mm(mask, spacing_mm) > radius_mm, radius_mm, spacing_mm)
+def _find_core(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mask:
+    """The largest part of the mask that stays in one piece when the radius is shaved off, grown back to its size."""
+    return _dilate(_largest(_distance_mm(mask, spacing_mm) > radius_mm), radius_mm, spacing_mm)
 
 
 def _dilate(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mask:
