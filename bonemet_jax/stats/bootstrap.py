@@ -66,14 +66,17 @@ def _count_wins(above: np.ndarray, below: np.ndarray) -> Float[np.ndarray, "posi
     return (above[:, None] > below) + 0.5 * (above[:, None] == below)
 
 
-def bootstrap_fraction(
-    draws: Draws, patient: ArrayLike, numerator: ArrayLike, denominator: ArrayLike
-) -> Float[np.ndarray, " draw"]:
-    """Share of counted rows in every draw: sum of `numerator` over sum of `denominator` (booleans, one a row)."""
-    rows, n = np.asarray(patient), draws.positive.size
-    top = draws.weight @ np.bincount(rows, weights=np.asarray(numerator, dtype=float), minlength=n)
-    bottom = draws.weight @ np.bincount(rows, weights=np.asarray(denominator, dtype=float), minlength=n)
-    return np.divide(top, bottom, out=np.full(top.size, np.nan), where=bottom > 0)
+def bootstrap_fractions(
+    draws: Draws, patient: ArrayLike, numerators: Bool[np.ndarray, "measure row"],
+    denominators: Bool[np.ndarray, "measure row"],
+) -> Float[np.ndarray, "measure draw"]:
+    """Share of counted rows in every draw: sum of numerator over sum of denominator, NaN where nothing is counted."""
+    rows, n_measures = np.asarray(patient), len(numerators)
+    counted = np.zeros((draws.positive.size, 2 * n_measures))
+    np.add.at(counted, rows, np.concatenate([numerators, denominators]).T.astype(float))
+    sums = (draws.weight @ counted).T
+    top, bottom = sums[:n_measures], sums[n_measures:]
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
 
 
 def compute_percentile_interval(values: Float[np.ndarray, " draw"]) -> tuple[float, float] | None:

@@ -71,8 +71,7 @@ def compute_correlation(
 def _encode_known(cohort: pd.DataFrame) -> pd.DataFrame:
     encoded = ClinicalEncoder.fit(cohort, splits=None).transform(cohort)
     for column in schema.CLINICAL:
-        for name in list_encoded(column):
-            encoded[name] = encoded[name].where(np.asarray(cohort[column.name].notna()))
+        encoded[list_encoded(column)] = encoded[list_encoded(column)].mask(cohort[column.name].isna(), axis=0)
     return encoded
 
 

@@ -15,7 +15,7 @@ from bonemet_jax.errors import LeakageError
 from bonemet_jax.stats.bootstrap import (
     Draws,
     bootstrap_auc,
-    bootstrap_fraction,
+    bootstrap_fractions,
     compute_percentile_interval,
     draw_patients,
 )
@@ -23,7 +23,7 @@ from bonemet_jax.stats.estimable import NotEstimableError
 from bonemet_jax.stats.intervals import Proportion
 from bonemet_jax.stats.plain import make_plain
 from bonemet_jax.stats.roc import compute_auc, compute_auc_delong, compute_paired_delong, compute_roc_curve
-from bonemet_jax.stats.threshold import MEASURES, Confusion, choose_balanced_threshold, compute_confusion
+from bonemet_jax.stats.threshold import MEASURES, choose_balanced_threshold, compute_confusion
 
 NETWORK = "network"
 N_DRAWS = 2000
@@ -150,20 +150,21 @@ def _compute_measures(
     confusion = compute_confusion(label, decision)
     if is_test:
         return {name: confusion.wilson(name) for name in MEASURES}
-    return {name: _bootstrap_measure(name, confusion, label == 1, decision, patient, draws) for name in MEASURES}
+    intervals = _bootstrap_measures(label == 1, decision, patient, draws) if draws else dict.fromkeys(MEASURES)
+    found = {}
+    for name in MEASURES:
+        k, n = confusion.fraction(name)
+        found[name] = Proportion(k / n, intervals[name], k, n) if n else Proportion(None, None, 0, 0)
+    return found
 
 
-def _bootstrap_measure(
-    name: str, confusion: Confusion, truth: np.ndarray, said: np.ndarray, patient: np.ndarray, draws: Draws | None
-) -> Proportion:
-    counted = {"acc": np.ones_like(truth), "sens": truth, "spec": ~truth, "ppv": said, "npv": ~said}[name]
-    k, n = confusion.fraction(name)
-    if n == 0:
-        return Proportion(None, None, 0, 0)
-    if draws is None:
-        return Proportion(k / n, None, k, n)
-    values = bootstrap_fraction(draws, patient, counted & (truth == said), counted)
-    return Proportion(k / n, compute_percentile_interval(values), k, n)
+def _bootstrap_measures(
+    truth: np.ndarray, said: np.ndarray, patient: np.ndarray, draws: Draws
+) -> dict[str, tuple[float, float] | None]:
+    counted = {"acc": np.ones_like(truth), "sens": truth, "spec": ~truth, "ppv": said, "npv": ~said}
+    denominators = np.stack([counted[name] for name in MEASURES])
+    values = bootstrap_fractions(draws, patient, denominators & (truth == said), denominators)
+    return {name: compute_percentile_interval(v) for name, v in zip(MEASURES, values, strict=True)}
 
 
 def _compute_paired(test: pd.DataFrame) -> list[dict[str, Any]]:

@@ -92,7 +92,8 @@ def compute_planted_hazards(
     """Unpenalised Cox on the planted clinical columns beside the planted hazard ratios; empty with a reason."""
     if not planted_log_hr:
         return [], "no hazard ratio is planted in this cohort"
-    known, names = _with_survival(cohort), list(planted_log_hr)
+    known = _with_survival(cohort)
+    names = [name for name in schema.encoded_names() if name in planted_log_hr]
     try:
         x = np.asarray(ClinicalEncoder.fit(known, splits=None).transform(known)[names])
         fit = fit_cox(known[schema.TIME], known[schema.EVENT], x, names)
