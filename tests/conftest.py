@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from bonemet_jax import artifacts, schema
+from data_pipelines.canonical import CanonicalSlice, save_slice
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,3 +20,49 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"real data and reference results not found at {path} (set BONEMET_SHARED)")
     return path
+
+
+def _small_slice(random: np.random.Generator) -> CanonicalSlice:
+    """64 x 80 pixels of 4 mm: an ellipse with a fat ring, visceral fat in front, muscle behind, noise."""
+    rows, columns = np.mgrid[-1:1:64j, -1:1:80j] / random.uniform(0.75, 0.95)
+    radius = np.hypot(rows, columns)
+    tissue = np.select(
+        [(radius > 0.85) & (radius < 1), (radius < 0.5) & (rows < 0), (radius < 0.5) & (rows >= 0)],
+        [schema.TISSUE_SAT, schema.TISSUE_VAT, schema.TISSUE_ESM],
+    )
+    fat = np.isin(tissue, schema.FAT_CODES)
+    hu = np.where(radius < 1, np.where(fat, -100, 50), schema.HU_PADDING) + random.normal(0, 20, radius.shape)
+    return CanonicalSlice(hu.astype(np.int16), (4.0, 4.0), tissue.astype(np.uint8), (radius < 1).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort directory of 13 patients, 64 x 80 pixels of 4 mm; patient p01 lacks CEA, p02 N stage. Read only."""
+    directory = tmp_path_factory.mktemp("small_cohort")
+    random = np.random.default_rng(0)
+    rows = []
+    for i in range(13):
+        save_slice(directory / "slices" / f"s{i:02}.npz", _small_slice(random))
+        clinical = {c.name: c.levels[i % 2] if c.levels else float(i % 2) for c in schema.CLINICAL}
+        outcome = {schema.LABEL: int(i % 4 == 0), schema.TIME: 12.0 + i, schema.EVENT: int(i % 4 == 0)}
+        ids = {schema.PATIENT_ID: f"p{i:02}", schema.SLICE_ID: f"s{i:02}", schema.HEIGHT: 1.6}
+        rows.append(ids | clinical | outcome)
+    rows[1]["cea_ng_ml"] = np.nan
+    rows[2]["n_stage"] = None
+    # Not in the order of the ids: whoever joins by position is found out.
+    artifacts.save_table(directory / "cohort.parquet", pd.DataFrame(rows[::-1]))
+    artifacts.write_manifest(directory, {"kind": "synthetic", "n": len(rows)})
+    return directory
+
+
+@pytest.fixture(scope="session")
+def small_records(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Records of the small cohort in each shard format, three shards. Read only."""
+    from bonemet_jax.config import RecordsConfig
+    from data_pipelines.bonemet_ct.build import build_records
+
+    def build(file_format: str) -> Path:
+        config = RecordsConfig(height=64, width=80, spacing_mm=4.0, file_format=file_format, n_shards=3)
+        return build_records(small_cohort, tmp_path_factory.mktemp(file_format), config, "small")
+
+    return {file_format: build(file_format) for file_format in ("tfrecord", "array_record")}

@@ -44,31 +44,42 @@ def load_records(records_dir: Path) -> RecordArrays:
     """
     records_dir = Path(records_dir)
     facts = check_records(records_dir)
-    with quiet_tensorflow():
-        records = _collect(_read_examples(records_dir, facts["file_format"]))
+    try:
+        with quiet_tensorflow():
+            records = _collect(_read_examples(records_dir))
+    except Exception as error:  # tensorflow and array_record raise many kinds for a damaged file
+        raise CorruptFileError(f"records do not read ({_first_line(error)})", records_dir, _REMEDY) from error
     if len(records) != facts["n"]:
         raise CorruptFileError(f"{len(records)} records where the manifest says {facts['n']}", records_dir, _REMEDY)
     return records
 
 
 def check_records(records_dir: Path) -> dict[str, Any]:
-    """Hold every file against manifest.json; return the manifest's facts (n, file_format, scaling, versions).
+    """Hold every file against manifest.json; return the manifest's facts (n, channel_scaling, versions).
 
     Raises: CorruptFileError as `load_records`, before a byte is decoded.
     """
-    manifest = artifacts.check_manifest(records_dir)
+    try:
+        manifest = artifacts.check_manifest(records_dir)
+        files, facts, _ = manifest["files"], manifest["facts"], manifest["facts"]["n"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptFileError("manifest is damaged", records_dir / artifacts.MANIFEST, _REMEDY) from error
     for file in artifacts.list_files(records_dir):
-        if str(file.relative_to(records_dir)) not in manifest["files"]:
+        if str(file.relative_to(records_dir)) not in files:
             raise CorruptFileError("file is not in the manifest", file, "remove it, or " + _REMEDY)
-    return manifest["facts"]
+    return facts
 
 
-def _read_examples(records_dir: Path, file_format: str) -> Any:
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+def _read_examples(records_dir: Path) -> Any:
     """Stored examples (mappings of numpy values) in shard order; tensorflow takes seconds, so it is imported here."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(str(records_dir))
-    if file_format == "array_record":
+    if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
         return builder.as_data_source(split="cohort")
     _keep_gpus_for_jax()
     reading = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)

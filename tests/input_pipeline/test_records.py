@@ -1,0 +1,154 @@
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.config import RecordsConfig
+from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.input_pipeline.records import RecordArrays, check_records, load_records
+from data_pipelines.bonemet_ct.record import make_record
+from data_pipelines.canonical import load_slice
+
+FORMATS = ("tfrecord", "array_record")
+
+
+@pytest.fixture(scope="module")
+def loaded(small_records: dict[str, Path]) -> dict[str, RecordArrays]:
+    return {file_format: load_records(small_records[file_format]) for file_format in FORMATS}
+
+
+@pytest.fixture
+def copied(small_records: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    return {name: shutil.copytree(path, tmp_path / name / "records") for name, path in small_records.items()}
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_round_trip(loaded: dict[str, RecordArrays], small_cohort: Path, file_format: str) -> None:
+    records = loaded[file_format]
+    assert records.patient_id == tuple(f"p{i:02}" for i in range(13)) and len(records) == 13
+    assert records.label.dtype == np.int32 and records.label.tolist() == [int(i % 4 == 0) for i in range(13)]
+    config = RecordsConfig(height=64, width=80, spacing_mm=4.0)
+    for i in range(13):
+        wanted = make_record(load_slice(small_cohort / "slices" / f"s{i:02}.npz"), config)
+        for name in schema.CHANNELS:
+            got = getattr(records, name)
+            assert got.dtype == wanted[name].dtype and np.array_equal(got[i], wanted[name]), name
+
+
+def _flip_bit(file: Path, random: np.random.Generator) -> None:
+    data = bytearray(file.read_bytes())
+    at = int(random.integers(8 * len(data)))
+    data[at // 8] ^= 1 << at % 8
+    file.write_bytes(data)
+
+
+def _record_ends(file: Path) -> list[int]:
+    """Byte offsets after each record of a TFRecord file: length, its checksum, data, its checksum."""
+    data, at, ends = file.read_bytes(), 0, []
+    while at < len(data):
+        at += 8 + 4 + struct.unpack_from("<Q", data, at)[0] + 4
+        ends.append(at)
+    return ends
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_flipped_bits_are_named(copied: dict[str, Path], file_format: str) -> None:
+    random = np.random.default_rng(0)
+    directory = copied[file_format]
+    files = artifacts.list_files(directory)
+    for trial in range(20):
+        file = files[trial % len(files)]
+        whole = file.read_bytes()
+        _flip_bit(file, random)
+        with pytest.raises(CorruptFileError, match=file.name):
+            load_records(directory)
+        file.write_bytes(whole)
+    check_records(directory)
+
+
+def test_truncations_at_record_boundaries_are_named(copied: dict[str, Path]) -> None:
+    """TFRecord alone is silently short there."""
+    directory, trials = copied["tfrecord"], 0
+    for file in directory.glob("*.tfrecord*"):
+        whole = file.read_bytes()
+        for end in [0, *_record_ends(file)[:-1]]:
+            file.write_bytes(whole[:end])
+            with pytest.raises(CorruptFileError, match=file.name):
+                load_records(directory)
+            trials += 1
+        file.write_bytes(whole)
+    assert trials == 13
+    check_records(directory)
+
+
+def test_truncated_array_records_are_named(copied: dict[str, Path]) -> None:
+    random = np.random.default_rng(0)
+    for file in copied["array_record"].glob("*.array_record*"):
+        whole = file.read_bytes()
+        for end in random.integers(len(whole), size=3):
+            file.write_bytes(whole[:end])
+            with pytest.raises(CorruptFileError, match=file.name):
+                load_records(copied["array_record"])
+        file.write_bytes(whole)
+
+
+def test_damaged_manifest_is_refused_or_harmless(
+    copied: dict[str, Path], loaded: dict[str, RecordArrays]
+) -> None:
+    random, directory = np.random.default_rng(0), copied["array_record"]
+    manifest = directory / artifacts.MANIFEST
+    whole = manifest.read_bytes()
+    for _ in range(40):
+        _flip_bit(manifest, random)
+        try:
+            records = load_records(directory)
+        except CorruptFileError:
+            pass
+        else:
+            assert records.patient_id == loaded["array_record"].patient_id
+            assert np.array_equal(records.hog, loaded["array_record"].hog)
+        manifest.write_bytes(whole)
+
+
+def test_missing_extra_and_duplicated_files_are_named(copied: dict[str, Path]) -> None:
+    directory = copied["array_record"]
+    first, second, _ = sorted(directory.glob("*.array_record*"))
+    whole = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(CorruptFileError, match=first.name):
+        load_records(directory)
+    first.unlink()
+    with pytest.raises(CorruptFileError, match=f"missing; .*{first.name}"):
+        load_records(directory)
+    first.write_bytes(whole)
+    extra = directory / "bonemet_ct-cohort.array_record-00003-of-00003"
+    extra.write_bytes(whole)
+    with pytest.raises(CorruptFileError, match=f"not in the manifest; .*{extra.name}"):
+        load_records(directory)
+    (directory / artifacts.MANIFEST).unlink()
+    with pytest.raises(CorruptFileError, match=r"manifest\.json"):
+        load_records(directory)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_count_must_be_the_manifests(copied: dict[str, Path], file_format: str) -> None:
+    """A manifest made over short shards: every sha256 is right, the number of records is not."""
+    directory = copied[file_format]
+    facts = json.loads((directory / artifacts.MANIFEST).read_text())["facts"]
+    artifacts.write_manifest(directory, facts | {"n": 14})
+    with pytest.raises(CorruptFileError, match="13 records where the manifest says 14"):
+        load_records(directory)
+
+
+def test_short_shard_with_a_fresh_manifest(copied: dict[str, Path]) -> None:
+    directory = copied["tfrecord"]
+    facts = json.loads((directory / artifacts.MANIFEST).read_text())["facts"]
+    shard = max(directory.glob("*.tfrecord*"), key=lambda file: file.stat().st_size)
+    shard.write_bytes(shard.read_bytes()[: _record_ends(shard)[-2]])
+    artifacts.write_manifest(directory, facts)
+    with pytest.raises(CorruptFileError, match=r"records do not read|12 records"):
+        load_records(directory)

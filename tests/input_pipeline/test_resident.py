@@ -1,0 +1,41 @@
+import jax
+import numpy as np
+
+from bonemet_jax.input_pipeline.order import epoch_batches
+from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax.input_pipeline.resident import put_resident, take_batch
+
+
+def _records(n: int) -> RecordArrays:
+    random = np.random.default_rng(0)
+    return RecordArrays(
+        patient_id=tuple(f"p{i}" for i in range(n)),
+        ct=random.integers(0, 256, (n, 32, 48), np.uint8),
+        lbp=random.integers(0, 256, (n, 32, 48, 3), np.uint8),
+        hog=random.random((n, 4, 2, 3, 8), np.float32),
+        mask=random.integers(0, 2, (n, 32, 48), np.uint8),
+        label=random.integers(0, 2, n, np.int32),
+    )
+
+
+def test_a_whole_epoch_inside_scan_equals_numpy() -> None:
+    records = _records(7)
+    resident = put_resident(records)
+    plan = epoch_batches(7, 3, 0, 0, 0)
+
+    @jax.jit
+    def epoch(resident: dict, plan: tuple) -> dict:
+        return jax.lax.scan(lambda carry, step: (carry, take_batch(resident, *step)), 0, plan)[1]
+
+    batches = epoch(resident, plan)
+    assert set(batches) == {"ct", "lbp", "hog", "mask", "label", "weight", "flip"}
+    for name in ("ct", "lbp", "hog", "mask", "label"):
+        stored = getattr(records, name)
+        assert batches[name].dtype == stored.dtype
+        assert np.array_equal(batches[name], stored[plan.index])
+    assert np.array_equal(batches["weight"], plan.weight) and np.array_equal(batches["flip"], plan.flip)
+
+
+def test_goes_where_the_sharding_says() -> None:
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    assert all(array.sharding == sharding for array in put_resident(_records(2), sharding).values())
