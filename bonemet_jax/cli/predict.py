@@ -1,58 +1,124 @@
-"""`bonemet predict`: what a finished run says of a new patient's slice."""
+"""`bonemet predict`: what a finished run says of new patients' slices."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import tyro
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, schema
+from bonemet_jax.cli.ingest import SourceArgs
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.stages import Run
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
 from bonemet_jax.config import Config, from_dict
 from bonemet_jax.errors import UsageError
 
+WARNING = "a research score of an uncalibrated model, not a diagnosis; not a medical device"
+
 
 @dataclass(frozen=True)
-class PredictArgs(DeviceArgs):
-    """Score one slice a folder with every fold's network and boosted trees; the mean over folds is the score."""
+class PredictArgs(SourceArgs, DeviceArgs):
+    """Score slices with every fold's network and gradient boosting; the mean over folds is the score.
+
+    With --clinical the score from imaging and clinical data together is added.
+    """
 
     run: Path = tyro.MISSING
     """Run directory of a finished run."""
-    input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"])] = tyro.MISSING
-    """One folder a patient: DICOM files, or ct.nii.gz."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("prediction")
-    """Directory for predictions.json and overlays."""
-    masks: Path | None = None
-    """Folder with masks, or a label map, on the grid of the image."""
-    level: str = "T11"
-    """Vertebra whose largest slice is taken from the label map."""
-    slice_z: float | None = None
-    """Position along the slice normal, mm; wins over --level."""
-    clinical: Path | None = None
-    """CSV with a patient_id column: adds the score from imaging and clinical data together."""
 
 
 def main(verb: str, argv: list[str]) -> int:
-    """Write predictions.json and overlays; print the areas and the scores."""
+    """Ingest the slices into OUTPUT/cohort, score them, write predictions.json and print a line a patient."""
     args = parse(PredictArgs, verb, argv)
     report = VerbReport(verb, argv, args.report)
-    run = _open(args.run)
+    run = open_finished(args.run)
     require_device(args.device)
-    results = predict(run, args)
+    from data_pipelines import ingest
+
+    cohort_dir = args.output / "cohort"
+    ingest.ingest(
+        list(args.input), cohort_dir, masks=args.masks, clinical=args.clinical, level=args.level,
+        slice_z_mm=args.slice_z,
+    )
+    results = {
+        "run": run.config.name, "fingerprint": run.config.fingerprint, "warning": WARNING,
+        "patients": predict(run, cohort_dir, with_clinical=args.clinical is not None),
+    }
     artifacts.write_json(args.output / "predictions.json", results)
     for patient, facts in results["patients"].items():
-        print(_line(patient, facts))
-    print(f"{args.output}  ({results['warning']})")
+        print(describe(patient, facts))
+    print(f"overlays in {cohort_dir / 'overlays'}; {WARNING}")
     report.write(results, inputs=[args.run / "config.json"], outputs=[args.output], config=run.config)
     return 0
 
 
-def _open(directory: Path) -> Run:
+def open_finished(directory: Path) -> Run:
+    """The run in this directory.
+
+    Raises: UsageError when it is none or has no models yet.
+    """
     if not (directory / "config.json").is_file():
         raise UsageError("not a run directory: it holds no config.json", directory, "run `bonemet run` first")
     config: Config = from_dict(Config, artifacts.load_json(directory / "config.json")["config"])
     if not (directory / "models").is_dir():
         raise UsageError("the run is not finished: it holds no models", directory, "run the same `bonemet run` again")
     return Run(directory, config)
+
+
+def predict(run: Run, cohort_dir: Path, with_clinical: bool) -> dict[str, dict[str, Any]]:
+    """Per patient: areas in cm2, warnings, score_imaging and (with clinical data) score_both, each in [0, 1]."""
+    import numpy as np
+
+    from bonemet_jax.fusion.run import score_new
+    from bonemet_jax.readout.embeddings import embed
+
+    table = artifacts.load_table(cohort_dir / "cohort.parquet").sort_values(schema.PATIENT_ID, ignore_index=True)
+    records = _make_records(table, cohort_dir, run.config)
+    feature_sets = ["imaging", *(["both"] if with_clinical else [])]
+    scores: dict[str, list[Any]] = {name: [] for name in feature_sets}
+    for fold in range(run.config.folds.n_folds):
+        embedding, _ = embed(records, run.config, run.directory, fold)
+        for name in feature_sets:
+            clinical = table if name == "both" else None
+            scores[name].append(score_new(run.directory, fold, name, embedding, clinical))
+    means = {f"score_{name}": np.mean(values, axis=0) for name, values in scores.items()}
+    facts = artifacts.load_json(cohort_dir / "ingest.json")
+    return {
+        patient: _facts(facts[slice_id]) | {name: round(float(values[i]), 6) for name, values in means.items()}
+        for i, (patient, slice_id) in enumerate(zip(table[schema.PATIENT_ID], table[schema.SLICE_ID], strict=True))
+    }
+
+
+def _make_records(table: Any, cohort_dir: Path, config: Config) -> Any:
+    """The cohort's slices as the arrays that the network was trained on; labels are unknown and never read."""
+    import numpy as np
+
+    from bonemet_jax.input_pipeline.records import RecordArrays
+    from data_pipelines.bonemet_ct.record import make_record
+    from data_pipelines.canonical import load_slice
+
+    rows = [make_record(load_slice(cohort_dir / "slices" / f"{name}.npz"), config.records)
+            for name in table[schema.SLICE_ID]]
+    return RecordArrays(
+        patient_id=tuple(table[schema.PATIENT_ID]), label=np.zeros(len(rows), np.int32),
+        **{name: np.stack([row[name] for row in rows]) for name in schema.CHANNELS},
+    )
+
+
+def _facts(told: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "areas": {name: value for name, value in told.items() if name.endswith("_cm2") or name.endswith("_cm2_m2")},
+        "z_mm": told["z_mm"], "level": told["level"], "warnings": told["warnings"],
+    }
+
+
+def describe(patient: str, facts: dict[str, Any]) -> str:
+    """One line for the terminal."""
+    areas = facts["areas"]
+    if areas["fat_unsegmented_cm2"] is not None:
+        fat = f"fat of the trunk {areas['fat_unsegmented_cm2']:.1f} cm2 (unsegmented: visceral fat included)"
+    else:
+        fat = f"SFA {areas['sfa_cm2']:.1f} cm2" if areas["sfa_cm2"] is not None else "no fat segmented"
+    scores = ", ".join(f"{name.replace('_', ' ')} {facts[name]:.3f}" for name in facts if name.startswith("score_"))
+    return f"{patient}: {fat}; {scores}"
