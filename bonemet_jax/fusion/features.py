@@ -85,9 +85,10 @@ class FeatureSpace:
         if feature_set != "clinical":
             parts.append(self._check_embedding(feature_set, embedding))
         matrix = np.hstack(parts)
-        if not np.isfinite(matrix).all():
-            bad = [n for n, ok in zip(self.names(feature_set), np.isfinite(matrix).all(axis=0), strict=True) if not ok]
-            raise NumericsError(f"NaN or infinity in features {', '.join(bad[:5])}", "", "run `embed` again")
+        columns = np.flatnonzero(~np.isfinite(matrix).all(axis=0))
+        if columns.size:
+            bad = ", ".join(self.names(feature_set)[column] for column in columns[:5])
+            raise NumericsError(f"NaN or infinity in features {bad}", "", "run `embed` again")
         return matrix
 
     def _check_embedding(self, feature_set: str, embedding: np.ndarray | None) -> np.ndarray:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bonemet_jax import schema
-from bonemet_jax.report.formats import format_number, format_p
+from bonemet_jax.report.formats import format_label, format_number, format_p
 from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, SPLIT_NAMES
 
 Json = Mapping[str, Any]
@@ -86,7 +86,8 @@ def _draw_roc(axes: Axes, title: str, lines: Sequence[tuple[str, Json]]) -> None
             axes.plot(row["curve"]["fpr"], row["curve"]["tpr"], color=colour, linestyle=dash, clip_on=False,
                       label=f"{name}: {format_number(row['auc'])}")
     axes.set(title=title, xlabel="1 − specificity", ylabel="Sensitivity", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.legend(loc="lower right", title="AUC", title_fontsize=7, alignment="left")
+    if len(axes.lines) > 1:
+        axes.legend(loc="lower right", title="AUC", title_fontsize=7, alignment="left")
 
 
 # --- Training ---------------------------------------------------------------------------------------
@@ -129,7 +130,8 @@ def _draw_km_curves(axes: Axes, cutoff: Json) -> None:
     lowest = 1.0
     for group, (colour, dash) in zip(cutoff["groups"], LINES, strict=False):
         curve, ticks = group["curve"], group["censored"]
-        axes.step(curve["times"], curve["survival"], where="post", color=colour, linestyle=dash, label=group["label"])
+        axes.step(curve["times"], curve["survival"], where="post", color=colour, linestyle=dash,
+                  label=format_label(group["label"]))
         lower, upper = (_to_array(curve[name]) for name in ("lower", "upper"))
         axes.fill_between(curve["times"], lower, upper, step="post", color=colour, alpha=0.12, linewidth=0)
         axes.plot(ticks["times"], ticks["survival"], "|", color=colour, markersize=3, markeredgewidth=0.5)
@@ -157,7 +159,7 @@ def _draw_at_risk(axes: Axes, groups: Sequence[Json]) -> None:
             axes.text(month, -row, str(n), color=colour, ha="center", va="center", fontsize=7)
     axes.set(ylim=(-len(groups) + 0.4, 0.6), yticks=[-row for row in range(len(groups))],
              xticks=groups[0]["times"], xlabel="Months since surgery")
-    axes.set_yticklabels([group["label"] for group in groups], fontsize=7)
+    axes.set_yticklabels([format_label(group["label"]) for group in groups], fontsize=7)
     axes.set_title("Patients at risk", loc="left", fontsize=7, fontweight="normal", pad=2)
     axes.tick_params(length=0)
 
@@ -176,8 +178,8 @@ def draw_correlation(correlation: Json) -> bytes:
         for i, j in zip(*np.nonzero(np.abs(r) >= 0.2), strict=True):
             axes.text(j, i, format_number(r[i, j], 1), ha="center", va="center", fontsize=5.5,
                       color="white" if abs(r[i, j]) > 0.6 else "black")
-        axes.set_xticks(range(len(correlation["labels"])), correlation["labels"], rotation=55, ha="right",
-                        rotation_mode="anchor", fontsize=6.5)
+        labels = [format_label(text) for text in correlation["labels"]]
+        axes.set_xticks(range(len(labels)), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=6.5)
         axes.set_yticks(range(len(correlation["features"])), correlation["features"], fontsize=6.5)
         bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01)
         bar.set_label("Pearson r")

@@ -53,7 +53,7 @@ def format_count(count: int, percent: float | None) -> str:
 
 def format_seconds(seconds: float) -> str:
     """Wall time in the two largest units: 12.3 s, 4 min 10 s, 2 h 05 min."""
-    if seconds < _SECONDS_PER_MINUTE:
+    if round(seconds, 1) < _SECONDS_PER_MINUTE:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < _SECONDS_PER_HOUR:
@@ -70,3 +70,8 @@ def format_plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(format_plain(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def format_label(text: str) -> str:
+    """A label as it is printed: cm²/m² for cm2/m2, ≥ for >=."""
+    return text.replace("cm2", "cm²").replace("/m2", "/m²").replace(">=", "≥")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bonemet_jax.report import figures, tables
-from bonemet_jax.report.formats import format_interval, format_number
+from bonemet_jax.report.formats import format_interval, format_label, format_number
 from bonemet_jax.report.sources import RunFacts
 from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, Table
 
@@ -209,8 +209,9 @@ def _planted(facts: RunFacts) -> Iterator[Block]:
                    "itself reaches on the same features; a model can pass it by chance only."
                    + (" This is a null cohort: the outcome depends on nothing." if planted["null_cohort"] else ""))
         yield tables.make_planted_table(planted)
-        yield _drawing("planted", "Test AUC beside the Bayes-optimal AUC.", "Test AUC and Bayes-optimal AUC",
-                       figures.draw_planted(planted))
+        if any(row["auc"] is not None for row in planted["rows"]):
+            yield _drawing("planted", "Test AUC beside the Bayes-optimal AUC.", "Test AUC and Bayes-optimal AUC",
+                           figures.draw_planted(planted))
         if planted["hazard_ratios"]:
             yield tables.make_planted_hazard_table(planted)
         else:
@@ -228,8 +229,8 @@ def _survival(facts: RunFacts) -> Iterator[Block]:
         if not drawn:
             yield Missing("Figure 7, Kaplan-Meier", "not available: no cut-off splits the cohort into groups")
             return
-        yield _drawing("kaplan_meier", f"Figure 7. Distant-metastasis-free survival by {km['label']}. Bands are 95 % "
-                       "intervals, ticks are censored patients, the numbers below are patients at risk.",
+        yield _drawing("kaplan_meier", f"Figure 7. Distant-metastasis-free survival by {format_label(km['label'])}. "
+                       "Bands are 95 % intervals, ticks are censored patients, the numbers below are patients at risk.",
                        "Kaplan-Meier curves with patients at risk", figures.draw_kaplan_meier(km))
         yield from (tables.make_survival_table(cutoff) for cutoff in drawn)
 

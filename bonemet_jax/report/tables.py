@@ -10,6 +10,7 @@ from bonemet_jax.report.formats import (
     DASH,
     format_count,
     format_interval,
+    format_label,
     format_mean_sd,
     format_number,
     format_p,
@@ -23,6 +24,8 @@ Json = Mapping[str, Any]
 FEATURE_SET_NAMES = {"imaging": "Imaging", "clinical": "Clinical", "both": "Imaging and clinical"}
 CLASSIFIER_NAMES = {"gbdt": "GBDT", "svm": "SVM", "rf": "Random forest", "network": "Network alone"}
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+#: How a level of a 0/1 column may be spelt -> as paper.TABLE1_COUNTS spells it.
+_BINARY_CODES = {"no": "0", "yes": "1", "0.0": "0", "1.0": "1"}
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,12 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    may_break: bool = False
+    """In print, may go on on the next page."""
 
 
 def _cells(*texts: str | Cell) -> tuple[Cell, ...]:
-    return tuple(text if isinstance(text, Cell) else Cell(text) for text in texts)
+    return tuple(text if isinstance(text, Cell) else Cell(format_label(text)) for text in texts)
 
 
 def _reasons(rows: Iterable[Json]) -> tuple[str, ...]:
@@ -63,16 +68,16 @@ def make_table1(stats: Json) -> Table:
     for variable in stats["variables"]:
         rows += _continuous_row(variable) if variable["kind"] == "continuous" else _category_rows(variable)
     notes = (
-        "Mean ± SD with Student's t (equal variance); n (%) with chi-square, uncorrected. Welch, Wilcoxon, Yates and "
-        "Fisher p values and the quartiles are in report.json.",
+        "Mean ± SD with Student's t (equal variance); n (%) with chi-square, uncorrected; of two levels one is shown. "
+        "Welch, Wilcoxon, Yates and Fisher p values and the quartiles are in report.json.",
         f"{DASH}: the paper prints no value, or one that contradicts its own neighbours.",
         *_missing_note(stats["variables"]), *_reasons(stats["variables"]),
     )
-    return Table("Table 1. Patients by bone metastasis", header, tuple(rows), notes)
+    return Table("Table 1. Patients by bone metastasis", header, tuple(rows), notes, may_break=True)
 
 
 def _group_name(group: Json) -> str:
-    return {"no": "No bone metastasis", "yes": "Bone metastasis"}.get(group["label"], group["label"])
+    return {"no": "No metastasis", "yes": "Metastasis"}.get(group["label"], group["label"])
 
 
 def _continuous_row(variable: Json) -> list[tuple[Cell, ...]]:
@@ -82,15 +87,28 @@ def _continuous_row(variable: Json) -> list[tuple[Cell, ...]]:
 
 
 def _category_rows(variable: Json) -> list[tuple[Cell, ...]]:
-    head = _cells(variable["label"], "", "", format_p(variable["chisq_p"]), "", "", "")
-    rows = [head]
-    for i, level in enumerate(variable["levels"]):
-        ours = [format_count(c[i], p[i]) for c, p in zip(variable["counts"], variable["percent"], strict=True)]
-        code = {"no": "0", "yes": "1"}.get(str(level), str(level))
-        printed = paper.TABLE1_COUNTS.get((variable["name"], code))
-        name = {"0": "no", "1": "yes"}.get(str(level), str(level)).replace("_", " ")
-        rows.append(_cells(f"   {name}", *ours, "", *(map(str, printed) if printed else (DASH, DASH)), ""))
-    return rows
+    """One row for two levels (the second is shown), a row a level for more."""
+    levels, p = variable["levels"], format_p(variable["chisq_p"])
+    if len(levels) == 2:
+        return [_level_row(variable, 1, f"{variable['label']}{_level_suffix(levels[1])}", p)]
+    head = _cells(variable["label"], "", "", p, "", "", "")
+    return [head, *(_level_row(variable, i, f"   {_level_name(level)}", "") for i, level in enumerate(levels))]
+
+
+def _level_row(variable: Json, index: int, name: str, p: str) -> tuple[Cell, ...]:
+    counts = zip(variable["counts"], variable["percent"], strict=True)
+    ours = [format_count(count[index], percent[index]) for count, percent in counts]
+    level = _BINARY_CODES.get(str(variable["levels"][index]), str(variable["levels"][index]))
+    printed = paper.TABLE1_COUNTS.get((variable["name"], level))
+    return _cells(name, *ours, p, *(map(str, printed) if printed else (DASH, DASH)), "")
+
+
+def _level_name(level: str) -> str:
+    return str(level).replace("_", " ")
+
+
+def _level_suffix(level: str) -> str:
+    return "" if str(level) in {"1", "1.0", "yes"} else f": {_level_name(level)}"
 
 
 def _missing_note(variables: Sequence[Json]) -> tuple[str, ...]:
@@ -105,9 +123,10 @@ def _missing_note(variables: Sequence[Json]) -> tuple[str, ...]:
 
 def make_network_table(roc: Json) -> Table:
     """Table 3 (row H3): the network's own score in the three cohorts."""
-    rows = tuple(_performance_row(SPLIT_NAMES[r["split"]], r) for r in _pick(roc, "imaging", "network"))
+    found = _pick(roc, "imaging", "network")
+    rows = tuple(_performance_row(SPLIT_NAMES[r["split"]].capitalize(), r) for r in found)
     return Table("Table 3. The network alone", _performance_header("Cohort"), rows,
-                 _reasons(_pick(roc, "imaging", "network")))
+                 (*_count_notes(found), *_reasons(found)))
 
 
 def make_models_table(roc: Json) -> Table:
@@ -115,14 +134,20 @@ def make_models_table(roc: Json) -> Table:
     rows: list[tuple[Cell, ...]] = []
     sources: list[Json] = []
     for feature_set in schema.FEATURE_SETS:
-        for classifier in schema.CLASSIFIERS:
-            found = _pick(roc, feature_set, classifier)
-            if found:
-                rows.append(_cells(f"{CLASSIFIER_NAMES[classifier]} on {FEATURE_SET_NAMES[feature_set].lower()}"))
-            rows += [_performance_row(SPLIT_NAMES[r["split"]], r) for r in found]
-            sources += found
-    return Table("Table 4. Nine models in three cohorts", _performance_header("Cohort"), tuple(rows),
-                 _reasons(sources))
+        found = [row for classifier in schema.CLASSIFIERS for row in _pick(roc, feature_set, classifier)]
+        if found:
+            rows.append(_cells(FEATURE_SET_NAMES[feature_set]))
+        rows += [_performance_row(f"{CLASSIFIER_NAMES[r['classifier']]}, {SPLIT_NAMES[r['split']]}", r) for r in found]
+        sources += found
+    return Table("Table 4. Nine models in three cohorts", _performance_header("Model, cohort"), tuple(rows),
+                 (*_count_notes(sources), *_reasons(sources)))
+
+
+def _count_notes(rows: Iterable[Json]) -> tuple[str, ...]:
+    """How many rows and patients stand behind each cohort."""
+    return tuple(dict.fromkeys(
+        f"{SPLIT_NAMES[r['split']].capitalize()}: {r['n_rows']} rows of {r['n_patients']} patients." for r in rows
+    ))
 
 
 def _pick(roc: Json, feature_set: str, classifier: str) -> list[Json]:
@@ -139,7 +164,7 @@ def _performance_row(name: str, row: Json) -> tuple[Cell, ...]:
     shares = (_share(row[name]) for name in ("acc", "sens", "spec"))
     printed = paper.TEST_AUC.get((row["feature_set"], row["classifier"])) if row["split"] == "test" else None
     return _cells(
-        Cell(name, f"{row['n_rows']} rows, {row['n_patients']} patients"),
+        name,
         Cell(format_number(row["auc"]), format_interval(row["auc_ci95_delong"])),
         Cell("", format_interval(row["auc_ci95_bootstrap"])),
         format_mean_sd(row["auc_fold_mean"], row["auc_fold_sd"], 3),
@@ -199,7 +224,7 @@ def make_table2(stats: Json) -> Table:
     """Table 2 (row H2): Lasso-Cox selection and unpenalised refit, the paper's printed values beside."""
     chosen = [t for t in stats["terms"] if t["lasso_coef"] or t["paper"] or t["planted_hr"] is not None]
     rows = tuple(_term_row(term) for term in chosen)
-    left_out = [t["label"] for t in stats["terms"] if t not in chosen]
+    left_out = [format_label(t["label"]) for t in stats["terms"] if t not in chosen]
     notes = (f"Coefficient 0 in every column, not shown: {', '.join(left_out)}.",) if left_out else ()
     header = ("Variable", "Lasso coefficient", "HR, refit [95 % CI]", "p", "planted HR",
               "paper: coefficient", "paper: HR [95 % CI]", "paper: p")
@@ -239,7 +264,7 @@ def make_cutoff_table(km: Json) -> Table:
         if cutoff["printed"]:
             rows.append(_printed_cutoff_row(cutoff["printed"]))
     header = ("Cut-off (cm²/m²)", "SENS %", "SPEC %", "log-rank χ²", "p")
-    return Table(f"{km['label']} cut-offs", header, tuple(rows), (*_reasons(km["cutoffs"]), *km["notes"]))
+    return Table(f"{format_label(km['label'])} cut-offs", header, tuple(rows), (*_reasons(km["cutoffs"]), *km["notes"]))
 
 
 def _cutoff_row(name: str, value: Json, *rest: str) -> tuple[Cell, ...]:
@@ -252,18 +277,27 @@ def _printed_cutoff_row(printed: Json) -> tuple[Cell, ...]:
 
 
 def make_survival_table(cutoff: Json) -> Table:
-    """Kaplan-Meier estimates at the at-risk times, one heading a group."""
-    rows: list[tuple[Cell, ...]] = []
-    for group in cutoff["groups"]:
-        median = format_number(group["median"], 1) if group["median"] is not None else "not reached"
-        rows.append(_cells(f"{group['label']}: n = {group['n']}, {group['n_events']} events, median {median}"))
-        rows += [
-            _cells(format_number(t, 0), str(at_risk), Cell(format_percent(s), format_percent_interval(_pair(lo, hi))))
-            for t, at_risk, s, lo, hi in zip(group["times"], group["n_risk"], group["survival"], group["lower"],
-                                             group["upper"], strict=True)
-        ]
-    header = ("Months", "At risk", "Free of metastasis %, [95 % CI]")
-    return Table(f"Kaplan-Meier estimates, cut-off {format_number(cutoff['cutoff'], 1)} cm²/m²", header, tuple(rows))
+    """Kaplan-Meier estimates at the at-risk times: two columns a group."""
+    groups = cutoff["groups"]
+    header = ["Months"]
+    notes: list[str] = []
+    for group in groups:
+        header += [f"{format_label(group['label'])}: at risk", "free of metastasis %"]
+        median = f"{format_number(group['median'], 1)} months" if group["median"] is not None else "not reached"
+        notes.append(f"{format_label(group['label'])}: n = {group['n']}, {group['n_events']} events, median {median} "
+                     f"{format_interval(group['median_ci95'], 1) if group['median'] is not None else ''}".strip() + ".")
+    rows = tuple(
+        _cells(format_number(month, 0), *(cell for group in groups for cell in _estimate(group, i)))
+        for i, month in enumerate(groups[0]["times"])
+    )
+    caption = f"Kaplan-Meier estimates, cut-off {format_number(cutoff['cutoff'], 1)} cm²/m² ({cutoff['source']})"
+    return Table(caption, tuple(header), rows, tuple(notes))
+
+
+def _estimate(group: Json, index: int) -> tuple[Cell, Cell]:
+    interval = _pair(group["lower"][index], group["upper"][index])
+    return (Cell(str(group["n_risk"][index])),
+            Cell(format_percent(group["survival"][index]), format_percent_interval(interval)))
 
 
 def _pair(low: float | None, high: float | None) -> list[float] | None:
@@ -295,14 +329,14 @@ def make_training_table(metrics: Mapping[int, Sequence[Json]], timing: Mapping[i
 
 
 def make_config_table(config: Json) -> Table:
-    """Every setting, a heading for each part."""
-    plain = {name: value for name, value in config.items() if not isinstance(value, dict)}
-    rows: list[tuple[Cell, ...]] = [_cells(name, format_plain(value)) for name, value in plain.items()]
-    for part, settings in config.items():
-        if isinstance(settings, dict):
-            rows.append(_cells(part))
-            rows += [_cells(name, format_plain(value)) for name, value in _flatten(settings)]
-    return Table("Settings", ("Setting", "Value"), tuple(rows))
+    """Every setting, one row for each part."""
+    parts = {"run": {name: value for name, value in config.items() if not isinstance(value, dict)}}
+    parts |= {name: value for name, value in config.items() if isinstance(value, dict)}
+    rows = tuple(
+        _cells(part, "; ".join(f"{name} {format_plain(value)}" for name, value in _flatten(settings)))
+        for part, settings in parts.items()
+    )
+    return Table("Settings", ("Part", "Settings"), rows)
 
 
 def _flatten(settings: Json, prefix: str = "") -> list[tuple[str, Any]]:

@@ -1,0 +1,213 @@
+"""The page as a whole: complete, self-contained, escaped, honest about what is missing."""
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bonemet_jax import artifacts
+from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.report.render import render_report
+
+from .conftest import STATS, write_fake_run
+
+Run = tuple[Path, Path]
+ATTACK = "<script>alert(1)</script>"
+
+
+class _Page(HTMLParser):
+    """Tags, addresses and text of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.addresses: list[str] = []
+        self.handlers: list[str] = []
+        self.text = ""
+        self.rows: list[list[str]] = []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "action", "data"}]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"} and self.rows:
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip()
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run directory of a whole fake run, rendered once; not to be changed."""
+    run, cohort = write_fake_run(tmp_path_factory.mktemp("rendered"))
+    render_report(run, cohort)
+    return run
+
+
+def test_page_reads_like_a_results_section(rendered: Path) -> None:
+    page = _Page(rendered / "report.html")
+    for wanted in ("SYNTHETIC cohort", "Not a medical device", "Table 1.", "Table 2.", "Table 3.", "Table 4.",
+                   "Figure 1.", "Figure S1.", "Figure 4a.", "Figure 4b.", "Figure 5.", "Figure 7.",
+                   "Bayes-optimal AUC", "No pretrained weights", "Wall time of each stage", "Limits",
+                   "config " + artifacts.load_json(rendered / "config.json")["fingerprint"]):
+        assert wanted in page.text, wanted
+
+
+def test_nine_models_in_three_cohorts_with_intervals(rendered: Path) -> None:
+    page = _Page(rendered / "report.html")
+    name = re.compile(r"(GBDT|SVM|Random forest), (training|validation|test)")
+    rows = [row for row in page.rows if row and name.fullmatch(row[0])]
+    assert len(rows) == 27
+    interval = r"\[\d+\.\d+, \d+\.\d+\]"
+    for row in rows:
+        assert re.fullmatch(interval, row[2]), row
+        assert all(re.fullmatch(r"\d+\.\d" + interval, cell) for cell in row[4:7]), row
+        if row[0].endswith("test"):
+            assert re.fullmatch(r"0\.\d{3}" + interval, row[1]), row
+
+
+def test_real_cohort_is_not_called_synthetic(tmp_path: Path) -> None:
+    artifacts.write_json(tmp_path / "cohort" / "manifest.json", {"files": {}, "facts": {"kind": "real", "n": 431}})
+    text = _Page(render_report(tmp_path, tmp_path / "cohort")).text
+    assert "SYNTHETIC" not in text and "unknown kind" not in text and "Not a medical device" in text
+
+
+def test_page_loads_and_runs_nothing(rendered: Path) -> None:
+    page = _Page(rendered / "report.html")
+    assert page.addresses and all(address.startswith("data:image/") for address in page.addresses)
+    assert not page.tags & {"script", "link", "iframe", "object", "embed", "form", "base"} and not page.handlers
+    assert not re.search(r"https?:|//[a-z]|url\(|@import|javascript:", page.source)
+
+
+def test_figures_draw_nothing_from_outside(rendered: Path) -> None:
+    drawings = sorted((rendered / "figures").glob("*.svg"))
+    assert {p.stem for p in drawings} == {"roc_network", "roc_classifiers", "loss", "kaplan_meier", "correlation",
+                                          "planted"}
+    for path in drawings:
+        source = path.read_text(encoding="utf-8")
+        assert not re.search(r'href="(?!#|data:image/png;)|<script|<text', source)
+
+
+def test_outside_text_is_escaped(tmp_path: Path) -> None:
+    """A script in the run's name, a slice id, a CSV header, a level and a note shows as text."""
+    run, cohort = write_fake_run(tmp_path, name=ATTACK, slice_id="<script>alert(1)<∕script>")
+    table1 = STATS["table1"]()
+    table1["variables"][0]["label"] = ATTACK
+    table1["variables"][5]["levels"][0] = ATTACK
+    artifacts.write_json(run / "stats" / "table1.json", table1)
+    table2 = STATS["table2"]()
+    table2["terms"][3]["label"] = ATTACK
+    table2["notes"].append('"><img src=x onerror=alert(1)>')
+    artifacts.write_json(run / "stats" / "table2.json", table2)
+    correlation = STATS["correlation"]()
+    correlation["labels"][0] = "$x^2$ " + ATTACK
+    artifacts.write_json(run / "stats" / "correlation.json", correlation)
+    page = _Page(render_report(run, cohort))
+    assert "script" not in page.tags and not page.handlers
+    assert "<script" not in page.source and page.text.count(ATTACK) >= 4
+    assert html.escape(ATTACK) in page.source
+
+
+MISSING = (
+    "roc.json is missing", "table1.json is missing", "table2.json is missing", "km.json is missing",
+    "planted.json is missing", "correlation.json is missing", "config.json is missing",
+    "Training curves: not available", "Screening: not available", "Figure 1, tissue overlays: not available",
+    "Figure 2, LBP and HOG pictures: not available", "Wall time of each stage: not available",
+    "Trained on: not available", "Cohort of unknown kind",
+)
+
+
+def test_every_missing_part_is_named(tmp_path: Path) -> None:
+    """An empty run still gives a page, which says what is not there and why."""
+    page = _Page(render_report(tmp_path, tmp_path / "cohort"))
+    for said in MISSING:
+        assert said in page.text, said
+    assert "Not a medical device" in page.text
+
+
+@pytest.mark.parametrize("part", ["stats/roc.json", "fold_1/metrics.jsonl", "config.json"])
+def test_damaged_file_is_named(fake_run: Run, part: str) -> None:
+    (fake_run[0] / part).write_text("{ not json")
+    with pytest.raises(CorruptFileError, match=Path(part).name):
+        render_report(*fake_run)
+    assert not (fake_run[0] / "report.html").exists()
+
+
+def test_nothing_computable_still_renders(fake_run: Run) -> None:
+    """Every number null with a reason: dashes and reasons, no crash."""
+    run = fake_run[0]
+    roc, km, table1 = (STATS[name]() for name in ("roc", "km", "table1"))
+    for row in roc["rows"]:
+        row.update(auc=None, auc_ci95_delong=None, auc_ci95_bootstrap=None, auc_fold_mean=None, auc_fold_sd=None,
+                   curve=None, reason="one class")
+        for name in ("acc", "sens", "spec"):
+            row[name] = {"value": None, "ci95": None, "k": 0, "n": 0}
+    for row in roc["paired"]:
+        row.update(dict.fromkeys(("auc_a", "auc_b", "difference", "ci95", "z", "p")), reason="one class")
+    for cutoff in km["cutoffs"]:
+        cutoff.update(groups=[], logrank_chisq=None, logrank_p=None, cutoff=None, reason="no events")
+    for variable in table1["variables"]:
+        variable["reason"] = "one group"
+        for name in set(variable) & {"student_p", "chisq_p"}:
+            variable[name] = None
+    planted = STATS["planted"]()
+    for row in planted["rows"]:
+        row.update(auc=None, ci95_delong=None, gap=None, reason="one class")
+    planted.update(hazard_ratios=[], hazard_ratios_reason="no hazard ratio was planted")
+    table2 = STATS["table2"]()
+    table2.update(lambda_chosen=None, path=[], terms=[], refit=None, reason="no events")
+    for name, value in (("roc", roc), ("km", km), ("table1", table1), ("planted", planted), ("table2", table2)):
+        artifacts.write_json(run / "stats" / f"{name}.json", value)
+    text = _Page(render_report(*fake_run)).text
+    for reason in ("not available, one class", "not available, no events", "no hazard ratio was planted",
+                   "no cut-off splits the cohort"):
+        assert reason in text, reason
+
+
+def test_json_holds_every_number(rendered: Path) -> None:
+    page = _Page(rendered / "report.html")
+    report = artifacts.load_json(rendered / "report.json")
+    for name in STATS:
+        assert report["stats"][name] == artifacts.load_json(rendered / "stats" / f"{name}.json")
+    assert len(report["training"]["2"]["epochs"]) == 25 and report["training"]["2"]["timing"]["device"] == "cpu"
+    assert report["stage_seconds"]["cv"] == 195.0 and report["missing"] == {}
+    assert report["config"] == artifacts.load_json(rendered / "config.json")
+    flat = json.dumps(report)
+    for row in page.rows:
+        for number in re.findall(r"^0\.\d{3}$", row[1] if len(row) > 1 else ""):
+            assert number.rstrip("0") in flat, number
+
+
+def test_nan_in_the_training_log_is_missing_not_a_number(tmp_path: Path) -> None:
+    (tmp_path / "fold_0").mkdir()
+    artifacts.append_line(tmp_path / "fold_0" / "metrics.jsonl",
+                          '{"epoch": 1, "train_loss": 0.3, "val_loss": NaN, "val_auc": NaN, "seconds": 1}')
+    render_report(tmp_path, tmp_path / "cohort")
+    assert artifacts.load_json(tmp_path / "report.json")["training"]["0"]["epochs"][-1]["val_loss"] is None
+
+
+def test_same_run_same_bytes(rendered: Path, fake_run: Run) -> None:
+    assert render_report(*fake_run).read_bytes() == (rendered / "report.html").read_bytes()
+
+
+def test_pictures_of_other_stages_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "figures" / "channels.png")
+    text = _Page(render_report(tmp_path, tmp_path / "cohort")).text
+    assert "Figure 2. Input channels" in text and "Figure 2, LBP" not in text
+
+
+def test_null_cohort_is_said(tmp_path: Path) -> None:
+    artifacts.write_json(tmp_path / "stats" / "planted.json", STATS["planted"]() | {"null_cohort": True})
+    assert "This is a null cohort" in _Page(render_report(tmp_path, tmp_path / "cohort")).text
