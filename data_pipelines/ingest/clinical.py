@@ -35,7 +35,7 @@ def load_clinical(path: Path) -> ClinicalTable:
 
     Raises: InputDataError naming row (1 is the header) and column.
     """
-    lines = list(csv.reader(io.StringIO(_load_text(path), newline=""), strict=True))
+    lines = _load_lines(path)
     header = [name.strip() for name in lines[0]] if lines else []
     _check_header(header, path)
     rows: dict[str, dict[str, Value]] = {}
@@ -48,6 +48,14 @@ def load_clinical(path: Path) -> ClinicalTable:
         rows[patient] = row
     unknown = [name for name in header if name not in COLUMNS and name != schema.PATIENT_ID]
     return ClinicalTable(rows, (f"columns not used: {', '.join(unknown)}",) if unknown else ())
+
+
+def _load_lines(path: Path) -> list[list[str]]:
+    reader = csv.reader(io.StringIO(_load_text(path), newline=""), strict=True)
+    try:
+        return list(reader)
+    except csv.Error as error:
+        raise InputDataError(f"clinical CSV, line {reader.line_num}: {error}", path, "check its quotes") from error
 
 
 def _load_text(path: Path) -> str:

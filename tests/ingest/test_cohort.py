@@ -1,0 +1,133 @@
+"""Cohort directory and table of areas: joined by id, whole or not at all, no name in any file."""
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.errors import BonemetError, InputDataError, UsageError
+from data_pipelines.canonical import load_slice
+from data_pipelines.ingest import ingest, measure
+from data_pipelines.ingest.cohort import SALT, make_slice_id
+
+CSV = "patient_id,age_years,height_m,bone_metastasis,dmfs_months,dmfs_event,sfa_cm2,vfa_cm2,menopause\n" \
+      "patient_b,61,1.6,1,24,1,999,80,post\n007,50,,0,60,0,,,\nabsent,40,1.7,0,60,0,,,\n"
+Z = -85.0
+
+
+@pytest.fixture
+def clinical(tmp_path: Path) -> Path:
+    (tmp_path / "clinical.csv").write_text(CSV)
+    return tmp_path / "clinical.csv"
+
+
+def test_cohort_directory(dicom_folder: Path, nifti_folder: Path, clinical: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cohort"
+    ingest([nifti_folder, dicom_folder], out, clinical=clinical, slice_z_mm=Z)
+    manifest = artifacts.check_manifest(out)
+    assert manifest["facts"] == {"kind": "real", "n": 2}
+    table = artifacts.load_table(out / "cohort.parquet").set_index(schema.PATIENT_ID)
+    assert list(table.index) == ["007", "patient_b"]
+    assert set(schema.clinical_names()) < set(table.columns)
+    row = table.loc["patient_b"]
+    assert row["sfa_cm2"] < 900, "measured here wins over the table"
+    assert row["sfi_cm2_m2"] == pytest.approx(row["sfa_cm2"] / 2.56)
+    assert row["vfa_cm2"] == 80, "the table's value where nothing was measured"
+    assert (row["dmfs_months"], row["dmfs_event"], row["menopause"]) == (24, 1, "post")
+    assert np.isnan(table.loc["007", "sfa_cm2"]) and np.isnan(table.loc["007", "height_m"])
+    assert table["bone_metastasis"].dtype == np.float64
+    for slice_id in table[schema.SLICE_ID]:
+        assert load_slice(out / "slices" / f"{slice_id}.npz").hu.shape == (60, 80)
+        assert (out / "overlays" / f"{slice_id}.png").is_file()
+    assert artifacts.load_json(out / "ingest.json")[row[schema.SLICE_ID]]["z_mm"] == Z
+
+
+def test_salt_is_made_once_private_and_kept(dicom_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cohort"
+    ingest([dicom_folder], out, slice_z_mm=Z)
+    salt = (out / SALT).read_bytes()
+    assert len(salt) == 16
+    assert stat.S_IMODE((out / SALT).stat().st_mode) == 0o600
+    first = sorted(f.name for f in (out / "slices").iterdir())
+    ingest([dicom_folder], out, slice_z_mm=Z)
+    assert (out / SALT).read_bytes() == salt
+    assert sorted(f.name for f in (out / "slices").iterdir()) == first == [f"{make_slice_id(salt, '007')}.npz"]
+    ingest([dicom_folder], tmp_path / "other", slice_z_mm=Z)
+    assert (tmp_path / "other" / SALT).read_bytes() != salt
+    assert SALT not in artifacts.load_json(out / artifacts.MANIFEST)["files"]
+
+
+def test_no_tag_that_names_the_patient_reaches_a_file(dicom_folder: Path, tmp_path: Path, capfd) -> None:
+    ingest([dicom_folder], tmp_path / "cohort", slice_z_mm=Z)
+    measure([dicom_folder], tmp_path / "areas", slice_z_mm=Z)
+    told = capfd.readouterr()
+    assert "canary" not in told.out + told.err
+    for file in [*(tmp_path / "cohort").rglob("*"), *(tmp_path / "areas").rglob("*")]:
+        assert "canary" not in file.name and "007" not in file.name
+        assert file.is_dir() or b"canary" not in file.read_bytes()
+
+
+def test_measure_writes_csv_json_and_overlays(nifti_folder: Path, clinical: Path, tmp_path: Path) -> None:
+    out = tmp_path / "areas"
+    results = measure([nifti_folder], out, clinical=clinical)
+    row = results["patients"][0]
+    assert row["z_mm"] == Z and row["level"] == "T11"
+    assert row["sfi_cm2_m2"] == pytest.approx(row["sfa_cm2"] / 2.56)
+    assert row["esma_cm2"] is None
+    assert json.loads((out / "areas.json").read_text()) == results
+    lines = (out / "areas.csv").read_text().splitlines()
+    assert len(lines) == 2 and lines[0].startswith("patient_id,")
+    assert (out / row["overlay"]).is_file()
+    assert measure([nifti_folder], out) != results, "without heights there are no indices"
+
+
+def test_masks_of_several_patients_go_by_name(nifti_folder: Path, dicom_folder: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    shutil.move(nifti_folder / "masks", masks / "patient_b")
+    shutil.copytree(masks / "patient_b", masks / "007")
+    rows = measure([nifti_folder, dicom_folder], tmp_path / "areas", masks=masks)["patients"]
+    assert [row["slice_index"] for row in rows] == [3, 3]
+    assert rows[0]["sfa_cm2"] == rows[1]["sfa_cm2"] > 0
+    shutil.rmtree(masks / "007")
+    with pytest.raises(InputDataError, match="no masks for 007"):
+        measure([nifti_folder, dicom_folder], tmp_path / "areas", masks=masks)
+
+
+def _refused(kind: type[BonemetError], wanted: str, out: Path, **arguments: object) -> None:
+    before = sorted(out.parent.rglob("*"))
+    with pytest.raises(kind, match=wanted) as refusal:
+        ingest(out=out, **arguments)
+    assert "\n" not in str(refusal.value)
+    assert sorted(out.parent.rglob("*")) == before, "something was written"
+
+
+def test_bad_input_writes_nothing(dicom_folder: Path, clinical: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "noid.csv").write_text("id\n007\n")
+    (tmp_path / "strangers.csv").write_text("patient_id\nx\n")
+    twin = tmp_path / "twin" / "007"
+    shutil.copytree(dicom_folder, twin)
+    out = tmp_path / "results" / "cohort"
+    out.parent.mkdir()
+    _refused(InputDataError, "no DICOM files", out, inputs=[empty])
+    _refused(InputDataError, "no such file", out, inputs=[tmp_path / "absent"])
+    _refused(InputDataError, "found: id", out, inputs=[dicom_folder], clinical=tmp_path / "noid.csv")
+    _refused(InputDataError, "name of an input folder", out, inputs=[dicom_folder], clinical=tmp_path / "strangers.csv")
+    _refused(InputDataError, "two inputs are named 007", out, inputs=[dicom_folder, twin], slice_z_mm=Z)
+    _refused(InputDataError, "--slice-z", out, inputs=[dicom_folder], clinical=clinical)
+    _refused(UsageError, "no input", out, inputs=[])
+
+
+def test_output_never_replaces_what_is_not_its_own(dicom_folder: Path, tmp_path: Path) -> None:
+    _refused(UsageError, "holds an input", tmp_path, inputs=[dicom_folder], slice_z_mm=Z)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    _refused(UsageError, "not an earlier output", mine, inputs=[dicom_folder], slice_z_mm=Z)
+    measure([dicom_folder], tmp_path / "areas", slice_z_mm=Z)
+    _refused(UsageError, "not an earlier output", tmp_path / "areas", inputs=[dicom_folder], slice_z_mm=Z)
