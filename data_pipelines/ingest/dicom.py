@@ -50,9 +50,11 @@ def _is_oblique(header: Dataset) -> bool:
     return not any(np.allclose(cosines, axes, rtol=0, atol=AXIAL_TOLERANCE) for axes in straight)
 
 
-def _has(header: Dataset, name: str, n: int = 1) -> bool:
+def _are_numbers(header: Dataset, name: str, n: int) -> bool:
+    """True when the element is there with n finite numbers."""
     value = header.get(name)
-    return value is not None and value != "" and (n == 1 or len(value) == n)
+    values = np.array([] if value is None or value == "" else value, float).ravel()
+    return values.size == n and bool(np.isfinite(values).all())
 
 
 #: In order: the first broken one is told.
@@ -71,13 +73,16 @@ RULES: tuple[Rule, ...] = (
     Rule("pixel values go through a lookup table", "export the series with rescale slope and intercept",
          lambda h: "ModalityLUTSequence" in h),
     Rule("rescale slope or intercept is missing: no Hounsfield units", "export the original CT series",
-         lambda h: not (_has(h, "RescaleSlope") and _has(h, "RescaleIntercept"))),
+         lambda h: not (_are_numbers(h, "RescaleSlope", 1) and _are_numbers(h, "RescaleIntercept", 1)
+                        and float(h.RescaleSlope) != 0)),
     Rule("pixel values are not in Hounsfield units (rescale type)", "export the original CT series",
          lambda h: h.get("RescaleType") not in (None, "", "HU")),
     Rule("pixel spacing is missing or not positive", "export the series with PixelSpacing",
-         lambda h: not (_has(h, "PixelSpacing", 2) and min(map(float, h.PixelSpacing)) > 0)),
+         lambda h: not (_are_numbers(h, "PixelSpacing", 2) and min(map(float, h.PixelSpacing)) > 0)),
     Rule("slice position or orientation is missing", "export the original axial series",
-         lambda h: not (_has(h, "ImagePositionPatient", 3) and _has(h, "ImageOrientationPatient", 6))),
+         lambda h: not (_are_numbers(h, "ImagePositionPatient", 3) and _are_numbers(h, "ImageOrientationPatient", 6))),
+    Rule("rows or columns are missing", "export it again",
+         lambda h: not (_are_numbers(h, "Rows", 1) and _are_numbers(h, "Columns", 1))),
     Rule("oblique slice", "reconstruct straight axial slices", _is_oblique),
     Rule("tilted gantry", "reconstruct straight axial slices",
          lambda h: abs(float(h.get("GantryDetectorTilt") or 0)) > MAX_TILT_DEG),
@@ -206,7 +211,7 @@ def _load_hu(file: Path) -> tuple[Int16[np.ndarray, "height width"], list[str]]:
         raise InputDataError("pixel data do not fit rows and columns", file, "export it again")
     hu = stored.astype(np.float64) * float(header.RescaleSlope) + float(header.RescaleIntercept)
     hu = np.clip(np.rint(hu), schema.HU_PADDING, np.iinfo(np.int16).max).astype(np.int16)
-    if _has(header, "PixelPaddingValue"):
+    if _are_numbers(header, "PixelPaddingValue", 1):
         ends = (int(header.PixelPaddingValue), int(header.get("PixelPaddingRangeLimit", header.PixelPaddingValue)))
         hu[(stored >= min(ends)) & (stored <= max(ends))] = schema.HU_PADDING
     is_transposed, is_row_flipped, is_column_flipped = _axes(header)
