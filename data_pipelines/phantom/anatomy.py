@@ -4,7 +4,7 @@ Each region is "the n pixels where a field in mm is smallest", so its area is ex
 Axes: x to the picture's right (the patient's left), y down (posterior), origin in the trunk's middle.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -12,9 +12,10 @@ from jaxtyping import Bool, Float32, UInt8
 from bonemet_jax import schema
 
 (AIR, SKIN, SAT, MUSCLE, ESM, CORTEX, MARROW, CARTILAGE, LIVER, SPLEEN, GUT_WALL, GUT, GAS, BLOOD, LUNG, VAT, CANAL,
- COUCH) = range(18)  # fmt: skip
+ COUCH, LIVER_VESSEL) = range(19)  # fmt: skip
 
 Field = Float32[np.ndarray, "height width"]
+Codes = UInt8[np.ndarray, "height width"]
 Mask = Bool[np.ndarray, "height width"]
 _ANGLES = 4096
 #: Trunk inside the subcutaneous ring without visceral fat and erector spinae: wall, spine, organs. Our choice.
@@ -26,11 +27,11 @@ _SKIN_MM = 2.2
 class Anatomy:
     """What lies where."""
 
-    material: UInt8[np.ndarray, "height width"]
+    material: Codes
     """Codes of this module."""
-    tissue: UInt8[np.ndarray, "height width"]
+    tissue: Codes
     """Codes of the schema."""
-    body: UInt8[np.ndarray, "height width"]
+    body: Codes
     """1 inside the skin."""
 
 
@@ -54,7 +55,7 @@ class _Trunk:
     """Index (height, width) into the profiles."""
     half_width_mm: float
     half_depth_mm: float
-    profiles: dict[str, np.ndarray] = field(default_factory=dict)
+    profiles: dict[str, np.ndarray]
 
     def profile(self, name: str) -> Field:
         """A profile, mm, at every pixel's angle."""
@@ -163,10 +164,12 @@ def _make_trunk(rng: np.random.Generator, shape: tuple[int, int], spacing_mm: fl
                  front_mm + ring_mm * front + _SKIN_MM + 4 - shape[0] * spacing_mm / 2)  # fmt: skip
     x = ((np.arange(shape[1], dtype=np.float32) - (shape[1] - 1) / 2) * spacing_mm + rng.normal(0, 2))[None, :]
     y = ((np.arange(shape[0], dtype=np.float32) - (shape[0] - 1) / 2) * spacing_mm - middle)[:, None]
-    x, y = (np.ascontiguousarray(np.broadcast_to(v, shape), np.float32) for v in (x, y))
+    x, y = (np.array(np.broadcast_to(v, shape), np.float32) for v in (x, y))
     index = ((np.arctan2(x, -y) / np.float32(np.pi) + 1) * (_ANGLES / 2)).astype(np.int32) % _ANGLES
-    profiles = {"lean": lean, "fat": fat, "wall": wall, "lungs": lungs, "skin": lean + fat * ring_mm + _SKIN_MM}
-    profiles = {name: values.astype(np.float32) for name, values in profiles.items()}
+    profiles = {
+        name: np.asarray(values, np.float32)
+        for name, values in (("lean", lean), ("fat", fat), ("wall", wall), ("lungs", lungs))
+    }
     return _Trunk(x, y, np.hypot(x, y), index, half_width, (front_mm + back_mm) / 2, profiles)
 
 
@@ -198,7 +201,7 @@ def _erector_spinae(t: _Trunk, esma_cm2: float) -> Field:
     return np.minimum(*(_ellipse(t, s * (0.8 * depth + 3), y, 0.8 * depth, 0.5 * depth, s * 0.12) for s in (-1, 1)))
 
 
-def _paint_spine(rng: np.random.Generator, t: _Trunk, esma_cm2: float) -> tuple[Field, UInt8[np.ndarray, "height width"]]:
+def _paint_spine(rng: np.random.Generator, t: _Trunk, esma_cm2: float) -> tuple[Field, Codes]:
     """Signed distance to the vertebra, mm, and its materials."""
     y = _canal_mm(t, esma_cm2)
     scale = rng.normal(1.0, 0.04)
@@ -219,7 +222,17 @@ def _paint_spine(rng: np.random.Generator, t: _Trunk, esma_cm2: float) -> tuple[
     return np.minimum(distance, canal), material
 
 
-def _organs(rng: np.random.Generator, t: _Trunk, canal_front_mm: float) -> list[tuple[int, Field]]:
+def _great_vessels(rng: np.random.Generator, t: _Trunk, spine_front_mm: float) -> list[tuple[int, Mask]]:
+    """Crura, aorta and caval vein before the spine: they keep their size, however much fat there is."""
+    x, y, r = rng.normal(7, 3), spine_front_mm - 13, rng.normal(10.0, 0.9)
+    crura = np.minimum(_capsule(t, (-17, spine_front_mm + 9), (-6, y - 14), rng.uniform(2.0, 3.5)),
+                       _capsule(t, (23, spine_front_mm + 11), (17, y - 13), rng.uniform(2.0, 3.5)))  # fmt: skip
+    aorta = np.hypot(t.x - x, t.y - y) - r
+    cava = _ellipse(t, rng.normal(-24, 3), spine_front_mm - 27, rng.normal(11.5, 1), rng.normal(8, 1), 0.3)
+    return [(MUSCLE, crura < 0), (BLOOD, (aorta < 0) | (cava < 0))]
+
+
+def _organs(rng: np.random.Generator, t: _Trunk) -> list[tuple[int, Field]]:
     """Material and signed distance, mm, of every organ; positions vary from patient to patient."""
     w, d = t.half_width_mm - 14, t.half_depth_mm - 12
 
@@ -231,18 +244,13 @@ def _organs(rng: np.random.Generator, t: _Trunk, canal_front_mm: float) -> list[
     liver = np.minimum(put(-0.44, 0.02, 0.58, 0.86), put(-0.06, -0.50, 0.50, 0.36, 0.1))
     stomach = put(0.36, -0.20, 0.25, 0.46, rng.normal(-0.35, 0.15))
     colon = put(0.66, -0.38, 0.15, 0.18)
-    aorta_x, aorta_y, aorta_r = rng.normal(8, 3), canal_front_mm - 12, rng.normal(10.5, 1)
-    aorta = 3 * (np.hypot(t.x - aorta_x, t.y - aorta_y) - aorta_r)
-    crura = np.minimum(_capsule(t, (-20, canal_front_mm + 12), (-8, aorta_y - 14), 3.5),
-                       _capsule(t, (22, canal_front_mm + 14), (16, aorta_y - 14), 3.5))  # fmt: skip
-    cava = _ellipse(t, -0.16 * w, canal_front_mm - 22, 12, 8.5, 0.3)
     vessels = [
         4 * _ellipse(t, x * w, y * d, r * rng.uniform(1, 2.2), r, rng.uniform(0, np.pi))
-        for x, y, r in zip(rng.uniform(0.05, 0.72, 12), rng.uniform(-0.75, 0.45, 12), rng.uniform(1.3, 2.8, 12), strict=True)
+        for x, y, r in rng.uniform((0.05, -0.75, 1.3), (0.72, 0.45, 2.8), (12, 3))
     ]
     return [
         (LIVER, liver), (GUT_WALL, stomach), (GUT_WALL, colon), (SPLEEN, put(0.72, 0.34, 0.24, 0.50, -0.25)),
-        (BLOOD, aorta), (MUSCLE, 2 * crura), (BLOOD, 2 * cava), (BLOOD, np.minimum.reduce(vessels)),
+        (BLOOD, np.minimum.reduce(vessels)),
     ]  # fmt: skip
 
 
@@ -252,12 +260,14 @@ def _paint_cavity(
     """Lungs, organs, and visceral fat in the n_vat pixels farthest from every organ."""
     lungs = t.profile("lungs")
     lung = cavity & (inner + lungs > 0) & (lungs > 1.5)
-    canal_front = float(t.y[cavity & (np.abs(t.x) < 6)].max(initial=0.0))
-    organs = _organs(rng, t, canal_front)
+    vessels = _great_vessels(rng, t, float(t.y[cavity & (np.abs(t.x) < 6)].max(initial=0.0)))
+    room = cavity & ~lung & ~np.logical_or.reduce([mask for _, mask in vessels])
+    for code, mask in vessels:
+        material[cavity & mask] = code
+    organs = _organs(rng, t)
     fields = np.stack([f for _, f in organs])
     nearest = fields.argmin(axis=0)
-    clearance = fields.min(axis=0) + 2.5 * rough
-    room = cavity & ~lung
+    clearance = fields.min(axis=0) + np.float32(1.6) * rough
     vat = smallest(-clearance, room, n_vat)
     room &= ~vat
     codes = np.array([code for code, _ in organs], np.uint8)
@@ -267,10 +277,10 @@ def _paint_cavity(
     border = float(clearance[vat].min(initial=np.inf)) if n_vat else 0.0
     _paint_gut(rng, t, material, fields[1:3], border, nearest)
     liver_vessels = [
-        _ellipse(t, *rng.uniform((-0.75, -0.6), (-0.1, 0.5)) * (t.half_width_mm, t.half_depth_mm),
-                 rng.uniform(2, 7), rng.uniform(1, 2.2), rng.uniform(0, np.pi)) for _ in range(9)
-    ]  # fmt: skip
-    material[(material == LIVER) & (np.minimum.reduce(liver_vessels) < 0)] = BLOOD
+        _ellipse(t, x * t.half_width_mm, y * t.half_depth_mm, rx, ry, tilt)
+        for x, y, rx, ry, tilt in rng.uniform((-0.75, -0.6, 2, 1, 0), (-0.1, 0.5, 7, 2.2, np.pi), (9, 5))
+    ]
+    material[(material == LIVER) & (np.minimum.reduce(liver_vessels) < 0)] = LIVER_VESSEL
 
 
 def _paint_gut(

@@ -10,11 +10,14 @@ import numpy as np
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import PhantomConfig
+from bonemet_jax.errors import UsageError
 from bonemet_jax.progress import track
 from data_pipelines.canonical import load_slice, save_slice
 from data_pipelines.phantom import anatomy, render, tabular, texture, truth
 
 _OVERLAYS = 10
+#: Below this many slices starting processes costs more than it saves.
+_SPAWN_FROM = 64
 
 
 def make_cohort(config: PhantomConfig, out: Path, workers: int = 2) -> None:
@@ -22,8 +25,11 @@ def make_cohort(config: PhantomConfig, out: Path, workers: int = 2) -> None:
 
     Equal configs give equal files, whatever `workers` (processes that draw slices) is; images are never held together.
 
-    Raises: DiskError when a write fails; nothing is left under `out` then.
+    Raises:
+        UsageError: `out` holds something that is not a cohort; it would be replaced.
+        DiskError: a write failed; nothing is left under `out` then.
     """
+    _check_free(out)
     table, factor, redrawn = tabular.draw_cohort(config)
     with artifacts.atomic_dir(out) as partial:
         artifacts.save_table(partial / "cohort.parquet", table)
@@ -43,12 +49,18 @@ def make_cohort(config: PhantomConfig, out: Path, workers: int = 2) -> None:
         artifacts.write_manifest(partial, facts)
 
 
+def _check_free(out: Path) -> None:
+    """An earlier cohort may be replaced; anything else under `out` may not."""
+    if out.exists() and not (out / artifacts.MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
+        raise UsageError("output folder holds files that are no cohort of ours", out, "name a new or empty folder")
+
+
 Task = tuple[PhantomConfig, Path, int, anatomy.Areas, float]
 
 
 def _work(tasks: list[Task], workers: int) -> Iterator[None]:
     """Draw every slice, in this process or in spawned ones (forks beside threads crash)."""
-    if workers <= 1:
+    if workers <= 1 or len(tasks) < _SPAWN_FROM:
         yield from map(_save_one, tasks)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -138,7 +138,8 @@ def pooled_moments(printed: Printed) -> tuple[float, float, float, float]:
     w = EVENT_SHARE
     mean = (1 - w) * printed.no[0] + w * printed.yes[0]
     second = (1 - w) * (printed.no[0] ** 2 + printed.no[1] ** 2) + w * (printed.yes[0] ** 2 + printed.yes[1] ** 2)
-    return mean, float(np.sqrt(second - mean**2)), min(printed.no[2], printed.yes[2]), max(printed.no[3], printed.yes[3])
+    low, high = min(printed.no[2], printed.yes[2]), max(printed.no[3], printed.yes[3])
+    return mean, float(np.sqrt(second - mean**2)), low, high
 
 
 def pooled_marginal(name: str) -> Marginal:

@@ -10,23 +10,27 @@ from data_pipelines.phantom import anatomy, texture
 
 Image = Float32[np.ndarray, "height width"]
 
-# Mean HU of each material and the SD of its slow variation (length 8 mm). Fat, muscle and liver from data/ct_t11_dicom
-# at z -768.5: liver 90 +- 22 over the label, erector spinae 29 +- 22 in range, fat -83 +- 20 one pixel off its border.
-_HU: dict[int, tuple[float, float]] = {
-    anatomy.AIR: (-1000, 0), anatomy.SKIN: (5, 5), anatomy.SAT: (-84, 0), anatomy.VAT: (-88, 0),
-    anatomy.MUSCLE: (42, 16), anatomy.ESM: (32, 15), anatomy.CORTEX: (620, 120), anatomy.MARROW: (230, 45),
-    anatomy.CARTILAGE: (105, 12), anatomy.LIVER: (90, 12), anatomy.SPLEEN: (100, 6), anatomy.GUT_WALL: (72, 12),
-    anatomy.GUT: (35, 12), anatomy.GAS: (-930, 10), anatomy.BLOOD: (148, 5), anatomy.LUNG: (-800, 50),
-    anatomy.CANAL: (33, 6), anatomy.COUCH: (420, 40),
+# Mean HU of each material, SD of its variation across the slice, gain of the scanner's noise. Fat, muscle, liver from
+# data/ct_t11_dicom at z -768.5: liver 90 +- 22 over its label but 13.6 within 24 px, erector spinae 29 +- 22 in range,
+# fat -75 +- 26 in range and -83 +- 20 one pixel off its border. Noise is higher beside the spine.
+_HU: dict[int, tuple[float, float, float]] = {
+    anatomy.AIR: (-1000, 0, 0.7), anatomy.SKIN: (45, 5, 1), anatomy.SAT: (-80, 0, 1), anatomy.VAT: (-83, 0, 1),
+    anatomy.MUSCLE: (44, 12, 1.3), anatomy.ESM: (31, 13, 1.35), anatomy.CORTEX: (620, 90, 1),
+    anatomy.MARROW: (230, 35, 2.0), anatomy.CARTILAGE: (105, 12, 1), anatomy.LIVER: (90, 13, 1),
+    anatomy.SPLEEN: (98, 5, 1), anatomy.GUT_WALL: (72, 12, 1), anatomy.GUT: (35, 12, 1), anatomy.GAS: (-930, 10, 1),
+    anatomy.BLOOD: (148, 5, 1), anatomy.LUNG: (-800, 40, 1.5), anatomy.CANAL: (33, 6, 1.2),
+    anatomy.COUCH: (420, 40, 1), anatomy.LIVER_VESSEL: (118, 13, 1),
 }  # fmt: skip
 #: Scanner noise, HU SD at 0.977 mm (texture.py); blur of edges, mm.
-NOISE_HU, BLUR_MM, SLOW_MM = 13.0, 0.8, 8.0
-#: Share of texture in the variance of fat that is not scanner noise at 0.977 mm: half, as in the real slice.
+NOISE_HU, BLUR_MM = 13.2, 0.7
+#: Correlation lengths, mm, of HU across the slice and of organ borders.
+SLOW_MM, ROUGH_MM = 40.0, 14.0
+#: Texture's SD before ranks decide, HU: about half of fat's variance at 0.977 mm, as in the real slice.
 TEXTURE_HU = 13.5
 #: Mean, SD and range of fat HU, before rounding: inside the paper's ranges (row B1) with room to spare.
 FAT_HU: dict[int, tuple[float, float, float, float]] = {
-    schema.TISSUE_SAT: (-84.0, 20.0, -185.0, -32.0),
-    schema.TISSUE_VAT: (-88.0, 18.0, -148.0, -52.0),
+    schema.TISSUE_SAT: (-80.0, 21.5, -185.0, -32.0),
+    schema.TISSUE_VAT: (-84.0, 19.5, -148.0, -52.0),
 }
 #: Erector spinae stay inside the muscle range, so that the measured ESMA is the row's.
 ESM_HU = (-28.0, 149.0)
@@ -44,21 +48,25 @@ def render_slice(
         areas: SFA, VFA, ESMA the masks must measure.
         length_mm: correlation length of the fat's texture, the planted factor.
     """
-    return _render(rng, shape, spacing_mm, areas, length_mm)[0]
+    return render_with_anatomy(rng, shape, spacing_mm, areas, length_mm)[0]
 
 
-def _render(
+def render_with_anatomy(
     rng: np.random.Generator, shape: tuple[int, int], spacing_mm: float, areas: anatomy.Areas, length_mm: float
 ) -> tuple[CanonicalSlice, anatomy.Anatomy]:
+    """As render_slice, with the materials beside it."""
+    rough = texture.make_smooth(rng, shape, spacing_mm, ROUGH_MM)
     slow = texture.make_smooth(rng, shape, spacing_mm, SLOW_MM)
-    shapes = anatomy.make_anatomy(rng, shape, spacing_mm, areas, slow)
+    shapes = anatomy.make_anatomy(rng, shape, spacing_mm, areas, rough)
     mean = np.array([_HU[code][0] for code in range(len(_HU))], np.float32)
-    mean[anatomy.LIVER] += np.float32(rng.normal(0, 6))
-    mean[[anatomy.BLOOD, anatomy.SPLEEN]] += np.float32(rng.normal(0, 8))
-    spread = np.array([_HU[code][1] for code in range(len(_HU))], np.float32)
+    mean[[anatomy.LIVER, anatomy.LIVER_VESSEL]] += np.float32(rng.normal(0, 5))
+    mean[[anatomy.BLOOD, anatomy.SPLEEN]] += np.float32(rng.normal(0, 7))
+    liver = np.isin(shapes.material, (anatomy.LIVER, anatomy.LIVER_VESSEL))
+    slow[liver] -= slow[liver].mean()
+    spread, gain = (np.array([_HU[code][k] for code in range(len(_HU))], np.float32) for k in (1, 2))
     sharp = mean[shapes.material]
     edges = ndimage.gaussian_filter(sharp, BLUR_MM / spacing_mm, truncate=3.0)
-    noise = NOISE_HU * texture.make_noise(rng, shape, spacing_mm)
+    noise = NOISE_HU * gain[shapes.material] * texture.make_noise(rng, shape, spacing_mm)
     hu = edges + slow * spread[shapes.material] + noise
     _paint_fat(rng, hu, shapes.tissue, edges - sharp + noise, spacing_mm, length_mm)
     esm = shapes.tissue == schema.TISSUE_ESM

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import ndtri
 
 from bonemet_jax import schema
@@ -48,11 +48,9 @@ class Risk:
 
 def log_hazard(table: pd.DataFrame) -> Vector:
     """Log hazard ratio of each row against a row of zeros; texture not included."""
-    ductal = (table["histology"] == "ductal").to_numpy(float)
-    values = {"histology_ductal": ductal}
-    return sum(
-        (beta * values.get(name, table.get(name)) for name, beta in LOG_HAZARD_RATIOS.items()), np.zeros(len(table))
-    )
+    values = table.assign(histology_ductal=table["histology"] == "ductal")
+    names = list(LOG_HAZARD_RATIOS)
+    return values[names].to_numpy(float) @ np.array([LOG_HAZARD_RATIOS[name] for name in names])
 
 
 def event_probability(baseline: float, log_hazard_ratio: Vector) -> Vector:
@@ -73,7 +71,7 @@ def _calibrate_baseline(log_hazard_ratio: Vector) -> float:
         share = event_probability(float(np.exp(log_baseline)), log_hazard_ratio).mean()
         return float(share) - marginals.EVENT_SHARE
 
-    return float(np.exp(brentq(miss, -30, 10, xtol=1e-6)))
+    return float(np.exp(root_scalar(miss, bracket=(-30, 10), xtol=1e-6).root))
 
 
 @lru_cache(maxsize=1)
@@ -92,7 +90,7 @@ def calibrate() -> Risk:
         total = clinical + strength * texture
         return compute_soft_auc(total, event_probability(_calibrate_baseline(total), total)) - TARGET_AUC_BOTH
 
-    strength = float(brentq(miss, 0.1, 5.0, xtol=1e-4))
+    strength = float(root_scalar(miss, bracket=(0.1, 5.0), xtol=1e-4).root)
     total = clinical + strength * texture
     baseline = _calibrate_baseline(total)
     return Risk(baseline, strength, compute_soft_auc(texture, event_probability(baseline, total)))
@@ -142,22 +140,25 @@ def _imaging_risk(table: pd.DataFrame, texture: Vector, risk: Risk) -> Vector:
     rng = np.random.default_rng(_SEED + 1)
     noise = rng.standard_normal((INNER_DRAWS, len(hidden))) @ spread.T
     others = rows.draw_rows(rng, INNER_DRAWS)[0]
+    known = log_hazard(others.assign(bmi_kg_m2=0.0, sfa_cm2=0.0, sfi_cm2_m2=0.0))
+    beta, sfa = LOG_HAZARD_RATIOS, table["sfa_cm2"].to_numpy()
+    shown_hazard = beta["sfa_cm2"] * sfa + risk.texture_log_hr * texture
     total = np.zeros(len(table))
     for k in range(INNER_DRAWS):
         bmi, height = (marginals.pooled_marginal(h).quantile(centre[:, i] + noise[k, i]) for i, h in enumerate(hidden))
-        sfa = table["sfa_cm2"].to_numpy()
-        row = pd.DataFrame({"bmi_kg_m2": bmi, "sfa_cm2": sfa, "sfi_cm2_m2": sfa / height**2}).assign(
-            **{name: others[name].iloc[k] for name in ("lvi", "ki67_high", "cea_ng_ml", "histology")}
-        )
-        total += event_probability(risk.baseline, log_hazard(row) + risk.texture_log_hr * texture)
+        unseen = known[k] + beta["bmi_kg_m2"] * bmi + beta["sfi_cm2_m2"] * sfa / height**2
+        total += event_probability(risk.baseline, shown_hazard + unseen)
     return total / INNER_DRAWS
 
 
 def draw_texture(rng: np.random.Generator, label: Vector, shift: float) -> Vector:
     """Texture factor (mean 0, SD 1 over all) whose outcome groups lie `shift` SDs apart."""
-    share = marginals.EVENT_SHARE
-    raw = rng.standard_normal(label.size) + shift * (label - share)
-    return raw / np.sqrt(1 + shift**2 * share * (1 - share))
+    return (rng.standard_normal(label.size) + shift * (label - marginals.EVENT_SHARE)) / _texture_scale(shift)
+
+
+def _texture_scale(shift: float) -> float:
+    """SD over both groups of a factor with SD 1 inside each."""
+    return float(np.sqrt(1 + shift**2 * marginals.EVENT_SHARE * (1 - marginals.EVENT_SHARE)))
 
 
 @lru_cache(maxsize=1)
@@ -166,10 +167,8 @@ def _bayes_as_printed() -> dict[str, float]:
     rng = np.random.default_rng(_SEED + 2)
     label = rng.random(DRAWS) < marginals.EVENT_SHARE
     table, _ = rows.draw_rows(rng, DRAWS, label)
-    texture = texture_shift() * draw_texture(rng, label, texture_shift())  # increasing in the log ratio: see below
-    # log N(t; shift) - log N(t; 0) = shift * raw + constant, and raw = scale * standardised texture.
-    share = marginals.EVENT_SHARE
-    texture *= np.sqrt(1 + texture_shift() ** 2 * share * (1 - share))
+    # log N(z; shift) - log N(z; 0) = shift * z + constant, z the texture factor before it is standardised.
+    texture = texture_shift() * _texture_scale(texture_shift()) * draw_texture(rng, label, texture_shift())
     areas = _log_ratio_continuous(table, rows.AREAS)
     clinical = _log_ratio_continuous(table, (*rows.DRAWN, "sfi_cm2_m2")) + _log_ratio_levels(table)
     scores = {"imaging": areas + texture, "clinical": clinical, "both": clinical + texture}
@@ -183,7 +182,7 @@ def _log_ratio_continuous(table: pd.DataFrame, names: tuple[str, ...]) -> Vector
     for group in marginals.GROUP_SIZE:
         fitted = [marginals.group_marginal(name, group) for name in names]
         z = np.stack([m.latent(table[name].to_numpy()) for m, name in zip(fitted, names, strict=True)], axis=1)
-        own = sum(m.log_density(table[name].to_numpy()) for m, name in zip(fitted, names, strict=True))
+        own = np.sum([m.log_density(table[name].to_numpy()) for m, name in zip(fitted, names, strict=True)], axis=0)
         log[group] = own - 0.5 * np.einsum("ni,ij,nj->n", z, inverse - np.eye(len(names)), z)
     return np.maximum(log["yes"], -1e6) - np.maximum(log["no"], -1e6)
 

@@ -81,10 +81,7 @@ def draw_rows(
     kept, redrawn = [], 0
     waiting = np.arange(n)
     while waiting.size:
-        if groups is None:
-            table = _repaired(rng, waiting.size)
-        else:
-            table = _as_printed(rng, groups[waiting])
+        table = _repaired(rng, waiting.size) if groups is None else _as_printed(rng, groups[waiting])
         fits = fits_body(table, pixel_cm2)
         kept.append(table.assign(place=waiting)[fits])
         waiting = waiting[~fits]

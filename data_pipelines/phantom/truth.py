@@ -50,7 +50,10 @@ def _event_times(config: PhantomConfig) -> str:
 
 def _marginals(table: pd.DataFrame) -> dict[str, Any]:
     """Mean and SD, or share of the second level, by outcome: drawn beside printed (matched by `as_printed` alone)."""
-    groups = {"no": table[table[schema.LABEL] == 0], "yes": table[table[schema.LABEL] == 1]}
+    groups: dict[marginals.Group, pd.DataFrame] = {
+        "no": table[table[schema.LABEL] == 0],
+        "yes": table[table[schema.LABEL] == 1],
+    }
     kinds = {column.name: column for column in schema.CLINICAL}
     found: dict[str, Any] = {}
     for name, printed in marginals.CONTINUOUS.items():
