@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from bonemet_jax import schema
 from bonemet_jax.report.formats import format_label, format_number, format_p
@@ -21,6 +22,10 @@ from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, SPLIT
 Json = Mapping[str, Any]
 #: Colour and dash of the first, second, third ... line of a figure.
 LINES: tuple[tuple[str, str], ...] = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#444444", ":"))
+#: Rows of a heat map that stay legible; a wider embedding shows its first ones.
+_MAX_FEATURES = 24
+#: Resolution of the pictures inside a drawing, pixels per inch; lines and text have none.
+_RASTER_DPI = 200
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
@@ -51,7 +56,7 @@ def _figure(width_in: float, height_in: float) -> Iterator[Figure]:
 
 def _to_svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", dpi=_RASTER_DPI, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
@@ -168,21 +173,41 @@ def _draw_at_risk(axes: Axes, groups: Sequence[Json]) -> None:
 
 
 def draw_correlation(correlation: Json) -> bytes:
-    """Pearson heat map, network features by clinical columns (figure 5); a constant column is hatched."""
-    r = np.array([_to_array(row) for row in correlation["r"]])
-    with _figure(7.2, 0.9 + 0.2 * len(correlation["features"]) + 1.3) as figure:
-        axes = figure.subplots()
-        axes.grid(visible=False)
-        axes.set_facecolor("#cccccc")
-        image = axes.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
-        for i, j in zip(*np.nonzero(np.abs(r) >= 0.2), strict=True):
-            axes.text(j, i, format_number(r[i, j], 1), ha="center", va="center", fontsize=5.5,
-                      color="white" if abs(r[i, j]) > 0.6 else "black")
-        labels = [format_label(text) for text in correlation["labels"]]
-        axes.set_xticks(range(len(labels)), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=6.5)
-        axes.set_yticks(range(len(correlation["features"])), correlation["features"], fontsize=6.5)
-        bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01)
-        bar.set_label("Pearson r")
+    """Pearson heat maps, network features by clinical columns (figure 5): one panel a fold.
+
+    Every fold trains its own network, so X1 of one fold is not X1 of another and pooled values would cancel.
+    """
+    folds = correlation["r_folds"] or [correlation["r"]]
+    labels = [format_label(text) for text in correlation["labels"]]
+    n_features = min(len(correlation["features"]), _MAX_FEATURES)
+    with _figure(7.2, 1.4 + (0.2 + 0.115 * n_features) * len(folds)) as figure:
+        panels = figure.subplots(len(folds), 1, sharex=True, squeeze=False)[:, 0]
+        for fold, (axes, values) in enumerate(zip(panels, folds, strict=True)):
+            image = _draw_heat_map(axes, np.array([_to_array(row) for row in values[:n_features]]))
+            axes.set_yticks(range(n_features), correlation["features"][:n_features], fontsize=5.5)
+            axes.set_title(f"Fold {fold}", loc="left", fontsize=7, pad=2)
+        panels[-1].set_xticks(range(len(labels)), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=6.5)
+        figure.colorbar(image, ax=panels, fraction=0.025, pad=0.01, aspect=40).set_label("Pearson r")
+        return _to_svg(figure)
+
+
+def _draw_heat_map(axes: Axes, r: np.ndarray) -> AxesImage:
+    axes.grid(visible=False)
+    axes.set_facecolor("#cccccc")
+    for i, j in zip(*np.nonzero(np.abs(r) >= 0.3), strict=True):
+        axes.text(j, i, format_number(r[i, j], 1), ha="center", va="center", fontsize=4.5,
+                  color="white" if abs(r[i, j]) > 0.6 else "black")
+    return axes.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+
+
+def draw_channels(channels: Mapping[str, np.ndarray]) -> bytes:
+    """The network's input channels of one patient (figure 2): title -> (height, width), each scaled to grey."""
+    height, width = next(iter(channels.values())).shape
+    with _figure(7.2, 7.2 / len(channels) * height / width + 0.25) as figure:
+        for axes, (title, picture) in zip(figure.subplots(1, len(channels)), channels.items(), strict=True):
+            axes.imshow(picture, cmap="gray", interpolation="nearest")
+            axes.set_axis_off()
+            axes.set_title(title)
         return _to_svg(figure)
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bonemet_jax import schema
 from bonemet_jax.report import figures, tables
+from bonemet_jax.report.channel_pictures import make_channel_pictures
 from bonemet_jax.report.formats import format_interval, format_label, format_number
 from bonemet_jax.report.sources import RunFacts
 from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, Table
@@ -145,12 +147,14 @@ def _images(facts: RunFacts) -> Iterator[Block]:
                      + ".", photos)
     else:
         yield Missing("Figure 1, tissue overlays", facts.missing["overlays"])
-    if facts.pictures:
-        yield Figure("channels", "Figure 2. Input channels of the network: " +
-                     ", ".join(p.stem for p in facts.pictures) + ".",
-                     tuple(_photo(path, path.stem) for path in facts.pictures))
+    if facts.example is None:
+        yield Missing("Figure 2, LBP and HOG pictures", facts.missing["example"])
     else:
-        yield Missing("Figure 2, LBP and HOG pictures", "not available: no stage of this run has written pictures")
+        channels = make_channel_pictures(facts.example["hu"], facts.example["tissue"])
+        yield _drawing("channels", "Figure 2. The four input channels of one patient, on the grid of the slice: CT "
+                       f"window {schema.CT_WINDOW_HU[0]} to {schema.CT_WINDOW_HU[1]} HU, local binary pattern, "
+                       "histogram of oriented gradients, fat mask.",
+                       "CT, LBP, HOG and mask pictures of one slice", figures.draw_channels(channels))
 
 
 def _network(facts: RunFacts) -> Iterator[Block]:
@@ -240,7 +244,8 @@ def _survival(facts: RunFacts) -> Iterator[Block]:
 def _correlation(facts: RunFacts) -> Iterator[Block]:
     def blocks(correlation: Mapping[str, Any]) -> Iterator[Block]:
         yield _drawing("correlation", f"Figure 5. Pearson r of network features and clinical columns, n = "
-                       f"{correlation['n']}; values of 0.2 and more are printed. Grey: a constant column has no r.",
+                       f"{correlation['n']}; absolute values of 0.3 and more are printed. Grey: a constant column has "
+                       "no r. The pooled values are in report.json.",
                        "Heat map of correlations", figures.draw_correlation(correlation))
         yield Bullets(tuple(correlation["notes"]))
 

@@ -33,7 +33,8 @@ class RunFacts:
     stage_seconds: dict[str, float]
     versions: dict[str, str]
     overlays: list[Path]
-    pictures: list[Path]
+    example: dict[str, Any] | None
+    """Arrays of the canonical slice of the first overlay."""
     missing: dict[str, str]
     """Part -> why it is not there."""
 
@@ -48,6 +49,7 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
         missing[name] = f"not available: {path.name} is missing, the stage `{stage}` has not written it"
         return None
 
+    overlays = sorted((cohort_dir / "overlays").glob("*.png"))[:n_overlays]
     manifest = load("cohort", cohort_dir / artifacts.MANIFEST, "cohort")
     stats = {name: load(name, run_dir / "stats" / f"{name}.json", "stats") for name in STATS}
     facts = RunFacts(
@@ -59,12 +61,12 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
         models=_load_models(run_dir / "models"),
         stage_seconds=_load_stage_seconds(run_dir / "stages"),
         versions=_find_versions(),
-        overlays=sorted((cohort_dir / "overlays").glob("*.png"))[:n_overlays],
-        pictures=sorted((run_dir / "figures").glob("*.png")),
+        overlays=overlays,
+        example=_load_example(cohort_dir, overlays),
         missing=missing,
     )
     for name, found, stage in (("training", facts.metrics, "cv"), ("overlays", facts.overlays, "cohort"),
-                               ("models", facts.models, "fuse")):
+                               ("models", facts.models, "fuse"), ("example", facts.example, "cohort")):
         if not found:
             missing[name] = f"not available: the stage `{stage}` has written none"
     return facts
@@ -73,6 +75,12 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
 def _folds(run_dir: Path) -> list[tuple[int, Path]]:
     found = [(int(p.name[5:]), p) for p in run_dir.glob("fold_*") if p.name[5:].isdecimal()]
     return sorted(found)
+
+
+def _load_example(cohort_dir: Path, overlays: list[Path]) -> dict[str, Any] | None:
+    paths = (cohort_dir / "slices" / f"{overlay.stem}.npz" for overlay in overlays)
+    path = next((path for path in paths if path.is_file()), None)
+    return artifacts.load_npz(path) if path else None
 
 
 def _load_lines(path: Path) -> list[dict[str, Any]]:

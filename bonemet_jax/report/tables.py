@@ -22,7 +22,7 @@ from bonemet_jax.report.formats import (
 
 Json = Mapping[str, Any]
 FEATURE_SET_NAMES = {"imaging": "Imaging", "clinical": "Clinical", "both": "Imaging and clinical"}
-CLASSIFIER_NAMES = {"gbdt": "GBDT", "svm": "SVM", "rf": "Random forest", "network": "Network alone"}
+CLASSIFIER_NAMES = {"gbdt": "GBDT", "svm": "SVM", "rf": "RF", "network": "Network alone"}
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 #: How a level of a 0/1 column may be spelt -> as paper.TABLE1_COUNTS spells it.
 _BINARY_CODES = {"no": "0", "yes": "1", "0.0": "0", "1.0": "1"}
@@ -126,7 +126,7 @@ def make_network_table(roc: Json) -> Table:
     found = _pick(roc, "imaging", "network")
     rows = tuple(_performance_row(SPLIT_NAMES[r["split"]].capitalize(), r) for r in found)
     return Table("Table 3. The network alone", _performance_header("Cohort"), rows,
-                 (*_count_notes(found), *_reasons(found)))
+                 (*_count_notes(found), "The paper's value is its ResNet101's, CT alone.", *_reasons(found)))
 
 
 def make_models_table(roc: Json) -> Table:
@@ -139,8 +139,8 @@ def make_models_table(roc: Json) -> Table:
             rows.append(_cells(FEATURE_SET_NAMES[feature_set]))
         rows += [_performance_row(f"{CLASSIFIER_NAMES[r['classifier']]}, {SPLIT_NAMES[r['split']]}", r) for r in found]
         sources += found
-    return Table("Table 4. Nine models in three cohorts", _performance_header("Model, cohort"), tuple(rows),
-                 (*_count_notes(sources), *_reasons(sources)))
+    notes = ("RF: random forest.", *_count_notes(sources), *_reasons(sources))
+    return Table("Table 4. Nine models in three cohorts", _performance_header("Model, cohort"), tuple(rows), notes)
 
 
 def _count_notes(rows: Iterable[Json]) -> tuple[str, ...]:

@@ -154,6 +154,9 @@ def write_fake_run(root: Path, name: str = "smoke", slice_id: str = "P000001") -
     for i, stem in enumerate((slice_id, "P000002", "P000003")):
         grey = np.full((100, 125), 60 * (i + 1), np.uint8)
         Image.fromarray(grey).save(cohort / "overlays" / f"{stem}.png")
+    hu = np.random.default_rng(0).integers(-200, 200, (80, 100)).astype(np.int16)
+    tissue = (hu < -50).astype(np.uint8)
+    artifacts.save_npz(cohort / "slices" / f"{slice_id}.npz", {"hu": hu, "tissue": tissue})
     artifacts.write_manifest(cohort, {"kind": "synthetic", "n": N})
     for fold in range(3):
         directory = run / f"fold_{fold}"

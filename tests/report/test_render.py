@@ -6,11 +6,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.report.channel_pictures import make_channel_pictures
 from bonemet_jax.report.render import render_report
 
 from .conftest import STATS, write_fake_run
@@ -58,7 +59,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_page_reads_like_a_results_section(rendered: Path) -> None:
     page = _Page(rendered / "report.html")
     for wanted in ("SYNTHETIC cohort", "Not a medical device", "Table 1.", "Table 2.", "Table 3.", "Table 4.",
-                   "Figure 1.", "Figure S1.", "Figure 4a.", "Figure 4b.", "Figure 5.", "Figure 7.",
+                   "Figure 1.", "Figure 2.", "Figure S1.", "Figure 4a.", "Figure 4b.", "Figure 5.", "Figure 7.",
                    "Bayes-optimal AUC", "No pretrained weights", "Wall time of each stage", "Limits",
                    "config " + artifacts.load_json(rendered / "config.json")["fingerprint"]):
         assert wanted in page.text, wanted
@@ -66,7 +67,7 @@ def test_page_reads_like_a_results_section(rendered: Path) -> None:
 
 def test_nine_models_in_three_cohorts_with_intervals(rendered: Path) -> None:
     page = _Page(rendered / "report.html")
-    name = re.compile(r"(GBDT|SVM|Random forest), (training|validation|test)")
+    name = re.compile(r"(GBDT|SVM|RF), (training|validation|test)")
     rows = [row for row in page.rows if row and name.fullmatch(row[0])]
     assert len(rows) == 27
     interval = r"\[\d+\.\d+, \d+\.\d+\]"
@@ -92,8 +93,8 @@ def test_page_loads_and_runs_nothing(rendered: Path) -> None:
 
 def test_figures_draw_nothing_from_outside(rendered: Path) -> None:
     drawings = sorted((rendered / "figures").glob("*.svg"))
-    assert {p.stem for p in drawings} == {"roc_network", "roc_classifiers", "loss", "kaplan_meier", "correlation",
-                                          "planted"}
+    assert [p.stem for p in drawings] == ["channels", "correlation", "kaplan_meier", "loss", "planted",
+                                          "roc_classifiers", "roc_network"]
     for path in drawings:
         source = path.read_text(encoding="utf-8")
         assert not re.search(r'href="(?!#|data:image/png;)|<script|<text', source)
@@ -201,11 +202,15 @@ def test_same_run_same_bytes(rendered: Path, fake_run: Run) -> None:
     assert render_report(*fake_run).read_bytes() == (rendered / "report.html").read_bytes()
 
 
-def test_pictures_of_other_stages_are_shown(tmp_path: Path) -> None:
-    (tmp_path / "figures").mkdir()
-    Image.new("L", (8, 8)).save(tmp_path / "figures" / "channels.png")
-    text = _Page(render_report(tmp_path, tmp_path / "cohort")).text
-    assert "Figure 2. Input channels" in text and "Figure 2, LBP" not in text
+def test_channels_of_the_first_overlay_that_has_a_slice() -> None:
+    rng = np.random.default_rng(0)
+    hu = rng.integers(-300, 400, (64, 80)).astype(np.int16)
+    tissue = np.zeros((64, 80), np.uint8)
+    tissue[10:20] = schema.TISSUE_SAT
+    pictures = make_channel_pictures(hu, tissue)
+    assert list(pictures) == ["CT", "LBP", "HOG", "Fat mask"] and {p.shape for p in pictures.values()} == {(64, 80)}
+    assert pictures["CT"].dtype == np.uint8 and pictures["Fat mask"].sum() == 800
+    assert pictures["LBP"].max() < 2**24
 
 
 def test_null_cohort_is_said(tmp_path: Path) -> None:
