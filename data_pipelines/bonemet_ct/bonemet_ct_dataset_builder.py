@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
 from bonemet_jax import schema
 from bonemet_jax.config import RecordsConfig
@@ -26,6 +27,18 @@ class BonemetCtConfig(tfds.core.BuilderConfig):
     cohort_dir: str = ""
 
 
+class SortedExampleWriter(tfds.core.ExampleWriter):
+    """Writes each example with its features sorted by name: protobuf's own order changes from process to process."""
+
+    def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> Any:
+        return super().write(path, ((key, _sort_features(example)) for key, example in examples))
+
+
+def _sort_features(example: bytes) -> bytes:
+    # protobuf makes its classes at import, out of the type checker's sight.
+    return tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True)  # pyrefly: ignore
+
+
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Records of a cohort of T11 slices; made by `build.build_records`."""
 
@@ -36,6 +49,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         described = tfds.features.FeaturesDict(features(self.builder_config.records))
         return self.dataset_info_from_configs(features=described)
+
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return SortedExampleWriter(self.info.file_format)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return {SPLIT: self._generate_examples()}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, schema
 from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
 from data_pipelines.bonemet_ct.build import build_records
@@ -70,6 +70,17 @@ def test_same_input_same_bytes(small_records: dict[str, Path], small_cohort: Pat
     assert build_records(moved, tmp_path, CONFIG, "small") == final
     assert (final / "manifest.json").read_bytes() == wanted
     assert [path.name for path in final.parent.iterdir()] == ["1.0.0"]
+
+
+def test_features_are_stored_in_sorted_order(small_records: dict[str, Path]) -> None:
+    """protobuf's own order of a map is drawn anew in every process: shards would differ from run to run."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    shard = next(small_records["array_record"].glob("*.array_record*"))
+    names = sorted(["patient_id", "ct", "lbp", "hog", "mask", "bone_metastasis", *schema.clinical_names()])
+    for record in ArrayRecordReader(str(shard)).read_all():
+        places = [record.index(bytes([10, len(name)]) + name.encode()) for name in names]
+        assert places == sorted(places)
 
 
 @pytest.mark.slow
