@@ -16,7 +16,7 @@ from bonemet_jax.stats.estimable import NotEstimableError, check_finite
 
 _EXACT_BELOW = 50  # R: exact Wilcoxon p when both groups are smaller and nothing is tied
 _FISHER_SLACK = 1 + 1e-7  # R: tables this close to the observed probability count as equally extreme
-_MAX_TABLES = 20_000_000
+_MAX_CELLS = 10_000_000  # 80 MB
 
 
 @dataclass(frozen=True)
@@ -100,30 +100,54 @@ def compare_counts(counts: ArrayLike) -> CountComparison:
 def compute_fisher(table: Int[np.ndarray, "group level"]) -> float:
     """Fisher's exact p of an r x c table: the probability of all tables no likelier than the one observed.
 
-    Tables with the observed margins are built level by level: a partial table is the people left in each group and its
-    log probability. Raises: NotEstimableError when they are too many to count.
+    Every table with the observed margins is two halves that meet: the levels are cut in two, each half is listed with
+    the people it uses of each group and its log probability, and for each first half the fitting second halves are
+    summed up to the observed probability. Raises: NotEstimableError when even the halves are too many to list.
     """
-    by_level = np.asarray(table).T[np.argsort(-np.asarray(table).sum(axis=0))]
-    left = np.asarray(table).sum(axis=1)[None]
-    log_p = np.zeros(1)
-    for level in by_level[:0:-1]:  # the last level built is forced by what is left
-        ways = _compositions(int(level.sum()), left[0].size, left.max(axis=0))
-        if left.shape[0] * ways.shape[0] > _MAX_TABLES:
+    table = np.asarray(table)
+    table = table.T if table.shape[0] > table.shape[1] else table  # fewer groups, fewer fillings of a level
+    totals, levels = table.sum(axis=1), table.T
+    used, log_a = _list_halves(levels[::2], totals)
+    rest, log_b = _list_halves(levels[1::2], totals)
+    radix = np.cumprod(np.concatenate([[1], totals[:-1] + 1]))
+    first, second = (totals - used) @ radix, rest @ radix
+    order = np.lexsort((log_b, second))
+    second, log_b = second[order], log_b[order]
+    observed = -special.gammaln(table + 1).sum()
+    limit = observed + np.log(_FISHER_SLACK)
+    # The sum over all tables, in closed form (the multivariate hypergeometric distribution).
+    log_every = special.gammaln(table.sum() + 1) - sum(special.gammaln(table.sum(axis=i) + 1).sum() for i in (0, 1))
+    p = 0.0
+    for key in np.unique(first):
+        ours = log_a[first == key]
+        theirs = log_b[np.searchsorted(second, key) : np.searchsorted(second, key, side="right")]
+        if theirs.size:
+            up_to = np.concatenate([[0.0], np.cumsum(np.exp(theirs - theirs[-1]))])
+            weight = np.exp(ours + theirs[-1] - log_every)
+            p += weight @ up_to[np.searchsorted(theirs, limit - ours, side="right")]
+    return float(min(p, 1.0))
+
+
+def _list_halves(
+    levels: Int[np.ndarray, "level group"], totals: Int[np.ndarray, " group"]
+) -> tuple[Int[np.ndarray, "half group"], Float[np.ndarray, " half"]]:
+    """Every filling of these levels within the groups' totals: people used of each group, log probability."""
+    used, log_p = np.zeros((1, totals.size), dtype=int), np.zeros(1)
+    for level in levels:
+        ways = _compositions(int(level.sum()), totals.size, totals)
+        if used.shape[0] * ways.size > _MAX_CELLS:
             raise NotEstimableError("too many tables for Fisher's exact test", "", "use the chi-square test")
-        rest = left[:, None] - ways[None]
-        fits = (rest >= 0).all(axis=2)
+        both = used[:, None] + ways
+        fits = (both <= totals).all(axis=2)
         log_p = (log_p[:, None] - special.gammaln(ways + 1).sum(axis=1))[fits]
-        left = rest[fits]
-    log_p = log_p - special.gammaln(left + 1).sum(axis=1)
-    observed = -special.gammaln(by_level + 1).sum()
-    p = np.exp(log_p - log_p.max())
-    return float(min(p[log_p <= observed + np.log(_FISHER_SLACK)].sum() / p.sum(), 1.0))
+        used = both[fits]
+    return used, log_p
 
 
-def _compositions(total: int, parts: int, most: np.ndarray) -> Float[np.ndarray, "way part"]:
+def _compositions(total: int, parts: int, most: np.ndarray) -> Int[np.ndarray, "way part"]:
     """Every way to write `total` as `parts` counts, none above its `most`."""
     if parts == 1:
-        return np.array([[total]])
+        return np.array([[total]] if total <= most[0] else np.empty((0, 1)), dtype=int)
     ways = []
     for first in range(min(total, int(most[0])) + 1):
         rest = _compositions(total - first, parts - 1, most[1:])

@@ -1,0 +1,93 @@
+"""Reference results from R, their input tables, and fake runs of any size."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.cohort.folds import Folds, make_folds, save_folds
+from bonemet_jax.config import FoldsConfig
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Callable[[str], Any]:
+    def load(name: str) -> Any:
+        return json.loads((shared / "golden" / f"{name}.json").read_text())
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def golden_table(shared: Path) -> Callable[[str], pd.DataFrame]:
+    """roc_*.csv and table1_a.csv from the folder; survival tables from scikit-survival through its make_inputs.py."""
+    spec = importlib.util.spec_from_file_location("make_inputs", shared / "golden" / "make_inputs.py")
+    assert spec and spec.loader
+    inputs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(inputs)
+
+    def load(name: str) -> pd.DataFrame:
+        file = shared / "golden" / f"{name}.csv"
+        return pd.read_csv(file) if file.is_file() else inputs.table(name)
+
+    return load
+
+
+def make_cohort(n: int, seed: int = 0, n_positive: int | None = None) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    label = np.zeros(n)
+    label[: max(2, n // 8) if n_positive is None else n_positive] = 1
+    rng.shuffle(label)
+    table = pd.DataFrame({schema.PATIENT_ID: [f"P{i:06d}" for i in range(n)]})
+    for column in schema.CLINICAL:
+        if column.kind == "category":
+            table[column.name] = rng.choice(column.levels, n)
+        elif column.kind == "binary":
+            table[column.name] = (rng.random(n) < 0.4 + 0.2 * label).astype(float)
+        else:
+            table[column.name] = rng.normal(45, 12, n).clip(20, 95) - 8 * label * (column.name == "sfi_cm2_m2")
+    table[schema.LABEL] = label
+    table[schema.TIME] = np.where(label == 1, rng.integers(1, 20, n) * 3.0, 60.0)
+    table[schema.EVENT] = label
+    return table
+
+
+def make_scores(folds: Folds, label: dict[str, int], rng: np.random.Generator) -> pd.DataFrame:
+    rows = [
+        (p, k, folds.split_of(p, k), feature_set, classifier, label[p], rng.random() * 0.8 + 0.2 * label[p], 0.5)
+        for k in range(folds.n_folds) for feature_set in schema.FEATURE_SETS for classifier in schema.CLASSIFIERS
+        for p in sorted(folds.splits)
+    ]
+    return pd.DataFrame(rows, columns=[schema.PATIENT_ID, "fold", "split", "feature_set", "classifier", "label",
+                                       "score", "threshold"])
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Write a run directory with a cohort in `cohort/`; returns it."""
+
+    def make(n: int, n_positive: int | None = None, truth: dict[str, Any] | None = None,
+             change: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table) -> Path:
+        cohort = change(make_cohort(n, n_positive=n_positive))
+        rng = np.random.default_rng(1)
+        ids = cohort[schema.PATIENT_ID].tolist()
+        folds = make_folds(ids, cohort[schema.LABEL].tolist(), FoldsConfig())
+        label = dict(zip(ids, cohort[schema.LABEL].astype(int), strict=True))
+        artifacts.save_table(tmp_path / "cohort" / "cohort.parquet", cohort)
+        if truth is not None:
+            artifacts.write_json(tmp_path / "cohort" / "truth.json", truth)
+        save_folds(tmp_path / "folds.json", folds)
+        order = rng.permutation(ids)  # files are joined by id, never by position
+        artifacts.save_npz(tmp_path / "embeddings.npz", {
+            "patient_id": order, "embedding": rng.normal(size=(3, n, 16)).astype("float32"),
+            "score": rng.random((3, n)).astype("float32"),
+        })
+        artifacts.save_table(tmp_path / "scores.parquet", make_scores(folds, label, rng))
+        return tmp_path
+
+    return make
