@@ -32,6 +32,9 @@ def disk_errors(path: Path, n_bytes: int | None = None, partial: Path | None = N
     except DiskError:
         raise
     except Exception as error:
+        told = next((link for link in _chain(error) if isinstance(link, DiskError)), None)
+        if told is not None:  # a clean-up that failed too must not hide the first message
+            raise told from error
         if not _is_disk_error(error):
             raise
         size = f"{_written_bytes(partial or path)} bytes written so far" if n_bytes is None else f"{n_bytes} bytes"

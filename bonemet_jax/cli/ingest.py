@@ -1,14 +1,22 @@
 """`bonemet ingest`: real CT and clinical data -> cohort directory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from bonemet_jax import artifacts
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
+
+_AREAS = {
+    "SFA": "sfa_cm2",
+    "VFA": "vfa_cm2",
+    "ESMA": "esma_cm2",
+    "fat of the trunk, unsegmented (visceral fat included)": "fat_unsegmented_cm2",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,15 @@ def main(verb: str, argv: list[str]) -> int:
         list(args.input), args.output, masks=args.masks, clinical=args.clinical, level=args.level,
         slice_z_mm=args.slice_z,
     )
-    facts = artifacts.load_json(args.output / artifacts.MANIFEST)["facts"]
+    slices = artifacts.load_json(args.output / "ingest.json")
+    for slice_id, facts in slices.items():
+        print(f"{slice_id}: {describe_areas(facts)}; {facts['level']}, z {facts['z_mm']:.1f} mm")
     print(args.output)
-    report.write({"facts": facts}, outputs=[args.output])
+    report.write({"slices": slices}, outputs=[args.output])
     return 0
+
+
+def describe_areas(facts: Mapping[str, Any]) -> str:
+    """Fat and muscle areas for the terminal, cm2; what was not segmented is not shown as zero."""
+    told = [f"{name} {facts[key]:.1f} cm2" for name, key in _AREAS.items() if facts.get(key) is not None]
+    return ", ".join(told) or "no tissue segmented"

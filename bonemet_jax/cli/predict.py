@@ -7,7 +7,7 @@ from typing import Any
 import tyro
 
 from bonemet_jax import artifacts, schema
-from bonemet_jax.cli.ingest import SourceArgs
+from bonemet_jax.cli.ingest import SourceArgs, describe_areas
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.stages import Run
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
@@ -115,10 +115,5 @@ def _facts(told: dict[str, Any]) -> dict[str, Any]:
 
 def describe(patient: str, facts: dict[str, Any]) -> str:
     """One line for the terminal."""
-    areas = facts["areas"]
-    if areas["fat_unsegmented_cm2"] is not None:
-        fat = f"fat of the trunk {areas['fat_unsegmented_cm2']:.1f} cm2 (unsegmented: visceral fat included)"
-    else:
-        fat = f"SFA {areas['sfa_cm2']:.1f} cm2" if areas["sfa_cm2"] is not None else "no fat segmented"
     scores = ", ".join(f"{name.replace('_', ' ')} {facts[name]:.3f}" for name in facts if name.startswith("score_"))
-    return f"{patient}: {fat}; {scores}"
+    return f"{patient}: {describe_areas(facts['areas'])}; {scores}"

@@ -168,9 +168,10 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
     for name in names:
         stage = BY_NAME[name]
         start = _resume if stage.resumable else _start
-        ran = artifacts.run_stage(
-            run.directory, name, keys[name], stage.outputs(run), lambda s=stage, go=start: go(run, s, keys[s.name])
-        )
+        with artifacts.disk_errors(run.directory):
+            ran = artifacts.run_stage(
+                run.directory, name, keys[name], stage.outputs(run), lambda s=stage, go=start: go(run, s, keys[s.name])
+            )
         seconds[name] = artifacts.load_json(run.directory / "stages" / f"{name}.json")["seconds"]
         say(f"{name:<7} {'done' if ran else 'already done'}, {seconds[name]:.1f} s")
     return seconds
