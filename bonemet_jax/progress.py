@@ -71,12 +71,14 @@ def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
 
 @contextlib.contextmanager
 def quiet_tensorflow() -> Iterator[None]:
-    """Errors only from tensorflow, TFDS and Beam; import them inside. Their logs print whole configs."""
+    """Keep tensorflow, TFDS and Beam from logging; import them inside. Their logs print whole configs, and a failure's
+    traceback; what fails raises all the same.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # tensorflow only reads records here; on, it prints two lines
     levels = {log: log.level for log in (logging.getLogger(), logging.getLogger("absl"))}
     for log in levels:
-        log.setLevel(logging.ERROR)
+        log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
