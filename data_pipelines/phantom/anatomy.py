@@ -138,9 +138,32 @@ def make_anatomy(
 
 
 def _make_trunk(rng: np.random.Generator, shape: tuple[int, int], spacing_mm: float, areas: Areas) -> _Trunk:
-    """Outline of the lean trunk (superellipse, flatter behind) and the profiles over the angle."""
+    """Outline of the lean trunk, profiles over the angle, and the grid on which the trunk lies on its couch."""
     phi = (np.arange(_ANGLES) / _ANGLES * 2 - 1) * np.pi  # 0 in front, +-pi behind
-    side = np.abs(phi) * 180 / np.pi
+    side = np.rad2deg(np.abs(phi))
+    lean = _lean_profile(rng, phi, areas)
+    fat = _fat_profile(rng, phi)
+    wall = _smooth(np.interp(side, [0, 6, 14, 30, 60, 100, 140, 180], [5, 6, 12, 12, 13, 14, 16, 18]), 40)
+    profiles = {"lean": lean, "fat": fat, "wall": wall, "lungs": _lung_profile(rng, phi)}
+
+    ring_mm = areas.sfa_cm2 * 100 / float(np.sum(lean * fat) * 2 * np.pi / _ANGLES)
+    front, flank, back = (int(np.argmin(np.abs(side - angle))) for angle in (0, 90, 180))
+    front_mm, back_mm = ((lean + ring_mm * fat)[k] + _SKIN_MM for k in (front, back))
+    # The couch (22 mm) shares the picture; what does not fit is cut off the couch, never off the trunk.
+    middle = max((front_mm - back_mm - 22) / 2, front_mm + 4 - shape[0] * spacing_mm / 2)
+    x = (np.arange(shape[1]) - (shape[1] - 1) / 2) * spacing_mm + rng.normal(0, 2)
+    y = (np.arange(shape[0]) - (shape[0] - 1) / 2) * spacing_mm - middle
+    x, y = (v.astype(np.float32) for v in np.meshgrid(x, y))
+    angle = ((np.arctan2(x, -y) / np.float32(np.pi) + 1) * (_ANGLES / 2)).astype(np.int32) % _ANGLES
+    return _Trunk(
+        x, y, np.hypot(x, y), angle, float(lean[flank]), float(lean[front] + lean[back]) / 2,
+        {name: values.astype(np.float32) for name, values in profiles.items()},
+    )  # fmt: skip
+
+
+def _lean_profile(rng: np.random.Generator, phi: np.ndarray, areas: Areas) -> np.ndarray:
+    """Radius of the fascia, mm: a superellipse, boxier behind, with a groove over the spine."""
+    side = np.rad2deg(np.abs(phi))
     lean_cm2 = _LEAN_CM2 * np.exp(rng.normal(0, _LEAN_SD)) + areas.vfa_cm2 + areas.esma_cm2
     ratio = np.clip(rng.normal(1.40, 0.05) - 0.0003 * (lean_cm2 + areas.sfa_cm2 - 600), 1.25, 1.55)
     power = 2.45 - 0.30 * np.cos(phi)
@@ -148,29 +171,25 @@ def _make_trunk(rng: np.random.Generator, shape: tuple[int, int], spacing_mm: fl
     for k in range(2, 6):
         lean *= 1 + rng.normal(0, 0.012 / k) * np.cos(k * phi) + rng.normal(0, 0.006 / k) * np.sin(k * phi)
     lean *= 1 - 0.03 * np.exp(-(((side - 180) / 8) ** 2)) - 0.01 * np.exp(-((side / 10) ** 2))
-    lean *= np.sqrt(lean_cm2 * 100 / (0.5 * np.sum(lean**2) * 2 * np.pi / _ANGLES))
+    area_mm2 = 0.5 * np.sum(lean**2) * 2 * np.pi / _ANGLES
+    return lean * np.sqrt(lean_cm2 * 100 / area_mm2)
+
+
+def _fat_profile(rng: np.random.Generator, phi: np.ndarray) -> np.ndarray:
+    """Relative thickness of subcutaneous fat: thickest at the flanks behind."""
     front, flank, back = rng.normal(0.75, 0.12), rng.normal(1.15, 0.1), rng.normal(0.80, 0.08)
-    fat = np.interp(side, [0, 35, 80, 125, 155, 180], [front, front + 0.1, 0.85, flank, back, back * 0.9])
-    fat = np.maximum(_smooth(fat * (1 + rng.normal(0, 0.05) * np.sin(phi)), 60), 0.3)
-    ring_mm = areas.sfa_cm2 * 100 / float(np.sum(lean * fat) * 2 * np.pi / _ANGLES)
-    wall = _smooth(np.interp(side, [0, 6, 14, 30, 60, 100, 140, 180], [5, 6, 12, 12, 13, 14, 16, 18]), 40)
-    lungs = sum(
-        np.where(np.sign(phi) == s, rng.gamma(3, 3.5) * np.exp(-(((side - rng.normal(138, 5)) / 22) ** 2)), 0.0)
-        for s in (-1, 1)
+    fat = np.interp(
+        np.rad2deg(np.abs(phi)), [0, 35, 80, 125, 155, 180], [front, front + 0.1, 0.85, flank, back, back * 0.9]
     )
-    half_width = float(lean[np.argmin(np.abs(side - 90))])
-    front_mm, back_mm = (float(lean[np.argmin(np.abs(side - angle))]) for angle in (0, 180))
-    middle = max((front_mm - back_mm + ring_mm * (front - back) - 22) / 2,
-                 front_mm + ring_mm * front + _SKIN_MM + 4 - shape[0] * spacing_mm / 2)  # fmt: skip
-    x = ((np.arange(shape[1], dtype=np.float32) - (shape[1] - 1) / 2) * spacing_mm + rng.normal(0, 2))[None, :]
-    y = ((np.arange(shape[0], dtype=np.float32) - (shape[0] - 1) / 2) * spacing_mm - middle)[:, None]
-    x, y = (np.array(np.broadcast_to(v, shape), np.float32) for v in (x, y))
-    index = ((np.arctan2(x, -y) / np.float32(np.pi) + 1) * (_ANGLES / 2)).astype(np.int32) % _ANGLES
-    profiles = {
-        name: np.asarray(values, np.float32)
-        for name, values in (("lean", lean), ("fat", fat), ("wall", wall), ("lungs", lungs))
-    }
-    return _Trunk(x, y, np.hypot(x, y), index, half_width, (front_mm + back_mm) / 2, profiles)
+    return np.maximum(_smooth(fat * (1 + rng.normal(0, 0.05) * np.sin(phi)), 60), 0.3)
+
+
+def _lung_profile(rng: np.random.Generator, phi: np.ndarray) -> np.ndarray:
+    """Thickness of the lung base behind, mm; left and right differ."""
+    def base(s: int) -> np.ndarray:
+        return rng.gamma(3, 3.5) * np.exp(-(((np.rad2deg(s * phi) - rng.normal(138, 5)) / 22) ** 2))
+
+    return base(-1) + base(1)
 
 
 def _smooth(profile: np.ndarray, width: int) -> np.ndarray:
@@ -312,6 +331,8 @@ def _paint_ribs(rng: np.random.Generator, t: _Trunk, material: np.ndarray, keep:
             half = rng.uniform(7, 11)
             rib = _ellipse(t, x, y, half, rng.uniform(3.0, 3.8), tangent + s * 0.12)
             inside = (rib < 0) & (material == MUSCLE) & ~keep
+            if inside.sum() < 0.7 * (rib < 0).sum():
+                continue  # the erector spinae lie there: no slivers of bone
             if angle < 40:
                 material[inside] = CARTILAGE
             else:

@@ -143,7 +143,7 @@ def pooled_moments(printed: Printed) -> tuple[float, float, float, float]:
 
 
 def pooled_marginal(name: str) -> Marginal:
-    """Pooled distribution of a continuous column."""
+    """Pooled distribution of a continuous column: one curve of its family with the pooled mean and SD."""
     if name == "height_m":
         return fit_marginal("normal", *HEIGHT_M)
     if name == "ca153_u_ml":

@@ -15,16 +15,16 @@ Image = Float32[np.ndarray, "height width"]
 # fat -75 +- 26 in range and -83 +- 20 one pixel off its border. Noise is higher beside the spine.
 _HU: dict[int, tuple[float, float, float]] = {
     anatomy.AIR: (-1000, 0, 0.7), anatomy.SKIN: (45, 5, 1), anatomy.SAT: (-80, 0, 1), anatomy.VAT: (-83, 0, 1),
-    anatomy.MUSCLE: (44, 12, 1.3), anatomy.ESM: (31, 13, 1.35), anatomy.CORTEX: (620, 90, 1),
-    anatomy.MARROW: (230, 35, 2.0), anatomy.CARTILAGE: (105, 12, 1), anatomy.LIVER: (90, 13, 1),
+    anatomy.MUSCLE: (44, 12, 1.3), anatomy.ESM: (31, 14, 1.4), anatomy.CORTEX: (620, 90, 1),
+    anatomy.MARROW: (230, 35, 2.0), anatomy.CARTILAGE: (105, 12, 1), anatomy.LIVER: (91, 11, 1),
     anatomy.SPLEEN: (98, 5, 1), anatomy.GUT_WALL: (72, 12, 1), anatomy.GUT: (35, 12, 1), anatomy.GAS: (-930, 10, 1),
     anatomy.BLOOD: (148, 5, 1), anatomy.LUNG: (-800, 40, 1.5), anatomy.CANAL: (33, 6, 1.2),
-    anatomy.COUCH: (420, 40, 1), anatomy.LIVER_VESSEL: (118, 13, 1),
+    anatomy.COUCH: (420, 40, 1), anatomy.LIVER_VESSEL: (112, 11, 1),
 }  # fmt: skip
 #: Scanner noise, HU SD at 0.977 mm (texture.py); blur of edges, mm.
 NOISE_HU, BLUR_MM = 13.2, 0.7
 #: Correlation lengths, mm, of HU across the slice and of organ borders.
-SLOW_MM, ROUGH_MM = 40.0, 14.0
+SLOW_MM, ROUGH_MM = 50.0, 14.0
 #: Texture's SD before ranks decide, HU: about half of fat's variance at 0.977 mm, as in the real slice.
 TEXTURE_HU = 13.5
 #: Mean, SD and range of fat HU, before rounding: inside the paper's ranges (row B1) with room to spare.

@@ -23,7 +23,7 @@ def correlation_length_mm(factor: Float[np.ndarray, "..."]) -> Float[np.ndarray,
 # autocorrelation along rows .63 .31 .20 .12 .09, along columns .28 -.06 .00, so horizontal streaks. The model is a
 # mixture of a Gaussian and an exponential along the row, Gaussian along the column; lengths in mm.
 REFERENCE_SPACING_MM = 0.9765625
-_STREAK_SHARE, _STREAK_MM, _ROW_MM, _COLUMN_MM = 0.41, 2.8, 0.86, 0.47
+_STREAK_SHARE, _STREAK_MM, _ROW_MM, _COLUMN_MM = 0.38, 2.6, 0.87, 0.46
 
 
 @lru_cache(maxsize=4)
