@@ -30,7 +30,7 @@ class LassoPoint:
 
     penalty: float
     coef: dict[str, float]
-    cv_loglik: float | None
+    cv_loglik: float
 
     @property
     def nonzero(self) -> dict[str, float]:
@@ -68,7 +68,7 @@ def fit_lasso_cox(
         seed: of the cross-validation folds (10, or one an event where there are fewer).
 
     Returns: coefficients on the original scale; `selected` may be empty; `refit` is None with a reason then. Penalties
-        too small for the solver to converge are left out of the path.
+        too small for the solver to converge, or to improve the deviance, are left out of the path.
 
     Raises: NotEstimableError with fewer than two events or when every column is constant.
     """
@@ -95,7 +95,7 @@ def fit_lasso_cox(
     coefs = np.zeros((penalties.size, len(names)))
     coefs[:, varies] = path / scale[varies]
     points = tuple(
-        LassoPoint(float(p), dict(zip(names, map(float, c), strict=True)), float(v) if np.isfinite(v) else None)
+        LassoPoint(float(p), dict(zip(names, map(float, c), strict=True)), float(v))
         for p, c, v in zip(penalties, coefs, cv, strict=True)
     )
     chosen = points[int(np.argmax(cv))]  # ties: the largest penalty
@@ -126,7 +126,7 @@ def _make_penalties(time: np.ndarray, event: np.ndarray, z: np.ndarray) -> Float
 def _fit_path(
     time: np.ndarray, event: np.ndarray, z: np.ndarray, penalties: np.ndarray, tolerance: float = _TOLERANCE
 ) -> Float[np.ndarray, "penalty covariate"]:
-    """Coefficients of standardised covariates at each penalty (descending); NaN where the solver does not converge.
+    """Coefficients of standardised covariates at each penalty (descending); NaN beyond the solver's end.
 
     The solver says only that some penalty failed, so the smallest quarter is dropped until the rest converges.
     """
@@ -136,14 +136,18 @@ def _fit_path(
 
     outcome = Surv.from_arrays(event, time)
     coefs = np.full((penalties.size, z.shape[1]), np.nan)
-    n = penalties.size
+    # At penalties above these rows' own largest nothing is kept; the solver would end its path after six such.
+    first = int((penalties > np.abs(compute_null_score(time, event, z)).max() / time.size).sum())
+    coefs[:first] = 0.0
+    n = penalties.size - first
     while n:
-        model = CoxnetSurvivalAnalysis(l1_ratio=1.0, alphas=penalties[:n], tol=tolerance)
+        model = CoxnetSurvivalAnalysis(l1_ratio=1.0, alphas=penalties[first : first + n], tol=tolerance)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")  # "all coefficients are zero" is an answer here, not a mistake
             model.fit(z, outcome)
         if not any(issubclass(w.category, ConvergenceWarning) for w in caught):
-            coefs[:n] = np.where(np.abs(model.coef_) < 1e-10, 0.0, model.coef_).T
+            found = np.where(np.abs(model.coef_) < 1e-10, 0.0, model.coef_).T
+            coefs[first : first + len(found)] = found  # the solver also ends where the deviance hardly improves any more
             break
         n = n * 3 // 4
     return coefs
@@ -152,18 +156,22 @@ def _fit_path(
 def _cross_validate(
     time: np.ndarray, event: np.ndarray, z: np.ndarray, penalties: np.ndarray, seed: int
 ) -> Float[np.ndarray, " penalty"]:
-    """Sum over folds of log partial likelihood (all rows) minus that of the rows fitted; -inf where none converges."""
+    """Sum over folds of log partial likelihood (all rows) minus that of the rows fitted.
+
+    Beyond the solver's end in a fold its last coefficients stand in; ties go to the larger penalty.
+    """
     fold = _deal_folds(event, seed)
     total = np.zeros(penalties.size)
     for k in range(int(fold.max()) + 1):
         kept = fold != k
         path = _fit_path(time[kept], event[kept], z[kept], penalties, _CV_TOLERANCE)
-        total += [
-            compute_partial_loglik(time, event, z, coef)
-            - compute_partial_loglik(time[kept], event[kept], z[kept], coef)
-            if np.isfinite(coef).all() else -np.inf
-            for coef in path
-        ]
+        coef, worth = np.zeros(z.shape[1]), 0.0
+        for i, fitted in enumerate(path):
+            if i == 0 or np.isfinite(fitted).all():
+                coef = np.nan_to_num(fitted)
+                worth = compute_partial_loglik(time, event, z, coef)
+                worth -= compute_partial_loglik(time[kept], event[kept], z[kept], coef)
+            total[i] += worth
     return total
 
 

@@ -50,7 +50,8 @@ def make_cohort(n: int, seed: int = 0, n_positive: int | None = None) -> pd.Data
         elif column.kind == "binary":
             table[column.name] = (rng.random(n) < 0.4 + 0.2 * label).astype(float)
         else:
-            table[column.name] = rng.normal(45, 12, n).clip(20, 95) - 8 * label * (column.name == "sfi_cm2_m2")
+            effect = -8 * label if column.name == "sfi_cm2_m2" else 0
+            table[column.name] = (rng.normal(45, 12, n) + effect).clip(max(column.low, 20), column.high - rng.random(n))
     table[schema.LABEL] = label
     table[schema.TIME] = np.where(label == 1, rng.integers(1, 20, n) * 3.0, 60.0)
     table[schema.EVENT] = label
@@ -67,27 +68,28 @@ def make_scores(folds: Folds, label: dict[str, int], rng: np.random.Generator) -
                                        "score", "threshold"])
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """Write a run directory with a cohort in `cohort/`; returns it."""
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write a new run directory with a cohort in `cohort/`; returns it."""
 
     def make(n: int, n_positive: int | None = None, truth: dict[str, Any] | None = None,
              change: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table) -> Path:
+        run = tmp_path_factory.mktemp("run")
         cohort = change(make_cohort(n, n_positive=n_positive))
         rng = np.random.default_rng(1)
         ids = cohort[schema.PATIENT_ID].tolist()
         folds = make_folds(ids, cohort[schema.LABEL].tolist(), FoldsConfig())
         label = dict(zip(ids, cohort[schema.LABEL].astype(int), strict=True))
-        artifacts.save_table(tmp_path / "cohort" / "cohort.parquet", cohort)
+        artifacts.save_table(run / "cohort" / "cohort.parquet", cohort)
         if truth is not None:
-            artifacts.write_json(tmp_path / "cohort" / "truth.json", truth)
-        save_folds(tmp_path / "folds.json", folds)
+            artifacts.write_json(run / "cohort" / "truth.json", truth)
+        save_folds(run / "folds.json", folds)
         order = rng.permutation(ids)  # files are joined by id, never by position
-        artifacts.save_npz(tmp_path / "embeddings.npz", {
+        artifacts.save_npz(run / "embeddings.npz", {
             "patient_id": order, "embedding": rng.normal(size=(3, n, 16)).astype("float32"),
             "score": rng.random((3, n)).astype("float32"),
         })
-        artifacts.save_table(tmp_path / "scores.parquet", make_scores(folds, label, rng))
-        return tmp_path
+        artifacts.save_table(run / "scores.parquet", make_scores(folds, label, rng))
+        return run
 
     return make

@@ -55,7 +55,7 @@ def test_groups_without_events_or_patients() -> None:
         compute_logrank([1, 2], [1, 1], [0, 0])
     with pytest.raises(NotEstimableError, match="no events"):
         compute_logrank([1, 2], [0, 0], [0, 1])
-    with pytest.raises(NotEstimableError, match="both groups at risk|both groups are at risk"):
+    with pytest.raises(NotEstimableError, match="both groups are at risk"):
         compute_logrank([1, 5], [0, 1], [0, 1])
 
 
