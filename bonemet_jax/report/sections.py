@@ -256,10 +256,8 @@ def _reading(facts: RunFacts) -> Iterator[Block]:
     yield Bullets((
         "Fitting sees the training patients of a fold, choosing sees its validation patients too, the test patients "
         "are scored once.",
-        "Test predictions of all folds are pooled, each patient once. In pooled training and validation rows a "
-        "patient stands several times, so their intervals resample patients, not rows.",
-        "The threshold of each fold balances sensitivity and specificity on its training and validation patients and "
-        "is applied unchanged; pooled ACC, SENS and SPEC count each fold's own decisions.",
+        "Pooled ACC, SENS and SPEC count each fold's own decisions: its threshold is applied unchanged to all three "
+        "cohorts.",
         "Lasso-Cox screens the clinical columns inside each training part. Classifiers weigh both classes alike; their "
         "scores rank patients and are not calibrated probabilities.",
         "As published, a network's training patients also train the classifiers. Their scores are over-fitted, so "

@@ -16,7 +16,7 @@ from bonemet_jax.stats.threshold import choose_balanced_threshold
 
 from .conftest import N_FEATURES, N_FOLDS, N, SmallRun, make_small_run
 
-FAST = FusionConfig(classifiers=("gbdt", "svm"))
+FAST = FusionConfig(classifiers=("gbdt", "svm"), screen=False)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,8 @@ def test_order_of_the_embeddings_does_not_matter(small_run: SmallRun) -> None:
 
 def test_test_patients_change_no_training_artefact(small_run: SmallRun) -> None:
     """Scramble everything about fold 0's test patients: screening, models and thresholds of fold 0 stay."""
-    fuse(small_run.run, small_run.cohort, FAST)
+    config = replace(FAST, screen=True)
+    fuse(small_run.run, small_run.cohort, config)
     before = _digests(small_run.run)
     rng = np.random.default_rng(1)
     test = small_run.table[schema.PATIENT_ID].isin(load_folds(small_run.run / "folds.json").patient_ids(0, "test"))
@@ -82,7 +83,7 @@ def test_test_patients_change_no_training_artefact(small_run: SmallRun) -> None:
         table.loc[rows, name] = table.loc[moved, name].to_numpy()
     embedding[0, rows] = 100 * rng.normal(size=(len(rows), N_FEATURES))
     small_run.write(table, embedding)
-    fuse(small_run.run, small_run.cohort, FAST)
+    fuse(small_run.run, small_run.cohort, config)
     after = _digests(small_run.run)
     of_fold = {name for name in before if name.startswith("fold_0")}
     assert len(of_fold) == 4 and all(before[name] == after[name] for name in of_fold)
@@ -185,7 +186,8 @@ def test_screening_that_selects_nothing_keeps_all_columns(small_run: SmallRun) -
     table[schema.TIME] = rng.uniform(1, 60, N).round(1)
     table[schema.EVENT] = (rng.uniform(size=N) < 0.3).astype(float)
     small_run.write(table, small_run.embedding)
-    fuse(small_run.run, small_run.cohort, replace(FAST, classifiers=("svm",), feature_sets=("clinical",)))
+    fuse(small_run.run, small_run.cohort,
+         replace(FAST, screen=True, classifiers=("svm",), feature_sets=("clinical",)))
     models = [artifacts.load_json(small_run.run / "models" / f"fold_{k}.json") for k in range(N_FOLDS)]
     empty = [m for m in models if "selected none" in m["screening_reason"]]
     assert empty and all(m["screened_columns"] == list(schema.encoded_names()) for m in empty)
