@@ -1,6 +1,8 @@
 """The cohort directory."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,3 +96,10 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(DiskError, match="No space left"):
         make_cohort(small(), tmp_path / "c", workers=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_room_is_light():
+    code = "import sys, data_pipelines.phantom; print([m for m in sys.argv[1:] if m in sys.modules])"
+    heavy = ["jax", "tensorflow", "matplotlib", "sklearn", "sksurv", "skimage"]
+    found = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
