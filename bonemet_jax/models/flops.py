@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator
 
 import jax
-import jax.numpy as jnp
 
 from bonemet_jax.config import ModelConfig
+from bonemet_jax.models.initial import variable_shapes
 from bonemet_jax.models.resnet import DEPTHS, Depth, make_model
 
 
@@ -30,10 +30,7 @@ def compute_train_gflop_per_image(config: ModelConfig, height: int, width: int) 
 
 def count_parameters(config: ModelConfig) -> int:
     """Trained values of the network; running statistics are not counted."""
-    model = make_model(config)
-    x = jax.ShapeDtypeStruct((1, 64, 64, len(config.channels)), jnp.float32)
-    weight = jax.ShapeDtypeStruct((1,), jnp.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), x, weight)["params"]
+    shapes = variable_shapes(make_model(config))["params"]
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 

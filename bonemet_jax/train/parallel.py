@@ -13,6 +13,7 @@ from bonemet_jax.config import Config
 from bonemet_jax.errors import UsageError
 from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.resident import take_batch
+from bonemet_jax.models.initial import make_variables, variable_shapes
 from bonemet_jax.models.resnet import make_model
 from bonemet_jax.train.optim import make_optimizer
 from bonemet_jax.train.platform import compiler_options, pointwise_lowering
@@ -86,16 +87,15 @@ class Engine:
         options = compiler_options(platform)
         self.train = Program(train, (0,), self.replicated, options)
         self.evaluate = Program(evaluate, (), self.replicated, options)
-        self._init = jax.jit(lambda seed, fold: make_state(model, optimizer, seed, fold),
-                             out_shardings=self.replicated)
+        self._model, self._optimizer = model, optimizer
 
     def make_state(self, seed: int, fold: int) -> TrainState:
-        """The state before the first step, on every device."""
-        return self._init(seed, fold)
+        """The state before the first step, on every device: a pure function of (seed, fold)."""
+        return self.put(make_state(make_variables(self._model, seed, fold), self._optimizer))
 
     def state_template(self) -> TrainState:
         """Shapes and shardings of the state, for restoring; nothing is allocated."""
-        shapes = jax.eval_shape(self._init, 0, 0)
+        shapes = jax.eval_shape(lambda v: make_state(v, self._optimizer), variable_shapes(self._model))
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.replicated), shapes)
 
     def describe_programs(self) -> dict[str, Any]:

@@ -9,8 +9,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int32
 
-from bonemet_jax.models.resnet import JointModel, PerChannelModel
-
 
 class TrainState(NamedTuple):
     """A pytree: saved whole, donated to every step."""
@@ -27,13 +25,8 @@ class TrainState(NamedTuple):
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def make_state(
-    model: JointModel | PerChannelModel, optimizer: optax.GradientTransformation, seed: int, fold: int
-) -> TrainState:
-    """he-normal weights, zero moments: a pure function of (seed, fold). Pure, for use in jit."""
-    key = jax.random.fold_in(jax.random.key(seed), fold)
-    x = jnp.zeros((1, 64, 64, len(model.config.channels)), jnp.float32)
-    variables = model.init(key, x, jnp.ones(1))
+def make_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step: given weights, zero moments."""
     params = variables["params"]
     return TrainState(jnp.int32(0), params, variables["batch_stats"], optimizer.init(params))
 

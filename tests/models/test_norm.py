@@ -1,0 +1,55 @@
+"""Batch normalisation with padding: against flax's own and against the same batch without padding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from bonemet_jax.models.norm import MaskedBatchNorm, compute_masked_moments
+
+
+def _batch(n: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (n, 5, 6, 4)), jnp.float32)
+
+
+def test_full_batch_equals_flax() -> None:
+    x, ours, theirs = _batch(6), MaskedBatchNorm(), nn.BatchNorm(use_running_average=False, epsilon=1e-5)
+    variables = ours.init(jax.random.key(0), x, jnp.ones(6), False)
+    got, updates = ours.apply(variables, x, jnp.ones(6), True, mutable=["batch_stats"])
+    want, _ = theirs.apply(theirs.init(jax.random.key(0), x), x, mutable=["batch_stats"])
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    # torch keeps the unbiased variance: numpy's ddof=1
+    wanted = 0.9 * 1.0 + 0.1 * np.asarray(x, np.float64).var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(updates["batch_stats"]["var"], wanted, rtol=1e-6)
+    np.testing.assert_allclose(updates["batch_stats"]["mean"], 0.1 * x.mean((0, 1, 2)), rtol=1e-5)
+
+
+def test_padding_never_counts() -> None:
+    x, norm = _batch(5), MaskedBatchNorm()
+    padded = jnp.concatenate([x, jnp.full((3, 5, 6, 4), 1e4)])
+    weight = jnp.array([1.0] * 5 + [0.0] * 3)
+    variables = norm.init(jax.random.key(0), x, jnp.ones(5), False)
+    want, want_stats = norm.apply(variables, x, jnp.ones(5), True, mutable=["batch_stats"])
+    got, got_stats = norm.apply(variables, padded, weight, True, mutable=["batch_stats"])
+    np.testing.assert_allclose(got[:5], want, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), got_stats, want_stats)
+
+
+def test_evaluation_uses_running_statistics() -> None:
+    x, norm = _batch(2), MaskedBatchNorm()
+    variables = norm.init(jax.random.key(0), x, jnp.ones(2), True)
+    got = norm.apply(variables, x, jnp.ones(2), False)
+    np.testing.assert_allclose(got, x / np.sqrt(1 + 1e-5), rtol=1e-6)
+
+
+def test_large_mean_keeps_its_variance() -> None:
+    x = _batch(4) + 4000.0
+    _, var, _ = compute_masked_moments(x, jnp.ones(4))
+    np.testing.assert_allclose(var, np.asarray(x, np.float64).var((0, 1, 2)), rtol=1e-3)
+
+
+def test_bfloat16_keeps_float32_statistics() -> None:
+    x, norm = _batch(4).astype(jnp.bfloat16), MaskedBatchNorm(jnp.dtype("bfloat16"))
+    variables = norm.init(jax.random.key(0), x, jnp.ones(4), True)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert norm.apply(variables, x, jnp.ones(4), False).dtype == jnp.bfloat16
