@@ -20,6 +20,7 @@ def compute_lbp(image: UInt8[np.ndarray, "height width"]) -> UInt32[np.ndarray, 
 
 def compute_hog_picture(image: UInt8[np.ndarray, "height width"]) -> np.ndarray:
     """scikit-image's HOG picture, grey levels (row C1)."""
+    # PAPER: the released code feeds float32(image) / 255; only pixels on bin edges move, so one record serves both.
     from skimage.feature import hog
 
     _, picture = hog(

@@ -60,6 +60,7 @@ def make_channels(
         return code.astype(jnp.float32) / (_LBP_MAX / 2) - 1.0
 
     def hog_channel() -> Array:
+        # PAPER: the picture is "divided by 255" (C1); a constant nearer its real maximum uses the range.
         if flips == "exact":
             picture = render_hog(_pick_histogram(hog, flip), height, width)
         else:

@@ -37,6 +37,7 @@ def to_grid(image: CanonicalSlice, config: RecordsConfig) -> CanonicalSlice:
 
     Raises: InputDataError when the trunk does not fit the grid.
     """
+    # PAPER: "500*400 pixels at uniform scale" (B3) names no spacing: one for all patients, the rest padded.
     check_fits(image, config)
     shape = (config.height, config.width)
     axes = [_Axis.centred(image, axis, shape[axis], config.spacing_mm) for axis in (0, 1)]

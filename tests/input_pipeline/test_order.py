@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bonemet_jax.input_pipeline.order import epoch_batches, eval_batches
@@ -9,6 +9,7 @@ sizes = st.tuples(st.integers(1, 200), st.integers(1, 70))
 names = st.tuples(*[st.integers(0, 2**31)] * 3)
 
 
+@settings(deadline=None)
 @given(sizes, names)
 def test_every_example_once_padding_last(size: tuple[int, int], name: tuple[int, int, int]) -> None:
     n, batch_size = size
@@ -22,6 +23,7 @@ def test_every_example_once_padding_last(size: tuple[int, int], name: tuple[int,
         assert not plan.flip.reshape(-1, 2)[n:].any()
 
 
+@settings(deadline=None)
 @given(sizes, names)
 def test_pure(size: tuple[int, int], name: tuple[int, int, int]) -> None:
     np.random.seed(0)
