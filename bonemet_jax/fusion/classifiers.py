@@ -128,13 +128,13 @@ class SupportVector:
 
 
 class RandomForest:
-    """Random forest; in each bootstrap sample the classes weigh inversely to their counts."""
+    """Random forest; classes weigh inversely to their counts in the training part."""
 
     def fit(self, x: Matrix, label: Labels, seed: int) -> Self:
-        """Grow 300 trees. One thread: several would add the trees' votes in a changing order."""
+        """Grow 200 trees. One thread: several would add the trees' votes in a changing order."""
         check_two_classes(label)
         self._model = RandomForestClassifier(
-            n_estimators=300, min_samples_leaf=8, max_features="sqrt", class_weight="balanced_subsample",
+            n_estimators=200, min_samples_leaf=8, max_features="sqrt", class_weight="balanced",
             random_state=seed, n_jobs=1,
         ).fit(x, label)
         return self
