@@ -147,7 +147,7 @@ def _fit_path(
             model.fit(z, outcome)
         if not any(issubclass(w.category, ConvergenceWarning) for w in caught):
             found = np.where(np.abs(model.coef_) < 1e-10, 0.0, model.coef_).T
-            coefs[first : first + len(found)] = found  # the solver also ends where the deviance hardly improves any more
+            coefs[first : first + len(found)] = found  # it also ends where the deviance hardly improves any more
             break
         n = n * 3 // 4
     return coefs
