@@ -30,7 +30,7 @@ def draw(n, generator="repaired", seed=0):
 
 @pytest.mark.parametrize("generator", ["repaired", "as_printed"])
 def test_areas_by_hu_range_inside_the_masks_are_the_rows(generator):
-    table, _, slices = draw(60, generator)
+    table, _, slices = draw(40, generator)
     for row, image in zip(table.itertuples(), slices, strict=True):
         for name, area in compute_areas_cm2(image).items():
             assert area == pytest.approx(getattr(row, name), rel=0.01), name
@@ -73,7 +73,7 @@ def _autocorrelation(hu, mask, lags):
 
 def test_factor_can_be_read_from_the_pixels():
     """AUC of the recomputed factor for the planted factor's upper half; the planted factor itself has 1."""
-    _, factor, slices = draw(150)
+    _, factor, slices = draw(120)
     found = [recomputed_factor(image) for image in slices]
     upper = factor > np.median(factor)
     assert roc_auc_score(upper, found) >= 0.95
