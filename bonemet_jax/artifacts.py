@@ -35,11 +35,12 @@ def disk_errors(path: Path, n_bytes: int | None = None, partial: Path | None = N
         told = next((link for link in _chain(error) if isinstance(link, DiskError)), None)
         if told is not None:  # a clean-up that failed too must not hide the first message
             raise told from error
-        if not _is_disk_error(error):
+        reason = _disk_reason(error)
+        if reason is None:
             raise
         size = f"{_written_bytes(partial or path)} bytes written so far" if n_bytes is None else f"{n_bytes} bytes"
         raise DiskError(
-            f"could not write ({_reason(error)})", f"{path}, {size}", "free some space and run the same command again"
+            f"could not write ({reason})", f"{path}, {size}", "free some space and run the same command again"
         ) from error
 
 
@@ -50,20 +51,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen = seen.__cause__ or seen.__context__
 
 
-def _is_disk_error(error: BaseException) -> bool:
-    return any(
-        (isinstance(link, OSError) and link.errno in _DISK_ERRNOS)
-        or "No space left on device" in str(link)
-        or ("RESOURCE_EXHAUSTED" in str(link) and "write" in str(link).lower())
-        for link in _chain(error)
-    )
-
-
-def _reason(error: BaseException) -> str:
+def _disk_reason(error: BaseException) -> str | None:
+    """The system's words for a failed write, found in the errno or, where a library kept only text, in the text."""
     for link in _chain(error):
         if isinstance(link, OSError) and link.errno in _DISK_ERRNOS:
-            return os.strerror(link.errno or 0)
-    return "No space left on device"
+            return os.strerror(link.errno)
+        words = next((os.strerror(code) for code in _DISK_ERRNOS if os.strerror(code) in str(link)), None)
+        if words is not None:
+            return words
+    return None
 
 
 def _written_bytes(target: Path) -> int:

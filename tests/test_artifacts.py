@@ -56,6 +56,12 @@ def test_disk_error_seen_through_a_library_wrapper(tmp_path: Path) -> None:
             raise ValueError("wrapped") from error
 
 
+@pytest.mark.parametrize("text", ["worker said: Disk quota exceeded [while writing]", "RESOURCE: File too large"])
+def test_disk_error_seen_in_the_text_of_a_library_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DiskError), artifacts.disk_errors(tmp_path):
+        raise RuntimeError(text)
+
+
 def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="plain"), artifacts.disk_errors(tmp_path):
         raise ValueError("plain")
