@@ -1,6 +1,6 @@
 """How numbers are printed: the one place that rounds. A number that is not there prints as a dash."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 DASH = "–"
@@ -70,6 +70,15 @@ def format_plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(format_plain(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def format_device(timing: Mapping[str, Any]) -> str:
+    """What a fold was trained on, from its timing.json: 1 x cpu, 8 x NVIDIA H100 (gpu)."""
+    device = timing.get("device")
+    if device is None:
+        return DASH
+    platform = f" ({device['platform']})" if device["platform"] != device["kind"] else ""
+    return f"{device['count']} × {device['kind']}{platform}"
 
 
 def format_label(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from bonemet_jax import schema
 from bonemet_jax.report import figures, tables
 from bonemet_jax.report.channel_pictures import make_channel_pictures
-from bonemet_jax.report.formats import format_interval, format_label, format_number
+from bonemet_jax.report.formats import format_device, format_interval, format_label, format_number
 from bonemet_jax.report.sources import RunFacts
 from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, Table
 
@@ -274,7 +274,7 @@ def _making(facts: RunFacts) -> Iterator[Block]:
     else:
         yield Text(f"Config fingerprint {facts.config['fingerprint']}.")
         yield tables.make_config_table(facts.config["config"])
-    devices = sorted({str(timing["device"]) for timing in facts.timing.values() if "device" in timing})
+    devices = sorted({format_device(timing) for timing in facts.timing.values()})
     yield Text(f"Trained on: {', '.join(devices) if devices else 'not available: no fold has written its timing'}. "
                "Versions: " + ", ".join(f"{name} {version}" for name, version in facts.versions.items()) + ".")
     if facts.stage_seconds:

@@ -9,6 +9,7 @@ from bonemet_jax.report import paper
 from bonemet_jax.report.formats import (
     DASH,
     format_count,
+    format_device,
     format_interval,
     format_label,
     format_mean_sd,
@@ -322,7 +323,7 @@ def make_training_table(metrics: Mapping[int, Sequence[Json]], timing: Mapping[i
         rows.append(_cells(
             str(fold), str(last["epoch"]), *(format_number(last.get(k)) for k in ("train_loss", "val_loss", "val_auc")),
             format_number(last.get("images_per_s"), 1), format_seconds(sum(e.get("seconds") or 0 for e in epochs)),
-            str(timing.get(fold, {}).get("device", DASH)),
+            format_device(timing.get(fold, {})),
         ))
     header = ("Fold", "Last epoch", "Training loss", "Validation loss", "Validation AUC", "Images/s", "Time", "Device")
     return Table("Training, one network a fold", header, tuple(rows))

@@ -166,7 +166,8 @@ def write_fake_run(root: Path, name: str = "smoke", slice_id: str = "P000001") -
             artifacts.append_line(directory / "metrics.jsonl", (
                 f'{{"epoch": {epoch}, "train_loss": {loss}, "val_loss": {loss + 0.05 + 0.01 * fold}, "val_auc": 0.7, '
                 '"images_per_s": 96.0, "step_time_s": 0.16, "seconds": 2.6}'))
-        artifacts.write_json(directory / "timing.json", {"device": "cpu", "compile_s": 4.2})
+        artifacts.write_json(directory / "timing.json", {
+            "device": {"count": 1, "kind": "cpu", "platform": "cpu"}, "seconds": 65.0})
         artifacts.write_json(run / "models" / f"fold_{fold}.json", {
             "fold": fold, "screening_reason": "Lasso-Cox selected 2 of 26 columns",
             "screened_columns": ["lvi", "sfi_cm2_m2"], "thresholds": {"both/gbdt": 0.42}})

@@ -55,6 +55,14 @@ def test_plain(value: object, text: str) -> None:
     assert formats.format_plain(value) == text
 
 
+@pytest.mark.parametrize(("timing", "text"), [
+    ({}, "–"), ({"device": {"count": 1, "kind": "cpu", "platform": "cpu"}}, "1 × cpu"),
+    ({"device": {"count": 8, "kind": "NVIDIA H100", "platform": "gpu"}}, "8 × NVIDIA H100 (gpu)"),
+])
+def test_device(timing: dict, text: str) -> None:
+    assert formats.format_device(timing) == text
+
+
 def test_label() -> None:
     assert formats.format_label("SFI (cm2/m2) >= 27.7") == "SFI (cm²/m²) ≥ 27.7"
     assert formats.format_label("BMI (kg/m2)") == "BMI (kg/m²)"

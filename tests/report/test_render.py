@@ -181,7 +181,7 @@ def test_json_holds_every_number(rendered: Path) -> None:
     report = artifacts.load_json(rendered / "report.json")
     for name in STATS:
         assert report["stats"][name] == artifacts.load_json(rendered / "stats" / f"{name}.json")
-    assert len(report["training"]["2"]["epochs"]) == 25 and report["training"]["2"]["timing"]["device"] == "cpu"
+    assert len(report["training"]["2"]["epochs"]) == 25 and report["training"]["2"]["timing"]["device"]["kind"] == "cpu"
     assert report["stage_seconds"]["cv"] == 195.0 and report["missing"] == {}
     assert report["config"] == artifacts.load_json(rendered / "config.json")
     flat = json.dumps(report)
