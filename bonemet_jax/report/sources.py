@@ -46,7 +46,7 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
     def load(name: str, path: Path, stage: str) -> Any:
         if path.is_file():
             return artifacts.load_json(path)
-        missing[name] = f"not available: {path.name} is missing, the stage `{stage}` has not written it"
+        missing[name] = f"not available: {path.name} is missing, the stage “{stage}” has not written it"
         return None
 
     overlays = sorted((cohort_dir / "overlays").glob("*.png"))[:n_overlays]
@@ -68,7 +68,7 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
     for name, found, stage in (("training", facts.metrics, "cv"), ("overlays", facts.overlays, "cohort"),
                                ("models", facts.models, "fuse"), ("example", facts.example, "cohort")):
         if not found:
-            missing[name] = f"not available: the stage `{stage}` has written none"
+            missing[name] = f"not available: the stage “{stage}” has written none"
     return facts
 
 
