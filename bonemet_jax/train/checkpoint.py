@@ -118,6 +118,8 @@ class CheckpointStore:
         if not self._manifest.is_file():
             return {}
         manifest = artifacts.load_json(self._manifest)
+        if not isinstance(manifest, dict) or set(manifest) != {"key", "epochs"}:
+            raise CorruptFileError("manifest must hold key and epochs", self._manifest, _REMEDY)
         if manifest["key"] != self.key:
             say(f"note: {self.directory} was written by another training; starting this one from its first epoch")
             return {}

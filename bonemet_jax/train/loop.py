@@ -156,7 +156,7 @@ class _FoldRun:
         mend = "lower optim.lr, or look at the records of this fold; earlier epochs are kept"
         if not np.isfinite(train_losses).all():
             step = int(np.flatnonzero(~np.isfinite(train_losses))[0]) + 1
-            raise NumericsError("the training loss is not finite", f"{where}, step {step}", mend)
+            raise NumericsError("a training loss, gradient or input is not finite", f"{where}, step {step}", mend)
         if not np.isfinite(val_loss).all():
             raise NumericsError("the validation loss is not finite", where, mend)
 

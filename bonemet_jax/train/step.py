@@ -21,6 +21,7 @@ class StepMetrics(NamedTuple):
     """Sums, so that an epoch's mean counts every example once."""
 
     loss_sum: Float[Array, ""]
+    """NaN also when an input or a gradient was not finite."""
     n: Float[Array, ""]
 
 
@@ -54,7 +55,10 @@ def make_train_step(
         (loss, batch_stats), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), StepMetrics(loss * n, n)
+        # Maximum on some backends forgets a NaN, so a finite loss alone proves nothing.
+        sound = jnp.isfinite(x).all() & jnp.isfinite(optax.tree.norm(grads))
+        metrics = StepMetrics(jnp.where(sound, loss * n, jnp.nan), n)
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
     return train_step
 

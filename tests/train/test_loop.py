@@ -1,0 +1,178 @@
+"""train_fold: its files, one compilation, and the same bytes however often it was stopped."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from bonemet_jax.cohort.folds import Folds
+from bonemet_jax.config import Config, to_dict
+from bonemet_jax.errors import InputDataError, LeakageError, NumericsError
+from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax.train.checkpoint import CheckpointStore
+from bonemet_jax.train.loop import get_engine, train_fold
+
+TIMES = {"images_per_s", "step_time_s", "seconds"}
+
+
+def _done(run_dir: Path, fold: int = 0) -> dict[str, Any]:
+    return json.loads((run_dir / f"fold_{fold}" / "done.json").read_text())
+
+
+def _metrics(run_dir: Path) -> list[dict[str, Any]]:
+    lines = (run_dir / "fold_0" / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+def _assert_same(run_dir: Path, trained: Path) -> None:
+    assert _done(run_dir)["params_sha256"] == _done(trained)["params_sha256"]
+    assert _metrics(run_dir) == _metrics(trained)
+
+
+def test_files_of_a_fold(trained: Path, config: Config) -> None:
+    fold_dir = trained / "fold_0"
+    lines = [json.loads(line) for line in (fold_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert set(lines[0]) == {"epoch", "train_loss", "val_loss", "val_auc", *TIMES}
+    assert re.fullmatch(r"[0-9a-f]{64}", _done(trained)["params_sha256"])
+    assert list((fold_dir / "tensorboard").iterdir())
+    kept = {int(p.name) for p in (fold_dir / "checkpoints").iterdir() if p.is_dir()}
+    best = max(lines, key=lambda line: (line["val_auc"], -line["epoch"]))["epoch"]
+    assert kept == {3, 4, best}
+    assert not list(trained.rglob("*.partial*"))
+
+
+def test_one_compilation_for_all_folds(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path
+) -> None:
+    train_fold(records, folds, 1, config, tmp_path)
+    timing = json.loads((tmp_path / "fold_1" / "timing.json").read_text())
+    assert {name: p["n_traces"] for name, p in timing["programs"].items()} == {"train": 1, "evaluate": 1}
+    assert _done(tmp_path, 1)["params_sha256"] != _done(trained)["params_sha256"]
+    assert timing["step_time_s"]["n"] == 3 and timing["step_time_s"]["median_s"] > 0
+
+
+def test_state_is_donated(trained: Path, records: RecordArrays, config: Config) -> None:
+    engine = get_engine(config, _done(trained)["steps_per_epoch"], records.ct.shape)
+    alias = engine.train.compiled.memory_analysis().alias_size_in_bytes
+    state = jax.tree.leaves(engine.state_template())
+    assert alias == sum(leaf.size * leaf.dtype.itemsize for leaf in state)
+
+
+def test_finished_fold_is_left_alone(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {f: f.stat().st_mtime_ns for f in trained.rglob("*")}
+    train_fold(records, folds, 0, config, trained)
+    assert {f: f.stat().st_mtime_ns for f in trained.rglob("*")} == before
+    assert "already trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_stopped_by_an_exception(
+    saved: bool, trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save = CheckpointStore.save
+
+    def stop(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
+        if saved or epoch < 3:
+            save(self, epoch, state, val_auc)
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(CheckpointStore, "save", stop)
+        train_fold(records, folds, 0, config, tmp_path)
+    train_fold(records, folds, 0, config, tmp_path)
+    _assert_same(tmp_path, trained)
+    timing = json.loads((tmp_path / "fold_0" / "timing.json").read_text())
+    assert timing["resumed_after_epoch"] == (3 if saved else 2)
+
+
+KILLED = """
+import json, sys
+from pathlib import Path
+from bonemet_jax.cohort.folds import make_folds
+from bonemet_jax.config import Config, from_dict
+from bonemet_jax.train.dry_run import make_random_records
+from bonemet_jax.train.loop import train_fold
+config = from_dict(Config, json.loads(sys.argv[1]))
+records = make_random_records(24, 64, 80, seed=0)
+train_fold(records, make_folds(records.patient_id, records.label.tolist(), config.folds), 0, config, Path(sys.argv[2]))
+"""
+
+
+def test_stopped_by_sigkill(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path
+) -> None:
+    metrics = tmp_path / "fold_0" / "metrics.jsonl"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, json.dumps(to_dict(config)), str(tmp_path)])
+    while process.poll() is None and not (metrics.is_file() and len(metrics.read_text().splitlines()) >= 2):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    train_fold(records, folds, 0, config, tmp_path)
+    _assert_same(tmp_path, trained)
+
+
+def test_damaged_newest_checkpoint_falls_back(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(trained / "fold_0", tmp_path / "fold_0")
+    newest = tmp_path / "fold_0" / "checkpoints" / "4"
+    file = max((f for f in newest.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    train_fold(records, folds, 0, config, tmp_path)
+    told = capsys.readouterr().err
+    assert "checkpoint of epoch 4 is damaged" in told and str(file) in told and "going on after epoch 3" in told
+    _assert_same(tmp_path, trained)
+
+
+def test_another_config_starts_anew(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(trained / "fold_0", tmp_path / "fold_0")
+    other = replace(records, ct=records.ct[::-1].copy())
+    train_fold(other, folds, 0, config, tmp_path)
+    assert "another training" in capsys.readouterr().err
+    assert len(_metrics(tmp_path)) == 4
+    assert _done(tmp_path)["params_sha256"] != _done(trained)["params_sha256"]
+
+
+def test_nan_stops_before_anything_is_saved(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path
+) -> None:
+    row = records.patient_id.index(folds.patient_ids(0, "train")[0])
+    hog = records.hog.copy()
+    hog[row] = np.nan
+    with pytest.raises(NumericsError, match=r"not finite; fold 0, epoch 1, step \d"):
+        train_fold(replace(records, hog=hog), folds, 0, config, tmp_path)
+    assert not list((tmp_path / "fold_0").rglob("checkpoints/*"))
+    assert not (tmp_path / "fold_0" / "metrics.jsonl").read_text()
+
+
+def test_patients_without_records_are_refused(
+    records: RecordArrays, folds: Folds, config: Config, tmp_path: Path
+) -> None:
+    few = replace(records, patient_id=(*records.patient_id[:-1], "another"))
+    with pytest.raises(LeakageError, match="no fold"):
+        train_fold(few, folds, 0, config, tmp_path)
+    some = {f.name: getattr(records, f.name)[:-6] for f in fields(records)}
+    with pytest.raises(InputDataError, match="have no record"):
+        train_fold(RecordArrays(**some), folds, 0, config, tmp_path)
+    assert not list(tmp_path.iterdir())
