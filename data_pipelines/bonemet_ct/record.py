@@ -1,7 +1,8 @@
 """One canonical slice to the arrays of its record: common grid, CT window, LBP, HOG, fat mask. Pure."""
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import UInt8
+from scipy.sparse import csr_array
 
 from bonemet_jax import schema
 from bonemet_jax.channels import reference
@@ -77,7 +78,10 @@ def _extent(image: CanonicalSlice, axis: int) -> tuple[float, int]:
 
 
 class _Axis:
-    """One axis of the resampling: output pixel i is centred on input pixel `first + i * factor`."""
+    """One axis of the resampling: output pixel i is centred on input pixel `first + i * factor`.
+
+    Weights are banded, hence sparse: dense products went through threaded BLAS and took 30 times the CPU time.
+    """
 
     def __init__(self, first: float, factor: float, n_in: int, n_out: int) -> None:
         self.factor, self.n_in, self.n_out = factor, n_in, n_out
@@ -92,27 +96,27 @@ class _Axis:
         first = np.rint(_extent(image, axis)[0] - factor * (n_out - 1) / 2)
         return cls(first, factor, image.hu.shape[axis], n_out)
 
-    def linear_weights(self) -> Float64[np.ndarray, "out in"]:
-        """Triangular kernel, as wide as the coarser of both grids; rows sum to 1 less what lies outside the slice."""
+    def linear_weights(self) -> csr_array:
+        """(out, in) triangular kernel, as wide as the coarser of both grids; rows sum to 1 less what lies outside."""
         width = max(1.0, self.factor)
         margin = int(np.ceil(2 * width))
         position = np.arange(-margin, self.n_in + margin)
         weights = np.clip(1 - np.abs(position - self.centre[:, None]) / width, 0, None)
         total = weights.sum(axis=1, keepdims=True)
-        return (weights / np.where(total > 0, total, 1))[:, margin : margin + self.n_in]
+        return csr_array((weights / np.where(total > 0, total, 1))[:, margin : margin + self.n_in])
 
-    def overlap_weights(self) -> Float64[np.ndarray, "out in"]:
-        """Share of each output pixel's extent that each input pixel covers: column sums keep lengths, hence areas."""
+    def overlap_weights(self) -> csr_array:
+        """(out, in) share of each output pixel that each input pixel covers: column sums keep lengths, hence areas."""
         position = np.arange(self.n_in)
         upper = np.minimum(position + 0.5, self.centre[:, None] + self.factor / 2)
         lower = np.maximum(position - 0.5, self.centre[:, None] - self.factor / 2)
-        return np.clip(upper - lower, 0, None) / self.factor
+        return csr_array(np.clip(upper - lower, 0, None) / self.factor)
 
 
 def _resample_labels(
     labels: UInt8[np.ndarray, "height width"],
-    rows: Float[np.ndarray, "out_r height"],
-    columns: Float[np.ndarray, "out_c width"],
+    rows: csr_array,
+    columns: csr_array,
 ) -> UInt8[np.ndarray, "out_r out_c"]:
     """Labels on the new grid, each with its area kept to half an output pixel.
 
@@ -121,7 +125,7 @@ def _resample_labels(
     """
     result = np.zeros((rows.shape[0], columns.shape[0]), np.uint8)
     for code in np.unique(labels[labels > 0]):
-        coverage = rows @ (labels == code) @ columns.T
+        coverage = rows @ (labels == code).astype(np.float64) @ columns.T
         quota = int(np.rint(coverage.sum()))
         free = np.flatnonzero((coverage > 0) & (result == 0))
         best = np.argsort(-coverage.flat[free], kind="stable")[:quota]
