@@ -1,0 +1,45 @@
+"""The door of the benchmarks, at toy size."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS, main
+
+FIELDS = {
+    "schema", "benchmark", "metric", "unit", "better", "samples", "median", "p90", "n", "parameters", "quality", "quick",
+    "config_fingerprint", "commit", "dirty", "device", "versions", "xla_flags", "cpu_model", "cpu_count",
+    "load_average", "system",
+}  # fmt: skip
+
+
+def test_list_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(BENCHMARKS)
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_quick_step_time_writes_whole_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "records.jsonl"
+    assert main(["step_time", "--quick", "--device", "cpu", "--json", str(out)]) == 0
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [r["metric"] for r in records] == ["step_time_s", "images_per_s"]
+    for record in records:
+        assert set(record) == FIELDS
+        assert record["n"] == len(record["samples"]) == 3 and record["quick"] is True
+        assert math.isfinite(record["quality"]["loss"]) and record["median"] > 0
+    assert "quick: not a result" in capsys.readouterr().out
+
+
+def test_refuses_a_device_it_was_not_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "records.jsonl"
+    assert main(["step_time", "--quick", "--device", "tpu", "--json", str(out)]) == 3
+    assert "asked for tpu" in capsys.readouterr().err and not out.exists()
+
+
+def test_readme_explains_every_field() -> None:
+    readme = (Path(__file__).parents[2] / "benchmarks" / "README.md").read_text()
+    assert not [name for name in FIELDS if f"`{name}`" not in readme]
