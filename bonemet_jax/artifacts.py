@@ -120,6 +120,21 @@ def atomic_dir(path: Path | str) -> Iterator[Path]:
         raise
 
 
+def check_space(path: Path | str, n_bytes: int) -> None:
+    """Refuse to begin a write that the disk cannot hold: for libraries that fail badly halfway.
+
+    Raises: DiskError naming the path, the bytes needed and the bytes free.
+    """
+    path = Path(path)
+    standing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(standing).free
+    if free < n_bytes:
+        raise DiskError(
+            f"could not write ({os.strerror(errno.ENOSPC)})", f"{path}, {n_bytes} bytes, {free} free",
+            "free some space and run the same command again",
+        )
+
+
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write `data` atomically."""
     with atomic_path(path, len(data)) as partial:

@@ -120,3 +120,9 @@ def test_stage_runs_once_and_again_when_key_or_output_changes(tmp_path: Path) ->
     out.write_text("damaged")
     assert artifacts.run_stage(tmp_path, "s", "key2", [out], work)
     assert len(runs) == 3
+
+
+def test_a_write_that_cannot_fit_is_refused_before_it_begins(tmp_path: Path) -> None:
+    artifacts.check_space(tmp_path / "not" / "yet", 1)
+    with pytest.raises(DiskError, match=r"not/yet, 1152921504606846976 bytes, \d+ free"):
+        artifacts.check_space(tmp_path / "not" / "yet", 1 << 60)

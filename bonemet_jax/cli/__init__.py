@@ -4,6 +4,7 @@ Nothing heavy is imported before a verb runs, so `--help` and `info` answer at o
 """
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ EXIT_CODES = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    logging.disable(logging.ERROR)  # libraries log the traceback of what they also raise; ours is the one line
     try:
         return _dispatch(argv)
     except BonemetError as error:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import orbax.checkpoint as ocp
 
 from bonemet_jax import artifacts
@@ -16,6 +17,8 @@ from bonemet_jax.progress import say
 from bonemet_jax.train.state import TrainState
 
 _KEEP_NEWEST = 2
+#: Beside the state: metadata of every leaf, one line of metrics, one TensorBoard event.
+_SPARE_BYTES = 1 << 20
 _REMEDY = "delete the fold's folder and run the same command again"
 
 
@@ -47,6 +50,13 @@ class CheckpointStore:
         if not scored:
             return max(self._epochs, default=None)
         return min(e for e in scored if scored[e] == max(scored.values()))
+
+    def check_space(self, state: TrainState) -> None:
+        """Refuse an epoch's writes when its state, uncompressed, would not fit: orbax fails in many threads at once.
+
+        Raises: DiskError.
+        """
+        artifacts.check_space(self.directory, sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _SPARE_BYTES)
 
     def save(self, epoch: int, state: TrainState, val_auc: float | None) -> None:
         """Save one epoch, then name it in the manifest, then drop epochs no longer kept.

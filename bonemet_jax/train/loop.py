@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from bonemet_jax import artifacts
 from bonemet_jax.cohort.folds import Folds
@@ -24,6 +23,7 @@ from bonemet_jax.models.flops import compute_train_gflop_per_image
 from bonemet_jax.progress import Progress, say
 from bonemet_jax.telemetry.device import describe_device
 from bonemet_jax.telemetry.step_timer import summarize
+from bonemet_jax.train.board import Board
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.fold_data import FoldData, compute_training_key, make_eval_plan, make_fold_data
 from bonemet_jax.train.parallel import Engine
@@ -110,15 +110,19 @@ class _FoldRun:
         class_weight = self.engine.put(self.data.class_weight)
         step_times_s: list[float] = []
         n_epochs = self.config.train.epochs
-        with _make_board(self.fold_dir, first) as board, Progress(f"fold {self.fold}", n_epochs - first) as progress:
+        with (
+            contextlib.closing(Board(self.fold_dir / "tensorboard", first + 1)) as board,
+            Progress(f"fold {self.fold}", n_epochs - first) as progress,
+        ):
             for epoch in range(first + 1, n_epochs + 1):
                 began = time.perf_counter()
                 with jax.transfer_guard("disallow"):
                     state, result = self._run_epoch(state, resident, class_weight, epoch)
                 step_times_s.append(result.train_s / self.data.steps_per_epoch)
                 metrics = self._make_metrics(epoch, result, time.perf_counter() - began)
+                self.store.check_space(state)
                 artifacts.append_line(self.fold_dir / "metrics.jsonl", json.dumps(metrics))
-                _write_board(board, metrics)
+                board.write(metrics)
                 self.store.save(epoch, state, result.val_auc)
                 progress.advance(1, f"loss {result.train_loss:.3f}, {metrics['images_per_s']:.1f} images/s")
         return state, step_times_s
@@ -211,14 +215,3 @@ def _truncate_metrics(path: Path, last_epoch: int) -> None:
         with contextlib.suppress(ValueError):
             kept += [line] if json.loads(line)["epoch"] <= last_epoch else []
     artifacts.write_text(path, "".join(f"{line}\n" for line in kept))
-
-
-def _make_board(fold_dir: Path, first: int) -> SummaryWriter:
-    with artifacts.disk_errors(fold_dir):
-        return SummaryWriter(str(fold_dir / "tensorboard"), purge_step=first + 1)
-
-
-def _write_board(board: SummaryWriter, metrics: dict[str, Any]) -> None:
-    for name, value in metrics.items():
-        if name != "epoch" and value is not None:
-            board.add_scalar(name, value, metrics["epoch"])

@@ -20,7 +20,8 @@ def _namespace(command: str) -> list[str]:
 def trials(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     disk = tmp_path_factory.mktemp("disk")
     mount = f"mount -t tmpfs -o size=128m tmpfs {disk}"
-    if shutil.which("unshare") is None or subprocess.run(_namespace(mount), capture_output=True, check=False).returncode:
+    has_unshare = shutil.which("unshare") is not None
+    if not has_unshare or subprocess.run(_namespace(mount), capture_output=True, check=False).returncode:
         pytest.skip("needs a private mount namespace (unshare --map-root-user --mount) for a small disk")
     done = subprocess.run(
         _namespace(f"{mount} && exec {sys.executable} {SCRIPT} {disk}"), capture_output=True, text=True, check=False

@@ -1,0 +1,48 @@
+"""Epoch metrics for TensorBoard: the only owner of tensorboardX."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import (  # pyrefly: ignore[missing-module-attribute] protobuf makes them at import
+    Event,
+    SessionLog,
+)
+from tensorboardX.summary import scalar
+
+from bonemet_jax import artifacts
+
+
+class Board:
+    """Event files under `directory`.
+
+    Written in the calling thread: SummaryWriter's own thread dies silently on a full disk, and training then waits for
+    ever on its queue.
+    """
+
+    def __init__(self, directory: Path, first_epoch: int) -> None:
+        """Events of `first_epoch` and later that a killed run left behind are hidden by TensorBoard."""
+        self.directory = directory
+        with artifacts.disk_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(directory / "events"))
+            start = Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START))
+            self._write([start])
+
+    def write(self, metrics: dict[str, Any]) -> None:
+        """One epoch's numbers, as in metrics.jsonl; missing ones are left out. Raises: DiskError."""
+        numbers = {name: value for name, value in metrics.items() if name != "epoch" and value is not None}
+        with artifacts.disk_errors(self.directory):
+            self._write([Event(step=metrics["epoch"], summary=scalar(name, value)) for name, value in numbers.items()])
+
+    def close(self) -> None:
+        """Close the file. Raises: DiskError."""
+        with artifacts.disk_errors(self.directory):
+            self._writer.close()
+
+    def _write(self, events: list[Event]) -> None:
+        for event in events:
+            event.wall_time = time.time()
+            self._writer.write_event(event)
+        self._writer.flush()
