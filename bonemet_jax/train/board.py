@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import (  # pyrefly: ignore[missing-module-attribute] protobuf makes them at import
-    Event,
-    SessionLog,
-)
+
+# pyrefly: ignore[missing-module-attribute]  protobuf makes these two at import
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from bonemet_jax import artifacts
