@@ -48,8 +48,8 @@ def to_grid(image: CanonicalSlice, config: RecordsConfig) -> CanonicalSlice:
     return CanonicalSlice(
         hu=np.rint(hu).astype(np.int16),
         spacing_mm=(config.spacing_mm, config.spacing_mm),
-        tissue=_resample_labels(image.tissue, *overlap),
-        body=_resample_labels(image.body, *overlap),
+        tissue=_resample_labels(image.tissue, shape, *overlap),
+        body=_resample_labels(image.body, shape, *overlap),
     )
 
 
@@ -115,6 +115,7 @@ class _Axis:
 
 def _resample_labels(
     labels: UInt8[np.ndarray, "height width"],
+    shape: tuple[int, int],
     rows: csr_array,
     columns: csr_array,
 ) -> UInt8[np.ndarray, "out_r out_c"]:
@@ -123,7 +124,7 @@ def _resample_labels(
     A label's exact coverage of every output pixel sums to its area. It is given that many pixels, the best covered
     ones; a majority vote would thin every structure narrower than a pixel. A pixel is given once, lower codes first.
     """
-    result = np.zeros((rows.shape[0], columns.shape[0]), np.uint8)
+    result = np.zeros(shape, np.uint8)
     for code in np.unique(labels[labels > 0]):
         coverage = rows @ (labels == code).astype(np.float64) @ columns.T
         quota = int(np.rint(coverage.sum()))
