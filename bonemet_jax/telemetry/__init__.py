@@ -1,1 +1,1 @@
-"""Room to be written."""
+"""Step times and what they were measured on."""

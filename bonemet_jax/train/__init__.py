@@ -1,1 +1,1 @@
-"""Room to be written."""
+"""The training engine: a pure step, the wrapper that knows devices, the loop, checkpoints."""
