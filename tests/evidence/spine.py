@@ -94,6 +94,12 @@ def kill_resume(show: Show) -> str:
     """kill -9 in the middle of fold 2, the same command again: parameters equal the uninterrupted run's."""
     reference, killed = show.clone / RUN, show.clone / "runs" / "killed"
     shutil.rmtree(killed, ignore_errors=True)
+    # The stages before training stand already; training is what is killed.
+    for part in ("cohort", "tfds"):
+        shutil.copytree(reference / part, killed / part)
+    for part in ("folds.json", "stages/cohort.json", "stages/build.json", "stages/folds.json"):
+        (killed / part).parent.mkdir(exist_ok=True)
+        shutil.copy2(reference / part, killed / part)
     epochs = json.loads((reference / "config.json").read_text())["config"]["train"]["epochs"]
     metrics = killed / "fold_1" / "metrics.jsonl"
 
@@ -103,7 +109,8 @@ def kill_resume(show: Show) -> str:
     broken = show.command(f"{DEMO} -o runs/killed", kill_when=halfway)
     assert broken.code == -9, f"not killed: exit {broken.code}"
     reached = len(metrics.read_text().splitlines())
-    show.ok(f"{DEMO} -o runs/killed")
+    resumed = show.ok(f"{DEMO} -o runs/killed")
+    assert resumed.out.count("already done") == 3, resumed.out
     digests = []
     for fold in range(3):
         pair = [json.loads((run / f"fold_{fold}" / "done.json").read_text())["params_sha256"]
