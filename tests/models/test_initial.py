@@ -18,7 +18,7 @@ def test_pure_function_of_seed_and_fold() -> None:
 
 def test_spread_is_he_normals() -> None:
     params = make_variables(make_model(ModelConfig(network="tiny")), 0, 0)["params"]["net"]
-    kernel = params["layer3_0"]["conv2"]["kernel"]
+    kernel = params["layer2_0"]["conv2"]["kernel"]
     want = HE_NORMAL(jax.random.key(0), kernel.shape, jnp.float32)
-    assert abs(kernel.std() / float(want.std()) - 1) < 0.03
-    assert params["layer3_0"]["bn2"]["scale"].min() == 1 and params["features"]["bias"].max() == 0
+    assert abs(kernel.std() / float(want.std()) - 1) < 0.06
+    assert params["layer2_0"]["bn2"]["scale"].min() == 1 and params["features"]["bias"].max() == 0

@@ -92,7 +92,7 @@ def test_per_channel_branches_stand_alone() -> None:
     out = _apply(config, x)
     assert out.logits.shape == (3, 2, 2)
     assert {name.split("/")[0] for name in out.taps} == {"ct", "lbp", "hog"}
-    assert compute_embedding(out, config).shape == (2, 3 * 128)
+    assert compute_embedding(out, config).shape == (2, 3 * 16)
     other = _apply(config, x.at[..., 1].set(0.0))
     same = np.asarray(out.pooled == other.pooled).all((1, 2))
     assert same.tolist() == [True, False, True]
@@ -113,7 +113,7 @@ def test_score_is_the_mean_probability_of_class_1() -> None:
 def test_bfloat16_computes_low_and_keeps_parameters_high() -> None:
     config = ModelConfig(network="tiny", compute_dtype="bfloat16")
     out = _shapes(config, 64, 80)
-    assert out.taps["stage4"].dtype == jnp.bfloat16 and out.logits.dtype == jnp.float32
+    assert out.taps["stage2"].dtype == jnp.bfloat16 and out.logits.dtype == jnp.float32
     model = make_model(config)
     init = partial(model.init, jax.random.key(0))
     variables = jax.eval_shape(init, jnp.zeros((1, 64, 80, 4)), jnp.ones(1))
