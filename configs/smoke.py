@@ -3,8 +3,9 @@
 Claim    every stage runs, and the planted truth is found again at least in part; no claim about the paper's figures
 Command  make demo   (bonemet run configs/smoke.py -o runs/smoke)
 Machine  2 CPU cores, no accelerator
-Time     not yet measured
-Result   not yet measured
+Time     training, 3 folds: 175 s on a machine with other work going on, of which 47 s a fold when it was quieter
+Result   the network's own AUC, mean of 3 folds: validation .830, test .806; Bayes-optimal for imaging .844
+         (network form and rate were chosen on another synthetic cohort, phantom.seed 1001)
 """
 
 from bonemet_jax.config import Config, ModelConfig, OptimConfig, PhantomConfig, RecordsConfig, TrainConfig

@@ -5,8 +5,8 @@ from typing import Literal
 
 import jax
 
-#: XLA:CPU sends matrix products and reductions, convolution gradients with them, to XNNPACK's successor: a training
-#: step of `tiny` at 160x200x4, batch 16, on 2 cores went from 68 to 163 images/s (jax 0.10.2).
+#: XLA:CPU sends matrix products and reductions, convolution gradients with them, to a faster library: a training step of
+#: ResNet50 at 160x200x4, batch 16, on 2 cores went from 1.90 to 2.93 images/s (jax 0.10.2); `tiny` gains nothing.
 #: Its max-pooling forgets NaN; the training step therefore looks at inputs and gradients too.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
@@ -24,5 +24,5 @@ def compiler_options(platform: str) -> dict[str, str] | None:
 
 
 def pointwise_lowering(platform: str) -> Literal["conv", "matmul"]:
-    """How 1x1 convolutions are lowered: as a matrix product on the CPU ."""
+    """How 1x1 convolutions are lowered: as a matrix product on the CPU (the same step: 2.93 to 3.56 images/s)."""
     return "matmul" if platform == "cpu" else "conv"
