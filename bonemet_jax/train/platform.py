@@ -5,7 +5,7 @@ from typing import Literal
 
 import jax
 
-#: XLA:CPU sends matrix products and reductions, convolution gradients with them, to a faster library: a training step of
+#: XLA:CPU sends matrix products and reductions, convolution gradients with them, to a faster library: a step of
 #: ResNet50 at 160x200x4, batch 16, on 2 cores went from 1.90 to 2.93 images/s (jax 0.10.2); `tiny` gains nothing.
 #: Its max-pooling forgets NaN; the training step therefore looks at inputs and gradients too.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
