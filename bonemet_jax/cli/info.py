@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from bonemet_jax import schema
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.verb_report import CommonArgs, VerbReport, versions
+from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 from bonemet_jax.cli.verbs import VERBS
+from bonemet_jax.versions import find_versions
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class InfoArgs(CommonArgs):
 
 def collect_info() -> dict[str, object]:
     """Versions, verbs and the fixed vocabulary, as plain JSON values."""
-    installed = versions()
+    installed = find_versions()
     return {
         "versions": installed,
         "verbs": list(VERBS),
@@ -28,7 +29,7 @@ def collect_info() -> dict[str, object]:
         "classifiers": list(schema.CLASSIFIERS),
         "feature_sets": list(schema.FEATURE_SETS),
         "hu_ranges": {name: list(limits) for name, limits in schema.HU_RANGES.items()},
-        "xgboost_build": "cpu" if installed["xgboost-cpu"] else "gpu" if installed["xgboost"] else None,
+        "xgboost_build": "cpu" if "xgboost-cpu" in installed else "gpu" if "xgboost" in installed else None,
     }
 
 

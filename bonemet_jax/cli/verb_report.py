@@ -10,14 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bonemet_jax import __version__, artifacts
+from bonemet_jax import artifacts
 from bonemet_jax.errors import DeviceError
-
-PACKAGES = (
-    "bonemet-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow-datasets",
-    "apache-beam", "array-record", "scikit-image", "scikit-learn", "scikit-survival", "xgboost-cpu", "xgboost",
-    "numpy", "pandas", "pydicom", "python-gdcm", "nibabel",
-)
+from bonemet_jax.versions import find_versions
 
 
 @dataclass(frozen=True)
@@ -34,20 +29,6 @@ class DeviceArgs(CommonArgs):
 
     device: Literal["cpu", "gpu", "tpu"] | None = None
     """Require this device: never a silent fallback."""
-
-
-def versions() -> dict[str, str | None]:
-    """Installed version of every package that matters, read from metadata without importing any."""
-    from importlib import metadata
-
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    found["bonemet-jax"] = __version__
-    return found
 
 
 def require_device(device: str | None) -> None:
@@ -100,7 +81,7 @@ class VerbReport:
         artifacts.write_json(self.path, {
             "schema": "bonemet-report/1",
             "command": ["bonemet", self.verb, *self.argv],
-            "versions": versions(),
+            "versions": find_versions(),
             "device": device_facts(),
             "config_fingerprint": fingerprint(config) if dataclasses.is_dataclass(config) else None,
             "seconds": {**self.phases, "total": round(time.perf_counter() - self.start, 3)},

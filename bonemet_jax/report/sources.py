@@ -1,18 +1,15 @@
 """What a run left behind, read for the page; a part that is not there carries the reason in words. Shell."""
 
 import json
-import platform
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bonemet_jax import __version__, artifacts
+from bonemet_jax import artifacts
 from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.versions import find_versions
 
 STATS = ("table1", "table2", "roc", "km", "planted", "correlation")
-_PACKAGES = ("jax", "flax", "optax", "tensorflow-cpu", "xgboost-cpu", "xgboost", "scikit-learn", "scikit-survival",
-             "numpy", "pandas", "matplotlib")
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
         timing={f: artifacts.load_json(p / "timing.json") for f, p in _folds(run_dir) if (p / "timing.json").is_file()},
         models=_load_models(run_dir / "models"),
         stage_seconds=_load_stage_seconds(run_dir / "stages"),
-        versions=_find_versions(),
+        versions=find_versions(),
         overlays=overlays,
         example=_load_example(cohort_dir, overlays),
         missing=missing,
@@ -103,13 +100,3 @@ def _load_stage_seconds(stages: Path) -> dict[str, float]:
     stamps = sorted(stages.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
     values = {path.stem: artifacts.load_json(path) for path in stamps}
     return {name: value["seconds"] for name, value in values.items() if "seconds" in value}
-
-
-def _find_versions() -> dict[str, str]:
-    found = {"bonemet-jax": __version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

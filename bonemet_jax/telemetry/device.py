@@ -1,7 +1,6 @@
-"""Which device, which versions, what peak: for reports and benchmark records."""
+"""Which device, what peak: for reports and benchmark records."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,12 @@ PEAK_TFLOPS: dict[str, tuple[float, float | None]] = {
     "TPU v5p": (459.0, None),
     "TPU v6 lite": (918.0, None),
 }
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "bonemet-jax")
 
 
 def describe_device() -> dict[str, Any]:
     """Kind, platform and number of the devices jax uses."""
     devices = jax.devices()
     return {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)}
-
-
-def describe_versions() -> dict[str, str]:
-    """Versions of python and of the packages that decide speed and numbers."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 
 
 def cpu_model() -> str:
@@ -47,10 +40,3 @@ def peak_tflops(device_kind: str, compute_dtype: str) -> float | None:
     """Dense peak of one device, TFLOP/s; None when it is not known."""
     peaks = PEAK_TFLOPS.get(device_kind)
     return None if peaks is None else peaks[0 if compute_dtype == "bfloat16" else 1]
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

@@ -5,7 +5,6 @@ import io
 import re
 import shutil
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,14 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.config import RecordsConfig, to_dict
 from bonemet_jax.errors import InputDataError, UsageError
 from bonemet_jax.progress import quiet_tensorflow
+from bonemet_jax.versions import find_versions
 from data_pipelines.bonemet_ct.record import check_fits
 from data_pipelines.bonemet_ct.rows import load_rows
 from data_pipelines.canonical import load_slice
 
 DATASET = "bonemet_ct"
 VERSION = "1.0.0"
-_PACKAGES = ("bonemet-jax", "numpy", "scikit-image", "tensorflow-datasets", "apache-beam", "array-record")
+_PACKAGES = ("numpy", "scikit-image", "tensorflow-datasets", "apache-beam", "array-record")
 
 
 def build_records(
@@ -118,5 +118,5 @@ def _facts(config: RecordsConfig, name: str, n: int, cohort: dict[str, Any], coh
             "hog": {"divide_by": schema.HOG_FULL_SCALE, "clip": [0, 1]},
             "then": "(x - 0.5) / 0.5; mask - 0.5",
         },
-        "versions": {package: version(package) for package in _PACKAGES},
+        "versions": find_versions(_PACKAGES),
     }
