@@ -43,7 +43,7 @@ class Show:
             start = time.perf_counter()
             process = subprocess.Popen(
                 argv, cwd=self.clone, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                start_new_session=True, env={**os.environ, "PATH": f"{self.clone}/.venv/bin:{os.environ['PATH']}"},
+                start_new_session=True, env=_clean_environment(self.clone),
             )
             watch = _Watch(process, kill_when, start + timeout)
             code = process.wait()
@@ -59,6 +59,12 @@ class Show:
         done = self.command(argv, **options)
         assert done.code == 0, f"exit {done.code}: {done.out.strip().splitlines()[-2:]}"
         return done
+
+
+def _clean_environment(clone: Path) -> dict[str, str]:
+    """This environment less what an outer make has put in: a make inside would talk about its folders."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return {**kept, "PATH": f"{clone}/.venv/bin:{os.environ['PATH']}"}
 
 
 class _Watch(threading.Thread):
