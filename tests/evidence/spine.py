@@ -64,7 +64,11 @@ def planted_truth(show: Show) -> str:
     planted = json.loads((show.clone / RUN / "stats" / "planted.json").read_text())
     page = (show.clone / RUN / "report.html").read_text()
     assert "Bayes" in page
-    return json.dumps(planted)
+    return "; ".join(
+        f"{row['feature_set']} ({row['classifier']}) {row['auc']:.3f} "
+        f"[{row['ci95_delong'][0]:.3f}, {row['ci95_delong'][1]:.3f}] beside {row['bayes_auc']:.3f}"
+        for row in planted["rows"]
+    )
 
 
 def real_slice(show: Show) -> str:
