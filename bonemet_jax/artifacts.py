@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,7 @@ def load_json(path: Path | str) -> Any:
 def append_line(path: Path | str, line: str) -> None:
     """Append one line to a log such as metrics.jsonl and flush it."""
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(path, len(line) + 1), open(path, "a", encoding="utf-8") as stream:
         stream.write(line + "\n")
         stream.flush()
@@ -243,8 +244,8 @@ def write_manifest(directory: Path | str, facts: Mapping[str, Any] | None = None
     return manifest
 
 
-def check_manifest(directory: Path | str) -> dict[str, Any]:
-    """Compare every file with manifest.json and return it.
+def check_manifest(directory: Path | str, mend: str = "delete its folder and run again") -> dict[str, Any]:
+    """Compare every file with manifest.json and return it; `mend` is the remedy told.
 
     Raises: CorruptFileError naming the first file that is missing, changed or truncated.
     """
@@ -253,9 +254,9 @@ def check_manifest(directory: Path | str) -> dict[str, Any]:
     for name, wanted in manifest["files"].items():
         file = directory / name
         if not file.is_file():
-            raise CorruptFileError("file named in the manifest is missing", file, "run its stage again")
+            raise CorruptFileError("file named in the manifest is missing", file, mend)
         if file.stat().st_size != wanted["bytes"] or sha256_file(file) != wanted["sha256"]:
-            raise CorruptFileError("file differs from its manifest (sha256)", file, "delete its folder and run again")
+            raise CorruptFileError("file differs from its manifest (sha256)", file, mend)
     return manifest
 
 
@@ -280,8 +281,10 @@ def is_stage_done(run_dir: Path, stage: str, key: str) -> bool:
     )
 
 
-def stamp_stage(run_dir: Path, stage: str, key: str, outputs: list[Path], seconds: float) -> None:
-    """Record that a stage finished: its key, its output files with sha256, and its wall time in seconds."""
+def stamp_stage(
+    run_dir: Path, stage: str, key: str, inputs: Mapping[str, str], outputs: list[Path], seconds: float
+) -> None:
+    """Record that a stage finished: its key, its inputs' keys, its files with sha256, the wall seconds of this try."""
     files: list[Path] = []
     for output in outputs:
         files += list_files(output) if output.is_dir() else [output]
@@ -289,19 +292,8 @@ def stamp_stage(run_dir: Path, stage: str, key: str, outputs: list[Path], second
         run_dir / "stages" / f"{stage}.json",
         {
             "key": key,
+            "inputs": dict(inputs),
             "seconds": round(seconds, 3),
             "outputs": {str(f.relative_to(run_dir)): sha256_file(f) for f in files},
         },
     )
-
-
-def run_stage(run_dir: Path, stage: str, key: str, outputs: list[Path], work: Callable[[], None]) -> bool:
-    """Do `work` unless its outputs already stand; returns whether it ran."""
-    import time
-
-    if is_stage_done(run_dir, stage, key):
-        return False
-    start = time.perf_counter()
-    work()
-    stamp_stage(run_dir, stage, key, outputs, time.perf_counter() - start)
-    return True

@@ -53,11 +53,5 @@ class InputDataError(BonemetError):
     exit_code = 8
 
 
-class TryAgainError(BonemetError):
-    """A passing fault: the same command may succeed."""
-
-    exit_code = 75
-
-
-#: Exit code after SIGTERM.
-TERMINATED = 143
+#: Exit code after Ctrl-C; SIGTERM ends the process with the shell's 143.
+INTERRUPTED = 130

@@ -30,7 +30,7 @@ FAT_CODES: tuple[int, ...] = (TISSUE_SAT, TISSUE_VAT, TISSUE_FAT_UNSEGMENTED)
 # --- Image channels -----------------------------------------------------------------------------
 
 CHANNELS: tuple[str, ...] = ("ct", "lbp", "hog", "mask")
-#: HU window of the stored uint8 CT: covers all three tissue ranges (paper.md section 2).
+#: HU window of the stored uint8 CT: covers all three tissue ranges (docs/paper.md).
 CT_WINDOW_HU: tuple[int, int] = (-200, 300)
 HU_PADDING = -1024
 LBP_RADIUS = 3

@@ -1,4 +1,4 @@
-"""Paper: ResNet101 with mask bias, as the text of doi 10.3233/CBM-230219 describes it (paper.md rows D1 to G2).
+"""Paper: ResNet101 with mask bias, as the text of doi 10.3233/CBM-230219 describes it (docs/paper.md, D1 to G2).
 
 Claim    test AUC .699 imaging, .783 clinical, .922 both on the paper's own cohort, which is not public
 Command  bonemet run configs/paper.py -o runs/paper --cohort-dir COHORT   (`--dry-run` builds and times one step)
@@ -15,5 +15,5 @@ config = Config(
     records=RecordsConfig(height=400, width=500, spacing_mm=0.8, n_shards=16),
     model=ModelConfig(network="resnet101"),
     optim=OptimConfig(lr=1e-6),
-    train=TrainConfig(epochs=200, batch_size=64),
+    train=TrainConfig(epochs=200, batch_size=64, checkpoint_epochs=10),
 )

@@ -32,5 +32,5 @@ config = Config(
         embedding="pooled",
     ),
     optim=OptimConfig(lr=1e-6, schedule="step", step_epochs=50, step_factor=0.5),
-    train=TrainConfig(epochs=300, batch_size=2, flips="naive", eval_flips=True),
+    train=TrainConfig(epochs=300, batch_size=2, flips="naive", eval_flips=True, checkpoint_epochs=10),
 )

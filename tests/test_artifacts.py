@@ -107,19 +107,22 @@ def test_missing_and_damaged_files_are_one_line(tmp_path: Path, loader) -> None:
     assert "broken" in str(caught.value)
 
 
-def test_stage_runs_once_and_again_when_key_or_output_changes(tmp_path: Path) -> None:
-    out, runs = tmp_path / "out", []
-
-    def work() -> None:
-        runs.append(1)
-        artifacts.write_text(out, f"{len(runs)}")
-
-    assert artifacts.run_stage(tmp_path, "s", "key1", [out], work)
-    assert not artifacts.run_stage(tmp_path, "s", "key1", [out], work)
-    assert artifacts.run_stage(tmp_path, "s", "key2", [out], work)
+def test_stage_is_done_for_its_key_and_sound_outputs_only(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    artifacts.write_text(out, "1")
+    assert not artifacts.is_stage_done(tmp_path, "s", "key1")
+    artifacts.stamp_stage(tmp_path, "s", "key1", {"before": "key0"}, [out], 0.5)
+    assert artifacts.is_stage_done(tmp_path, "s", "key1")
+    assert not artifacts.is_stage_done(tmp_path, "s", "key2")
     out.write_text("damaged")
-    assert artifacts.run_stage(tmp_path, "s", "key2", [out], work)
-    assert len(runs) == 3
+    assert not artifacts.is_stage_done(tmp_path, "s", "key1")
+    assert artifacts.load_json(tmp_path / "stages" / "s.json")["inputs"] == {"before": "key0"}
+
+
+def test_append_line_makes_the_folder(tmp_path: Path) -> None:
+    for line in ("a", "b"):
+        artifacts.append_line(tmp_path / "new" / "log.jsonl", line)
+    assert (tmp_path / "new" / "log.jsonl").read_text() == "a\nb\n"
 
 
 def test_a_write_that_cannot_fit_is_refused_before_it_begins(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from bonemet_jax.cli.ingest import SourceArgs
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.phantom import PhantomArgs
 from bonemet_jax.cli.predict import PredictArgs
-from bonemet_jax.cli.run import parse_run
+from bonemet_jax.cli.run import RunArgs, parse_run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,7 +26,7 @@ def test_command_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     _, verb, *argv = shlex.split(command)
     if verb == "run":
-        parse_run(verb, argv)
+        parse_run(RunArgs, verb, argv)
     else:
         parse(ARGS[verb], verb, argv)
 

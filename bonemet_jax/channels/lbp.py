@@ -54,7 +54,7 @@ def flip_lbp(
 
     A flip mirrors the ring of neighbours, so pixels move and bits permute: horizontal p -> (12 - p) mod 24, vertical
     p -> (-p) mod 24. Each is a reversal (p -> 23 - p) and a rotation, by 13 and by 1; both together rotate by 12.
-    Equal to the code of the flipped image but for ties, where >= meets rounding (paper.md section 2, flips).
+    Equal to the code of the flipped image but for ties, where >= meets rounding (docs/paper.md, flips).
     """
     half = schema.LBP_POINTS // 2
     turn = jnp.where(horizontal, jnp.where(vertical, half, half + 1), jnp.where(vertical, 1, 0)).astype(jnp.uint32)

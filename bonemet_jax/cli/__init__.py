@@ -10,12 +10,12 @@ import sys
 from collections.abc import Sequence
 
 from bonemet_jax.cli.verbs import VERBS
-from bonemet_jax.errors import TERMINATED, BonemetError, UsageError
+from bonemet_jax.errors import INTERRUPTED, BonemetError, DiskError, UsageError
 
 _MODULES = {"cv": "stage", "embed": "stage", "fuse": "stage", "report": "stage"}
 EXIT_CODES = (
     "exit codes: 0 ok, 2 usage, 3 device, 4 corrupt file, 5 disk, 6 numerics, 7 leakage, 8 input data, "
-    "75 try again, 143 terminated"
+    "130 interrupted, 143 terminated"
 )
 
 
@@ -29,11 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bonemet: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("bonemet: interrupted; the same command goes on from the last finished step", file=sys.stderr)
-        return TERMINATED
+        print("bonemet: interrupted; run the same command again", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:  # no path in it: a fault of ours, to be seen whole
+            raise
+        print(f"bonemet: {error.strerror}; {error.filename}; check the path and its permissions", file=sys.stderr)
+        return DiskError.exit_code
 
 
 def _dispatch(argv: list[str]) -> int:

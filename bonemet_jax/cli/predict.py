@@ -9,7 +9,7 @@ import tyro
 from bonemet_jax import artifacts, schema
 from bonemet_jax.cli.ingest import SourceArgs, describe_areas
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.stages import Run
+from bonemet_jax.cli.stages import Run, check_finished
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
 from bonemet_jax.config import Config, from_dict
 from bonemet_jax.errors import UsageError
@@ -56,14 +56,13 @@ def main(verb: str, argv: list[str]) -> int:
 def open_finished(directory: Path) -> Run:
     """The run in this directory.
 
-    Raises: UsageError when it is none or has no models yet.
+    Raises: UsageError when it is none, or when its networks and classifiers do not belong together.
     """
     if not (directory / "config.json").is_file():
         raise UsageError("not a run directory: it holds no config.json", directory, "run `bonemet run` first")
-    config: Config = from_dict(Config, artifacts.load_json(directory / "config.json")["config"])
-    if not (directory / "models").is_dir():
-        raise UsageError("the run is not finished: it holds no models", directory, "run the same `bonemet run` again")
-    return Run(directory, config)
+    run = Run(directory, from_dict(Config, artifacts.load_json(directory / "config.json")["config"]))
+    check_finished(run)
+    return run
 
 
 def predict(run: Run, cohort_dir: Path, with_clinical: bool) -> dict[str, dict[str, Any]]:
@@ -84,10 +83,25 @@ def predict(run: Run, cohort_dir: Path, with_clinical: bool) -> dict[str, dict[s
             scores[name].append(score_new(run.directory, fold, name, embedding, clinical))
     means = {f"score_{name}": np.mean(values, axis=0) for name, values in scores.items()}
     facts = artifacts.load_json(cohort_dir / "ingest.json")
-    return {
-        patient: _facts(facts[slice_id]) | {name: round(float(values[i]), 6) for name, values in means.items()}
-        for i, (patient, slice_id) in enumerate(zip(table[schema.PATIENT_ID], table[schema.SLICE_ID], strict=True))
-    }
+    results = {}
+    for i, row in table.iterrows():
+        told = _facts(facts[row[schema.SLICE_ID]]) | {name: round(float(v[i]), 6) for name, v in means.items()}
+        if with_clinical:
+            told |= _judge_clinical(row, told)
+        results[row[schema.PATIENT_ID]] = told
+    return results
+
+
+def _judge_clinical(row: Any, told: dict[str, Any]) -> dict[str, Any]:
+    """No score from clinical data that are not there; what was filled in is told."""
+    of_image = {*schema.AREA_CODES, *schema.INDEX_OF_AREA}
+    of_table = [name for name in schema.clinical_names() if name not in of_image]
+    n_missing = int(row[of_table].isna().sum())
+    if n_missing == len(of_table):
+        return {"score_both": None, "warnings": [*told["warnings"], "no clinical data: no score from both"]}
+    n_missing += int(row[sorted(of_image)].isna().sum())
+    note = f"{n_missing} of {len(schema.CLINICAL)} clinical values are missing and filled as in training"
+    return {"warnings": [*told["warnings"], *([note] if n_missing else [])]}
 
 
 def _make_records(table: Any, cohort_dir: Path, config: Config) -> Any:
@@ -115,5 +129,8 @@ def _facts(told: dict[str, Any]) -> dict[str, Any]:
 
 def describe(patient: str, facts: dict[str, Any]) -> str:
     """One line for the terminal."""
-    scores = ", ".join(f"{name.replace('_', ' ')} {facts[name]:.3f}" for name in facts if name.startswith("score_"))
+    scores = ", ".join(
+        f"{name.replace('_', ' ')} {facts[name]:.3f}" if facts[name] is not None else "no clinical data, no score both"
+        for name in facts if name.startswith("score_")
+    )
     return f"{patient}: {describe_areas(facts['areas'])}; {scores}"

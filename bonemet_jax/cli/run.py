@@ -3,10 +3,11 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 
+from bonemet_jax import artifacts
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.stages import STAGES, Run, run_stages
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
@@ -15,30 +16,39 @@ from bonemet_jax.errors import UsageError
 
 
 @dataclass(frozen=True)
-class RunArgs(DeviceArgs):
-    """bonemet run CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
+class StageArgs(DeviceArgs):
+    """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Run directory."""
-    dry_run: bool = False
-    """Build the real network, print its size and cost, take one training step at batch 2; write nothing."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: Config(name="unnamed"))
     """The config file's values."""
 
 
-def parse_run(verb: str, argv: list[str]) -> RunArgs:
+@dataclass(frozen=True)
+class RunArgs(StageArgs):
+    """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
+
+    dry_run: bool = False
+    """Build the real network, print its size and cost, take one training step at batch 2; write nothing."""
+
+
+Args = TypeVar("Args", bound=StageArgs)
+
+
+def parse_run(kind: type[Args], verb: str, argv: list[str]) -> Args:
     """The config file first, then flags that override its fields."""
     if argv and not argv[0].startswith("-"):
-        return parse(RunArgs, verb, argv[1:], default=RunArgs(config=load_config(argv[0])))
+        return parse(kind, verb, argv[1:], default=kind(config=load_config(argv[0])))
     if not {"-h", "--help"} & set(argv):
         raise UsageError(f"`bonemet {verb}` wants its config file first", "",
                          f"for example `bonemet {verb} configs/smoke.py -o runs/smoke`")
-    return parse(RunArgs, verb, argv)
+    return parse(kind, verb, argv)
 
 
 def main(verb: str, argv: list[str]) -> int:
     """Run every stage and print the path of the report as the last line."""
-    args = parse_run(verb, argv)
+    args = parse_run(RunArgs, verb, argv)
     report = VerbReport(verb, argv, args.report)
     if args.dry_run:
         require_device(args.device)
@@ -47,12 +57,15 @@ def main(verb: str, argv: list[str]) -> int:
     require_device(args.device)
     report.phases = run_stages(run, tuple(stage.name for stage in STAGES))
     page = run.directory / "report.html"
-    report.write({"report": str(page)}, outputs=[page], config=args.config)
+    report.write(
+        {"report": str(page), "stages_done_now": list(report.phases)}, inputs=[run.cohort_dir / artifacts.MANIFEST],
+        outputs=[path for stage in STAGES for path in stage.outputs(run)], config=args.config,
+    )
     print(page)
     return 0
 
 
-def open_run(args: RunArgs) -> Run:
+def open_run(args: StageArgs) -> Run:
     """The run directory of these flags.
 
     Raises: UsageError when none was given.

@@ -5,6 +5,7 @@ output still has its recorded sha256. So a changed classifier setting re-runs `f
 """
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,16 +62,28 @@ def _cohort_settings(run: Run) -> Any:
     manifest = run.cohort_dir / artifacts.MANIFEST
     if not manifest.is_file():
         raise InputDataError("no cohort in this folder", run.cohort_dir, "run `bonemet ingest` or `bonemet phantom`")
+    artifacts.check_manifest(run.cohort_dir, "make the cohort again with `bonemet ingest`: it is never edited in place")
     return {"manifest": artifacts.sha256_file(manifest)}
 
 
 def _make_cohort(run: Run) -> None:
-    if run.config.cohort_dir is not None:
-        artifacts.check_manifest(run.cohort_dir)
-        return
-    from data_pipelines.phantom import make_cohort
+    if run.config.cohort_dir is None:
+        from data_pipelines.phantom import make_cohort
 
-    make_cohort(run.config.phantom, run.cohort_dir)
+        make_cohort(run.config.phantom, run.cohort_dir)
+
+
+def _folds_settings(run: Run) -> Any:
+    settings = to_dict(run.config.folds)
+    given = run.config.folds.file
+    return settings if given is None else {"n_folds": settings["n_folds"], "sha256": artifacts.sha256_file(given)}
+
+
+def _cv_settings(run: Run) -> Any:
+    """What decides the weights: not which epoch speaks, nor how often one is saved."""
+    train = {name: value for name, value in to_dict(run.config.train).items()
+             if name not in ("embed_epoch", "checkpoint_epochs")}
+    return [to_dict(run.config.model), to_dict(run.config.optim), train]
 
 
 def _build(run: Run) -> None:
@@ -82,11 +95,19 @@ def _build(run: Run) -> None:
 
 def _folds(run: Run) -> None:
     from bonemet_jax import schema
-    from bonemet_jax.cohort.folds import make_folds, save_folds
+    from bonemet_jax.cohort.folds import load_folds, make_folds, save_folds
     from bonemet_jax.cohort.table import load_cohort
 
+    config = run.config.folds
     cohort = load_cohort(run.cohort_dir / "cohort.parquet")
-    folds = make_folds(cohort[schema.PATIENT_ID].tolist(), cohort[schema.LABEL].tolist(), run.config.folds)
+    patient_ids = cohort[schema.PATIENT_ID].tolist()
+    if config.file is None:
+        folds = make_folds(patient_ids, cohort[schema.LABEL].tolist(), config)
+    else:
+        folds = load_folds(config.file, patient_ids)
+        if folds.n_folds != config.n_folds:
+            raise UsageError(f"the file deals {folds.n_folds} folds, folds.n_folds is {config.n_folds}", config.file,
+                             f"add --folds.n-folds {folds.n_folds}")
     save_folds(run.directory / "folds.json", folds)
 
 
@@ -131,12 +152,11 @@ STAGES: tuple[Stage, ...] = (
           lambda run: [] if run.config.cohort_dir else [run.cohort_dir], _make_cohort),
     Stage("build", ("cohort",), lambda run: to_dict(run.config.records),
           lambda run: [run.directory / "tfds"], _build),
-    Stage("folds", ("cohort",), lambda run: to_dict(run.config.folds),
+    Stage("folds", ("cohort",), _folds_settings,
           lambda run: [run.directory / "folds.json"], _folds),
-    Stage("cv", ("build", "folds"),
-          lambda run: [to_dict(part) for part in (run.config.model, run.config.optim, run.config.train)],
-          Run.fold_dirs, _cv, resumable=True),
-    Stage("embed", ("cv",), lambda run: None, lambda run: [run.directory / "embeddings.npz"], _embed),
+    Stage("cv", ("build", "folds"), _cv_settings, Run.fold_dirs, _cv, resumable=True),
+    Stage("embed", ("cv",), lambda run: run.config.train.embed_epoch,
+          lambda run: [run.directory / "embeddings.npz"], _embed),
     Stage("fuse", ("embed",), lambda run: to_dict(run.config.fusion),
           lambda run: [run.directory / "scores.parquet", run.directory / "models"], _fuse),
     Stage("stats", ("fuse",), lambda run: None, lambda run: [run.directory / "stats"], _stats),
@@ -155,7 +175,7 @@ def stage_keys(run: Run) -> dict[str, str]:
 
 
 def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
-    """Do the named stages that are not done yet; returns seconds per stage done.
+    """Do the named stages that are not done yet; returns seconds of those done now.
 
     Raises: UsageError when a stage outside `names` that they need is not done.
     """
@@ -166,15 +186,33 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
     _write_config(run)
     seconds: dict[str, float] = {}
     for name in names:
-        stage = BY_NAME[name]
-        start = _resume if stage.resumable else _start
+        if artifacts.is_stage_done(run.directory, name, keys[name]):
+            say(f"{name:<7} already done")
+            continue
         with artifacts.disk_errors(run.directory):
-            ran = artifacts.run_stage(
-                run.directory, name, keys[name], stage.outputs(run), lambda s=stage, go=start: go(run, s, keys[s.name])
-            )
-        seconds[name] = artifacts.load_json(run.directory / "stages" / f"{name}.json")["seconds"]
-        say(f"{name:<7} {'done' if ran else 'already done'}, {seconds[name]:.1f} s")
+            seconds[name] = _do(run, BY_NAME[name], keys)
+        say(f"{name:<7} done, {seconds[name]:.1f} s")
     return seconds
+
+
+def _do(run: Run, stage: Stage, keys: dict[str, str]) -> float:
+    start = time.perf_counter()
+    if stage.resumable:
+        _sweep_other(run, stage, keys[stage.name])
+    stage.work(run)
+    seconds = round(time.perf_counter() - start, 3)
+    inputs = {need: keys[need] for need in stage.needs}
+    artifacts.stamp_stage(run.directory, stage.name, keys[stage.name], inputs, stage.outputs(run), seconds)
+    return seconds
+
+
+def _sweep_other(run: Run, stage: Stage, key: str) -> None:
+    """Sweep away folds trained under another key; those of this key go on."""
+    mark = run.directory / "stages" / f"{stage.name}.started.json"
+    if not mark.is_file() or artifacts.load_json(mark)["key"] != key:
+        for fold in run.directory.glob("fold_*"):
+            shutil.rmtree(fold)
+        artifacts.write_json(mark, {"key": key})
 
 
 def _write_config(run: Run) -> None:
@@ -184,15 +222,18 @@ def _write_config(run: Run) -> None:
         artifacts.write_json(path, value)
 
 
-def _start(run: Run, stage: Stage, key: str) -> None:
-    stage.work(run)
+def check_finished(run: Run) -> None:
+    """Check that networks, embeddings and classifiers belong together and to the run's config.json.
 
-
-def _resume(run: Run, stage: Stage, key: str) -> None:
-    """Go on with a broken attempt of the same key; sweep away one of another key."""
-    mark = run.directory / "stages" / f"{stage.name}.started.json"
-    if not mark.is_file() or artifacts.load_json(mark)["key"] != key:
-        for output in stage.outputs(run):
-            shutil.rmtree(output, ignore_errors=True)
-        artifacts.write_json(mark, {"key": key})
-    stage.work(run)
+    The cohort is not needed. Raises: UsageError naming the stage that is missing, changed or of another config.
+    """
+    found: dict[str, str] = {}
+    for name in ("cv", "embed", "fuse"):
+        path = run.directory / "stages" / f"{name}.json"
+        stamp = artifacts.load_json(path) if path.is_file() else {"inputs": {}, "key": None}
+        key = artifacts.stage_key(name, BY_NAME[name].settings(run), stamp["inputs"])
+        of_this_run = all(stamp["inputs"].get(need) == found[need] for need in BY_NAME[name].needs if need in found)
+        if not (of_this_run and artifacts.is_stage_done(run.directory, name, key)):
+            raise UsageError(f"stage '{name}' is not done with the config in config.json", run.directory,
+                             "run the same `bonemet run` again")
+        found[name] = key

@@ -54,10 +54,9 @@ def device_facts() -> dict[str, Any]:
     """Platform, kind and count of the devices in use; says so when jax was not needed."""
     if "jax" not in sys.modules:
         return {"platform": "none: jax not used", "kind": platform.processor() or platform.machine(), "count": 0}
-    import jax
+    from bonemet_jax.telemetry.device import describe_device
 
-    devices = jax.devices()
-    return {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)}
+    return describe_device()
 
 
 @dataclass

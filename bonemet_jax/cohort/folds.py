@@ -13,7 +13,9 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.config import FoldsConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError, LeakageError
 
-_KEYS = {"seed", "n_folds", "patients", "sha256"}
+_KEYS = {"seed", "n_folds", "patients"}
+#: Written always, checked when there; a file made by hand may leave it out.
+_CHECKSUM = "sha256"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def save_folds(path: str | Path, folds: Folds) -> None:
     """Write folds.json (docs/contracts.md)."""
     patients = {p: {"test_fold": folds.test_fold(p), "splits": list(s)} for p, s in folds.splits.items()}
     value: dict[str, Any] = {"seed": folds.seed, "n_folds": folds.n_folds, "patients": patients}
-    artifacts.write_json(path, value | {"sha256": _digest(value)})
+    artifacts.write_json(path, value | {_CHECKSUM: _digest(value)})
 
 
 def load_folds(path: str | Path, patient_ids: Sequence[str] | None = None) -> Folds:
@@ -124,9 +126,9 @@ def load_folds(path: str | Path, patient_ids: Sequence[str] | None = None) -> Fo
 
 def _read_folds(value: Any, path: str | Path) -> Folds:
     remedy = "delete it and make the folds again"
-    if not isinstance(value, dict) or set(value) != _KEYS:
+    if not isinstance(value, dict) or set(value) - {_CHECKSUM} != _KEYS:
         raise CorruptFileError(f"folds must hold exactly {', '.join(sorted(_KEYS))}", path, remedy)
-    if _digest({k: v for k, v in value.items() if k != "sha256"}) != value["sha256"]:
+    if _CHECKSUM in value and _digest({k: v for k, v in value.items() if k != _CHECKSUM}) != value[_CHECKSUM]:
         raise CorruptFileError("folds differ from their checksum", path, remedy)
     try:
         splits = {str(p): tuple(entry["splits"]) for p, entry in value["patients"].items()}

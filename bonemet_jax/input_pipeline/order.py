@@ -20,7 +20,7 @@ class EpochPlan(NamedTuple):
 def epoch_batches(n: int, batch_size: int, seed: int, fold: int, epoch: int) -> EpochPlan:
     """Random order and flips of one training epoch (row E1).
 
-    Every example comes once; the last batch is padded with weight 0, never dropped (paper.md section 2).
+    Every example comes once; the last batch is padded with weight 0, never dropped (docs/paper.md).
 
     Args:
         n: Examples to deal; `index` counts them, the caller maps it to patients.

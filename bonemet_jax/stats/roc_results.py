@@ -1,6 +1,6 @@
 """roc.json: discrimination and decisions of every model in the pooled train, validation and test rows.
 
-Pooling (paper.md section 2): the test rows of all folds hold each patient once, so DeLong and Wilson apply; train and
+Pooling (docs/paper.md): the test rows of all folds hold each patient once, so DeLong and Wilson apply; train and
 validation rows repeat patients, so only the patient-level bootstrap gives intervals. Each fold's own threshold decides.
 """
 

@@ -124,7 +124,7 @@ def _subtype(columns: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _as_printed(rng: np.random.Generator, yes: np.ndarray) -> pd.DataFrame:
-    """Rows as Table 1 stands: SFI has its own column there, impossible beside SFA (paper.md section 2).
+    """Rows as Table 1 stands: SFI has its own column there, impossible beside SFA (docs/paper.md).
 
     Given the outcome the two-level columns are independent; the continuous ones keep `repaired`'s correlations,
     SFI that of SFA with everything and 0.9 with SFA.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bonemet_jax import artifacts
 from bonemet_jax.cli import main
-from bonemet_jax.cli.run import parse_run
+from bonemet_jax.cli.run import RunArgs, parse_run
 from bonemet_jax.cli.stages import STAGES, Run, run_stages, stage_keys
 
 SMOKE = str(Path(__file__).parents[2] / "configs" / "smoke.py")
@@ -54,7 +54,7 @@ def leftovers(run: Run, stage: str) -> list[str]:
 def study(disk: Path) -> None:
     """Every stage: fails with exit 5 on a full disk, leaves what was there, then succeeds with space."""
     argv = ["run", SMOKE, "-o", str(disk / "run"), *SMALL]
-    run = Run(disk / "run", parse_run("run", argv[1:]).config)
+    run = Run(disk / "run", parse_run(RunArgs, "run", argv[1:]).config)
     keys = stage_keys(run)
     for position, stage in enumerate(STAGES):
         earlier = [s.name for s in STAGES[:position]]

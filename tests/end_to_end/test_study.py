@@ -66,6 +66,57 @@ def test_single_stage_verbs_repeat_what_is_damaged(run_dir: Path, tmp_path: Path
     assert (copy / "embeddings.npz").read_bytes() == wanted
 
 
+def test_predict_refuses_networks_and_classifiers_that_do_not_belong_together(
+    run_dir: Path, shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    assert main(["cv", SMOKE, "-o", str(copy), *SMALL, "--train.epochs", "1"]) == 0
+    source = str(shared / "data" / "ct_t11_dicom")
+    capfd.readouterr()
+    assert main(["predict", "--run", str(copy), "-i", source, "--slice-z", "-768.5", "-o", str(tmp_path / "p")]) == 2
+    assert "stage 'embed' is not done" in capfd.readouterr().err
+    assert not (tmp_path / "p").exists()
+
+
+def test_given_cohort_is_never_edited_in_place(
+    run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cohort, run = tmp_path / "cohort", tmp_path / "run"
+    shutil.copytree(run_dir / "cohort", cohort)
+    table = artifacts.load_table(cohort / "cohort.parquet")
+    table.loc[0, schema.LABEL] = 1 - table.loc[0, schema.LABEL]
+    artifacts.save_table(cohort / "cohort.parquet", table)
+    assert main(["run", SMOKE, "-o", str(run), *SMALL, "--cohort-dir", str(cohort)]) == 4
+    assert "cohort.parquet" in capfd.readouterr().err
+    assert not run.exists()
+
+
+def test_folds_of_another_run_are_obeyed_and_old_folds_swept(run_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    value = artifacts.load_json(copy / "folds.json")
+    del value["sha256"]  # made by hand
+    value["n_folds"] = 2
+    for i, patient in enumerate(value["patients"].values()):
+        patient.update(test_fold=i % 2, splits=["test", "val" if i % 4 else "train"] if i % 2 == 0
+                       else ["val" if i % 5 == 0 else "train", "test"])
+    artifacts.write_json(tmp_path / "mine.json", value)
+    mine = ["--folds.file", str(tmp_path / "mine.json"), "--folds.n-folds", "2"]
+    assert main(["cv", SMOKE, "-o", str(copy), *SMALL, *mine, "--train.epochs", "1"]) == 0
+    assert artifacts.load_json(copy / "folds.json")["patients"] == value["patients"]
+    assert sorted(f.name for f in copy.glob("fold_*")) == ["fold_0", "fold_1"]
+
+
+def test_changing_which_epoch_speaks_trains_nothing_again(
+    run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    assert main(["embed", SMOKE, "-o", str(copy), *SMALL, "--train.embed-epoch", "best"]) == 0
+    assert "fold 0" not in capfd.readouterr().err
+
+
 def test_phantom_then_build_by_hand(tmp_path: Path) -> None:
     size = ["--height", "112", "--width", "144", "--spacing-mm", "3.0"]
     report = tmp_path / "report.json"

@@ -1,6 +1,7 @@
 """Spine: one command from nothing to a report."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -63,7 +64,11 @@ def planted_truth(show: Show) -> str:
     """Test AUC of imaging, clinical and both beside the Bayes-optimal AUCs, seed 0, n 431."""
     planted = json.loads((show.clone / RUN / "stats" / "planted.json").read_text())
     page = (show.clone / RUN / "report.html").read_text()
-    assert "Bayes" in page
+    assert "Bayes-optimal" in page
+    assert {row["feature_set"] for row in planted["rows"]} == {"imaging", "clinical", "both"}
+    for row in planted["rows"]:
+        assert f"{row['auc']:.3f}" in page, row
+        assert f"{row['bayes_auc']:.3f}" in page, row
     return "; ".join(
         f"{row['feature_set']} ({row['classifier']}) {row['auc']:.3f} "
         f"[{row['ci95_delong'][0]:.3f}, {row['ci95_delong'][1]:.3f}] beside {row['bayes_auc']:.3f}"
@@ -146,6 +151,9 @@ def paper_dry_run(show: Show) -> str:
     """ResNet101 at 400x500x4: parameters, GFLOP per image within 1 % of the compiled count, a finite loss."""
     done = show.ok("bonemet run configs/paper.py --dry-run --report runs/dry_run.json")
     facts = json.loads((show.clone / "runs" / "dry_run.json").read_text())["results"]
+    assert abs(facts["train_gflop_per_image"] - 191.7) < 0.1, facts
+    assert abs(facts["compiled_gflop_per_image"] / facts["train_gflop_per_image"] - 1) <= 0.01, facts
+    assert math.isfinite(facts["loss"]), facts
     return f"{json.dumps(facts)} in {done.seconds:.0f} s, peak {done.peak_gib:.1f} GiB"
 
 
