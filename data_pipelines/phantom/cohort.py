@@ -10,12 +10,13 @@ import numpy as np
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import PhantomConfig
-from bonemet_jax.errors import UsageError
+from bonemet_jax.errors import CorruptFileError, UsageError
 from bonemet_jax.progress import track
 from data_pipelines.canonical import load_slice, save_slice
 from data_pipelines.phantom import anatomy, render, tabular, texture, truth
 
 _OVERLAYS = 10
+_KIND = "synthetic"
 #: Below this many slices starting processes costs more than it saves.
 _SPAWN_FROM = 64
 
@@ -26,7 +27,7 @@ def make_cohort(config: PhantomConfig, out: Path, workers: int = 2) -> None:
     Equal configs give equal files, whatever `workers` (processes that draw slices) is; images are never held together.
 
     Raises:
-        UsageError: `out` holds something that is not a cohort; it would be replaced.
+        UsageError: `out` holds something that is not a synthetic cohort; it would be replaced.
         DiskError: a write failed; nothing is left under `out` then.
     """
     _check_free(out)
@@ -44,15 +45,26 @@ def make_cohort(config: PhantomConfig, out: Path, workers: int = 2) -> None:
             pass
         for name in table[schema.SLICE_ID][:_OVERLAYS]:
             _save_overlay(partial, name)
-        facts = {"kind": "synthetic", "n": config.n, "generator": config.generator, "seed": config.seed,
+        facts = {"kind": _KIND, "n": config.n, "generator": config.generator, "seed": config.seed,
                  "null": config.null}  # fmt: skip
         artifacts.write_manifest(partial, facts)
 
 
 def _check_free(out: Path) -> None:
-    """An earlier cohort may be replaced; anything else under `out` may not."""
-    if out.exists() and not (out / artifacts.MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
-        raise UsageError("output folder holds files that are no cohort of ours", out, "name a new or empty folder")
+    """An earlier synthetic cohort may be replaced; anything else under `out`, a real cohort too, may not."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not _is_synthetic(out / artifacts.MANIFEST):
+        raise UsageError("output folder holds files that are no synthetic cohort", out, "name a new or empty folder")
+
+
+def _is_synthetic(manifest: Path) -> bool:
+    try:
+        value = artifacts.load_json(manifest) if manifest.is_file() else None
+    except CorruptFileError:
+        return False
+    facts = value.get("facts") if isinstance(value, dict) else None
+    return isinstance(facts, dict) and facts.get("kind") == _KIND
 
 
 Task = tuple[PhantomConfig, Path, int, anatomy.Areas, float]

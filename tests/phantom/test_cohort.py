@@ -83,9 +83,23 @@ def test_truth_holds_what_was_planted(generator, null, tmp_path):
 
 def test_other_peoples_files_are_never_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="no cohort of ours"):
+    with pytest.raises(UsageError, match="no synthetic cohort"):
         make_cohort(small(), tmp_path, workers=1)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("manifest", ['{"files": {}, "facts": {"kind": "real", "n": 3}}', '{"facts": null}', "[]", "{"])
+def test_real_cohort_is_never_replaced(manifest, tmp_path):
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(UsageError, match="no synthetic cohort"):
+        make_cohort(small(), tmp_path, workers=1)
+    assert (tmp_path / "manifest.json").read_text() == manifest
+
+
+def test_synthetic_cohort_may_be_replaced(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"files": {}, "facts": {"kind": "synthetic"}}')
+    make_cohort(small(12), tmp_path, workers=1)
+    assert artifacts.check_manifest(tmp_path)["facts"]["n"] == 12
 
 
 def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
