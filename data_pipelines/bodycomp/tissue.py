@@ -21,8 +21,9 @@ def label_tissue(
     Args:
         hu: Hounsfield units.
         trunk: true inside the trunk.
-        regions: tissue code -> region. Without any fat region, the trunk's fat becomes TISSUE_FAT_UNSEGMENTED:
-            Hounsfield units alone cannot tell subcutaneous from visceral fat (row B1).
+        regions: tissue code -> region; what lies outside the trunk, as fat of the arms does, is left out. Without
+            any fat region, the trunk's fat becomes TISSUE_FAT_UNSEGMENTED: Hounsfield units alone cannot tell
+            subcutaneous from visceral fat (row B1).
     """
     tissue = np.full(hu.shape, schema.TISSUE_NONE, np.uint8)
     if schema.TISSUE_SAT not in regions and schema.TISSUE_VAT not in regions:
@@ -30,5 +31,5 @@ def label_tissue(
         tissue[trunk & (hu >= low) & (hu <= high)] = schema.TISSUE_FAT_UNSEGMENTED
     for code in PRECEDENCE:
         if code in regions:
-            tissue[regions[code]] = code
+            tissue[regions[code] & trunk] = code
     return tissue

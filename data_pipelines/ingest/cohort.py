@@ -115,11 +115,13 @@ def _read_patients(
     for line in (*table.warnings, *_unmatched(by_id, table, clinical)):
         say(f"warning: {line}")
     patients = []
+    # A number in the order given, not the path: logs must not tell who it is.
+    names = {patient_id: f"input {n} of {len(by_id)}" for n, patient_id in enumerate(by_id, start=1)}
     for patient_id, path in track(sorted(by_id.items()), "read images", len(by_id)):
-        source = read_source(path, _masks_of(patient_id, masks, len(by_id)), level, slice_z_mm)
+        source = read_source(path, _masks_of(patient_id, names[patient_id], masks, len(by_id)), level, slice_z_mm)
         patients.append(_join(source, table.rows.get(patient_id, {})))
         for line in patients[-1].warnings:
-            say(f"warning: {path}: {line}")
+            say(f"warning: {names[patient_id]}: {line}")
     return patients
 
 
@@ -127,10 +129,13 @@ def _name_inputs(inputs: list[Path]) -> dict[str, Path]:
     if not inputs:
         raise UsageError("no input", "-i", "give one folder a patient")
     by_id: dict[str, Path] = {}
-    for path in map(Path, inputs):
+    for number, path in enumerate(map(Path, inputs), start=1):
         patient_id = make_patient_id(path)
         if patient_id in by_id:
-            raise InputDataError(f"two inputs are named {patient_id}", path, "give every patient another folder name")
+            twin = list(by_id).index(patient_id) + 1
+            raise InputDataError(
+                f"inputs {twin} and {number} have the same name", path, "give every patient another folder name"
+            )
         by_id[patient_id] = path
     return by_id
 
@@ -146,29 +151,33 @@ def _unmatched(by_id: dict[str, Path], table: ClinicalTable, clinical: Path | No
         yield f"{no_image} rows of the clinical table have no input and are left out"
 
 
-def _masks_of(patient_id: str, masks: Path | None, n: int) -> Path | None:
+def _masks_of(patient_id: str, name: str, masks: Path | None, n: int) -> Path | None:
     if masks is None:
         return None
     own = [masks / patient_id, *(masks / f"{patient_id}{suffix}" for suffix in SUFFIXES)]
     found = next((path for path in own if path.exists()), None)
     if found is None and n > 1:
         raise InputDataError(
-            f"no masks for {patient_id}", masks, "name them <patient_id>/ or <patient_id>.nii.gz in that folder"
+            f"no masks for {name}", masks, "name them <patient_id>/ or <patient_id>.nii.gz in that folder"
         )
     return found or masks
 
 
 def _join(source: IngestedSlice, given: dict[str, Value]) -> Patient:
-    """Slice and table row. An area measured here wins over the table's, and so does its index."""
+    """Slice and table row. An area measured here wins over the table's, and so does its index, unknown or not."""
     areas = compute_areas_cm2(source.image)
     missing = {name: None if column.kind == "category" else math.nan for name, column in COLUMNS.items()}
     row: dict[str, Value] = {**missing, **given}
     height_m = row[schema.HEIGHT]
     measured = {name: areas[name] for name in schema.AREA_CODES}
     measured |= compute_indices(areas, float(height_m if isinstance(height_m, int | float) else math.nan))
-    replaced = [name for name, value in measured.items() if not math.isnan(value) and name in given]
-    row |= {name: value for name, value in measured.items() if not math.isnan(value)}
-    notes = (f"measured here, not taken from the table: {', '.join(replaced)}",) if replaced else ()
+    kept = {name: value for name, value in measured.items() if not math.isnan(value)}
+    lost = [i for i, area in schema.INDEX_OF_AREA.items() if area in kept and i not in kept and _is_known(row[i])]
+    replaced = [name for name in kept if name in given]
+    row |= kept | dict.fromkeys(lost, math.nan)
+    notes = [f"measured here, not taken from the table: {', '.join(replaced)}"] if replaced else []
+    if lost:
+        notes.append(f"area measured here but no height: the table's {', '.join(lost)} left out")
     return Patient(source, areas, row, (*source.warnings, *notes))
 
 

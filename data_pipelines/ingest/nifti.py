@@ -56,6 +56,7 @@ class Masks:
     """Pixels of each vertebra on each slice."""
     regions: Mapping[int, Bool[np.ndarray, "slice height width"]] = field(default_factory=dict)
     """Tissue code -> region."""
+    warnings: tuple[str, ...] = ()
 
     def on_slice(self, k: int) -> dict[int, Bool[np.ndarray, "height width"]]:
         """Regions on slice k."""
@@ -88,8 +89,8 @@ def load_masks(path: Path, image: Grid) -> Masks:
     vertebrae = {
         name: (labels == number).sum(axis=(1, 2)) for name, number in LABEL_OF_VERTEBRA.items() if number in labels
     }
-    tissue = {code: np.isin(labels, numbers) for code, numbers in LABELS_OF_TISSUE.items()}
-    return Masks(vertebrae, {code: region for code, region in tissue.items() if region.any()})
+    parts = {code: [labels == n for n in numbers if n in labels] for code, numbers in LABELS_OF_TISSUE.items()}
+    return Masks(vertebrae, *_join_parts(parts))
 
 
 def _load_mask_folder(folder: Path, image: Grid) -> Masks:
@@ -101,13 +102,26 @@ def _load_mask_folder(folder: Path, image: Grid) -> Masks:
         for name, file in files.items()
         if name.removeprefix("vertebrae_") in LABEL_OF_VERTEBRA
     }
-    regions = {}
-    for code, names in FILES_OF_TISSUE.items():
-        present = [_load_labels(files[name], image) > 0 for name in names if name in files]
-        # Half a muscle is no measurement: a tissue counts only with all its files.
-        if len(present) == len(names):
+    parts = {
+        code: [_load_labels(files[name], image) > 0 for name in names if name in files]
+        for code, names in FILES_OF_TISSUE.items()
+    }
+    return Masks(vertebrae, *_join_parts(parts))
+
+
+def _join_parts(
+    parts: Mapping[int, list[Bool[np.ndarray, "slice height width"]]],
+) -> tuple[dict[int, Bool[np.ndarray, "slice height width"]], tuple[str, ...]]:
+    """Region of every tissue that has all its parts, and warnings: half a muscle is no measurement."""
+    regions, notes = {}, []
+    for code, present in parts.items():
+        n, n_filled = len(FILES_OF_TISSUE[code]), sum(bool(part.any()) for part in present)
+        if len(present) == n and n_filled in (0, n):
             regions[code] = np.logical_or.reduce(present)
-    return Masks(vertebrae, regions)
+        elif present:
+            name = schema.TISSUE_NAMES[code]
+            notes.append(f"masks hold {n_filled} of the {n} parts of {name}: it stays unsegmented")
+    return regions, tuple(notes)
 
 
 def _load_labels(file: Path, image: Grid) -> Shaped[np.ndarray, "slice height width"]:

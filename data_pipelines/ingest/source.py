@@ -19,6 +19,8 @@ from data_pipelines.ingest.level import choose_slice
 MAX_CUT_MM = 10.0
 #: A trunk is larger than this, cm2: below, nothing like a patient is in view.
 MIN_TRUNK_CM2 = 100.0
+#: A mask that reaches further than this outside the trunk is told, cm2: below, the two draw the skin differently.
+MAX_OUTSIDE_CM2 = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def read_source(
     image, doubts = make_slice(hu, stack.grid.spacing_mm, labels.on_slice(index), path)
     return IngestedSlice(
         image, "dicom" if isinstance(stack, DicomStack) else "nifti", make_patient_id(path), level,
-        stack.grid.z_mm[index], index, len(stack.grid.z_mm), (*stack.warnings, *notes, *more, *doubts),
+        stack.grid.z_mm[index], index, len(stack.grid.z_mm),
+        (*stack.warnings, *labels.warnings, *notes, *more, *doubts),
     )  # fmt: skip
 
 
@@ -107,11 +110,23 @@ def make_slice(
             "reconstruct with a larger field of view",
         )
     notes = ["the trunk touches the image border"] if cut_mm > 0 else []
-    notes += [f"the mask of {schema.TISSUE_NAMES[c]} is empty on this slice" for c, r in regions.items() if not r.any()]
+    notes += [note for code, region in regions.items() for note in _judge_mask(code, region, trunk, pixel_cm2)]
     tissue = label_tissue(hu, trunk, regions)
     if schema.TISSUE_FAT_UNSEGMENTED in tissue:
         notes.append("fat is unsegmented: subcutaneous and visceral fat together, no SFA and no VFA")
     return CanonicalSlice(hu, spacing_mm, tissue, trunk.astype(np.uint8)), notes
+
+
+def _judge_mask(
+    code: int, region: Bool[np.ndarray, "height width"], trunk: Bool[np.ndarray, "height width"], pixel_cm2: float
+) -> list[str]:
+    """Warnings about one mask on the slice."""
+    name, outside_cm2 = schema.TISSUE_NAMES[code], float((region & ~trunk).sum() * pixel_cm2)
+    if not region.any():
+        return [f"the mask of {name} is empty on this slice"]
+    if outside_cm2 <= MAX_OUTSIDE_CM2 and (region & trunk).any():
+        return []
+    return [f"{outside_cm2:.1f} cm2 of the mask of {name} lie outside the trunk and are left out"]
 
 
 def _load_stack(path: Path, masks: Path | None) -> tuple[DicomStack | nifti.NiftiStack, Path | None]:

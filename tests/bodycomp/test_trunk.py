@@ -61,3 +61,14 @@ def test_unsegmented_fat_only_without_fat_masks() -> None:
     fat = np.array([[True, False, True, False]])
     both = {schema.TISSUE_SAT: fat, schema.TISSUE_ESM: muscle}
     assert label_tissue(hu, trunk, both).tolist() == [[1, 0, 3, 0]]
+
+
+def test_regions_are_cut_to_the_trunk() -> None:
+    """Fat of the arms is no fat of the trunk, whoever drew the mask."""
+    trunk = np.array([[True, True, True, False, False]])
+    everywhere = np.ones_like(trunk)
+    hu = np.full(trunk.shape, -100, np.int16)
+    assert label_tissue(hu, trunk, {schema.TISSUE_SAT: everywhere}).tolist() == [[1, 1, 1, 0, 0]]
+    muscle = np.array([[False, False, True, True, False]])
+    both = {schema.TISSUE_VAT: everywhere, schema.TISSUE_ESM: muscle}
+    assert label_tissue(hu, trunk, both).tolist() == [[2, 2, 3, 0, 0]]

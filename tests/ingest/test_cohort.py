@@ -93,8 +93,29 @@ def test_masks_of_several_patients_go_by_name(nifti_folder: Path, dicom_folder: 
     assert [row["slice_index"] for row in rows] == [3, 3]
     assert rows[0]["sfa_cm2"] == rows[1]["sfa_cm2"] > 0
     shutil.rmtree(masks / "007")
-    with pytest.raises(InputDataError, match="no masks for 007"):
+    with pytest.raises(InputDataError, match="no masks for input 2 of 2") as refusal:
         measure([nifti_folder, dicom_folder], tmp_path / "areas", masks=masks)
+    assert "007" not in refusal.value.what
+
+
+def test_tables_index_is_not_kept_beside_an_area_measured_here(nifti_folder: Path, tmp_path: Path, capfd) -> None:
+    """Without a height the index of the measured area is unknown; the index of an area not measured stays."""
+    table = tmp_path / "clinical.csv"
+    table.write_text("patient_id,sfa_cm2,sfi_cm2_m2,vfa_cm2,vfi_cm2_m2\npatient_b,999,390,80,31\n")
+    ingest([nifti_folder], tmp_path / "cohort", clinical=table)
+    row = artifacts.load_table(tmp_path / "cohort" / "cohort.parquet").iloc[0]
+    assert row["sfa_cm2"] < 900 and np.isnan(row["sfi_cm2_m2"])
+    assert (row["vfa_cm2"], row["vfi_cm2_m2"]) == (80, 31)
+    assert "no height: the table's sfi_cm2_m2 left out" in capfd.readouterr().err
+
+
+def test_warnings_name_inputs_by_number(
+    nifti_folder: Path, dicom_folder: Path, clinical: Path, tmp_path: Path, capfd
+) -> None:
+    measure([nifti_folder, dicom_folder], tmp_path / "areas", clinical=clinical, slice_z_mm=Z)
+    told = capfd.readouterr().err
+    assert "warning: input 1 of 2: masks hold" in told and "warning: input 2 of 2: fat is unsegmented" in told
+    assert "patient_b" not in told and "007" not in told
 
 
 def _refused(kind: type[BonemetError], wanted: str, out: Path, **arguments: object) -> None:
@@ -118,7 +139,7 @@ def test_bad_input_writes_nothing(dicom_folder: Path, clinical: Path, tmp_path: 
     _refused(InputDataError, "no such file", out, inputs=[tmp_path / "absent"])
     _refused(InputDataError, "found: id", out, inputs=[dicom_folder], clinical=tmp_path / "noid.csv")
     _refused(InputDataError, "name of an input folder", out, inputs=[dicom_folder], clinical=tmp_path / "strangers.csv")
-    _refused(InputDataError, "two inputs are named 007", out, inputs=[dicom_folder, twin], slice_z_mm=Z)
+    _refused(InputDataError, "inputs 1 and 2 have the same name", out, inputs=[dicom_folder, twin], slice_z_mm=Z)
     _refused(InputDataError, "--slice-z", out, inputs=[dicom_folder], clinical=clinical)
     _refused(UsageError, "no input", out, inputs=[])
 

@@ -68,6 +68,31 @@ def test_label_map_gives_level_and_muscle(tmp_path: Path) -> None:
     assert any("unsegmented" in note for note in found.warnings)
 
 
+@pytest.mark.parametrize("form", ["label map", "one file", "one file empty"])
+def test_half_a_muscle_is_unsegmented_and_told(tmp_path: Path, form: str) -> None:
+    left = np.zeros_like(make_hu(), np.uint8)
+    left[:, 35, 20:25] = 86
+    save_nifti(left, tmp_path / "labels.nii.gz")
+    save_nifti(left, tmp_path / "masks" / "autochthon_left.nii.gz")
+    if form == "one file empty":
+        save_nifti(np.zeros_like(left), tmp_path / "masks" / "autochthon_right.nii.gz")
+    masks = load_masks(tmp_path / ("labels.nii.gz" if form == "label map" else "masks"), GRID)
+    assert masks.regions == {}
+    assert masks.warnings == ("masks hold 1 of the 2 parts of erector spinae: it stays unsegmented",)
+
+
+def test_mask_outside_the_trunk_is_left_out_and_told(nifti_folder: Path) -> None:
+    before = read_source(nifti_folder)
+    fat = (make_hu() < -50) & (make_hu() > -150)
+    fat[:, 28:33, 0:3] = True
+    save_nifti(fat.astype(np.uint8), nifti_folder / "masks" / "subcutaneous_fat.nii.gz")
+    found = read_source(nifti_folder)
+    np.testing.assert_array_equal(found.image.tissue, before.image.tissue)
+    assert "1.8 cm2 of the mask of subcutaneous fat lie outside the trunk and are left out" in found.warnings
+    assert not any("outside the trunk" in note for note in before.warnings)
+    assert any("1 of the 2 parts of erector spinae" in note for note in before.warnings)
+
+
 OTHER_GRIDS: dict[str, tuple[Grid, str]] = {
     "shifted": (Grid(HEIGHT, WIDTH, SPACING_MM, (-115.5, -118.0), Z_MM), "position"),
     "spacing": (Grid(HEIGHT, WIDTH, (4.0, 3.1), GRID.corner_mm, Z_MM), "spacing"),
