@@ -81,7 +81,7 @@ def _fit_space(train: pd.DataFrame, n_embedding: int, config: FusionConfig) -> F
 
 
 def check_joinable(ids: list[str], cohort: pd.DataFrame, embedding: pd.DataFrame) -> None:
-    """Raises: InputDataError naming the first patients without a row, a label or an embedding."""
+    """Raises: InputDataError counting the patients without a row, a label or an embedding."""
     known = cohort.index[cohort[schema.LABEL].notna()]
     for what, index, mend in (
         ("label", known, "leave unlabelled patients out of folds.json"),
@@ -89,4 +89,4 @@ def check_joinable(ids: list[str], cohort: pd.DataFrame, embedding: pd.DataFrame
     ):
         missing = [patient for patient in ids if patient not in index]
         if missing:
-            raise InputDataError(f"{len(missing)} patients have no {what}: {', '.join(missing[:3])}", "", mend)
+            raise InputDataError(f"{len(missing)} of {len(ids)} patients have no {what}", "", mend)

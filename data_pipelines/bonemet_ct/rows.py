@@ -19,8 +19,8 @@ def load_rows(cohort_dir: Path) -> tuple[dict[str, Any], ...]:
     absent = [name for name in (*texts, *numbers, schema.LABEL) if name not in table.columns]
     if absent:
         raise InputDataError(f"columns are missing: {', '.join(absent)}", path, "run ingest or phantom again")
-    table = table.sort_values(schema.PATIENT_ID)
     _check_ids(table, path)
+    table = table.sort_values(schema.PATIENT_ID)
     columns = {name: table[name].astype(object).where(table[name].notna(), "").map(str).tolist() for name in texts}
     columns |= {name: table[name].astype("float64").tolist() for name in numbers}
     columns[schema.LABEL] = table[schema.LABEL].astype(int).tolist()
@@ -35,8 +35,10 @@ def _check_ids(table: Any, path: Path) -> None:
         if not table[name].notna().all():
             raise InputDataError(f"{name} is missing in {int(table[name].isna().sum())} rows", path, "mend these rows")
     for name in (schema.PATIENT_ID, schema.SLICE_ID):
-        twice = table.loc[table[name].duplicated(), name]
-        if len(twice):
-            raise InputDataError(f"{name} comes twice: {twice.iloc[0]}", path, "keep one row a patient")
+        values = table[name].tolist()
+        row = next((i for i, again in enumerate(table[name].duplicated()) if again), None)
+        if row is not None:
+            first = values.index(values[row])
+            raise InputDataError(f"{name} comes twice: rows {first + 1} and {row + 1}", path, "keep one row a patient")
     if not table[schema.LABEL].isin([0, 1]).all():
         raise InputDataError(f"{schema.LABEL} is neither 0 nor 1 in some row", path, "mend these rows")
