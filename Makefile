@@ -11,7 +11,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo       synthetic cohort to report.html (10 minutes on 2 cores after the install)"
+	@echo "make demo       synthetic cohort to report.html (3 to 5 minutes on 2 cores after the install)"
 	@echo "make test       fast tests"
 	@echo "make test-slow  the rest"
 	@echo "make lint       ruff, pyrefly, import contracts"
@@ -46,7 +46,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks step_time --json runs/bench/step_time.json
+	$(BIN)/python -m benchmarks step_time --json runs/bench/step_time.jsonl
 
 evidence: $(STAMP)
 	$(BIN)/python -m tests.evidence $(ISSUE)
