@@ -1,8 +1,8 @@
 """One fold of the fusion: screening, nine classifiers, thresholds and scores. No files are touched here.
 
 Fitting sees the training patients, the threshold sees train and validation, test patients are only scored (rows F1, G1,
-G2). # PAPER: the embeddings of the network's own training patients are over-fitted; that is kept as published. The mode
-that cross-fits them is a later issue.
+G2). # PAPER: the embeddings of the network's own training patients are over-fitted; that is kept as published. A mode
+that cross-fits them is not there yet.
 """
 
 from collections.abc import Callable, Mapping
