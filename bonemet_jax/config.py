@@ -7,6 +7,7 @@ A config file under configs/ is plain Python that defines `config = Config(...)`
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -19,10 +20,17 @@ Channel = Literal["ct", "lbp", "hog", "mask"]
 FeatureSet = Literal["imaging", "clinical", "both"]
 Classifier = Literal["gbdt", "svm", "rf"]
 
+#: Residual stages of each network, known here without importing models.
+N_STAGES: dict[str, int] = {"tiny": 2, "resnet34": 4, "resnet50": 4, "resnet101": 4}
+
 
 def _require(ok: bool, name: str, got: object, wanted: str) -> None:
     if not ok:
         raise UsageError(f"config value out of range: {name} = {got}", "", f"use {wanted}")
+
+
+def _require_distinct(values: tuple[str, ...], name: str) -> None:
+    _require(0 < len(set(values)) == len(values), name, values, "at least one, each once")
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,13 @@ class FoldsConfig:
     """Seed of the stratified deal."""
     val_fraction: float = 0.2
     """Share of each training part that becomes its validation part."""
+    file: str | None = None
+    """Folds to obey instead of dealing new ones: the folds.json of another run, or one made by hand."""
 
     def __post_init__(self) -> None:
+        _require(self.file is None or Path(self.file).is_file(), "folds.file", self.file, "an existing folds.json")
         _require(2 <= self.n_folds <= 20, "folds.n_folds", self.n_folds, "2 to 20")
+        _require(self.seed >= 0, "folds.seed", self.seed, "a seed >= 0")
         _require(0.05 <= self.val_fraction <= 0.5, "folds.val_fraction", self.val_fraction, "0.05 to 0.5")
 
 
@@ -98,7 +110,7 @@ class MaskBiasConfig:
     enabled: bool = True
     """Off: the mask is an input channel only."""
     stages: tuple[int, ...] = (1, 2)
-    """Residual stages (1 to 4) after which the mask is added."""
+    """Residual stages (1 to 4; `tiny`: 1 to 2) after which the mask is added."""
     position: Literal["after_relu", "before_relu"] = "after_relu"
     """Where in the stage's last block it is added."""
     resize: Literal["area", "nearest"] = "area"
@@ -130,6 +142,10 @@ class ModelConfig:
     """Dtype of activations; parameters and statistics stay float32."""
 
     def __post_init__(self) -> None:
+        _require(self.network in N_STAGES, "model.network", self.network, f"one of {', '.join(N_STAGES)}")
+        n_stages = N_STAGES[self.network]
+        _require(not self.mask_bias.enabled or all(s <= n_stages for s in self.mask_bias.stages),
+                 "model.mask_bias.stages", self.mask_bias.stages, f"stages 1 to {n_stages} with {self.network}")
         order = [schema.CHANNELS.index(c) for c in self.channels]
         _require(bool(order) and order == sorted(set(order)), "model.channels", self.channels,
                  f"a subset of {schema.CHANNELS} in that order")
@@ -178,10 +194,14 @@ class TrainConfig:
     """balanced: each class weighs the same in the loss."""
     embed_epoch: Literal["last", "best"] = "last"
     """Which checkpoint speaks: the last epoch, or the best validation AUC."""
+    checkpoint_epochs: int = 1
+    """Epochs between checkpoints; the last epoch is always saved, with embed_epoch best also each best so far."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
         _require(1 <= self.batch_size <= 65536, "train.batch_size", self.batch_size, "1 to 65536 images")
+        _require(self.seed >= 0, "train.seed", self.seed, "a seed >= 0")
+        _require(self.checkpoint_epochs >= 1, "train.checkpoint_epochs", self.checkpoint_epochs, "at least 1 epoch")
 
 
 @dataclass(frozen=True)
@@ -197,13 +217,18 @@ class FusionConfig:
     seed: int = 0
     """Seed of classifiers and inner splits."""
 
+    def __post_init__(self) -> None:
+        _require_distinct(self.classifiers, "fusion.classifiers")
+        _require_distinct(self.feature_sets, "fusion.feature_sets")
+        _require(self.seed >= 0, "fusion.seed", self.seed, "a seed >= 0")
+
 
 @dataclass(frozen=True)
 class Config:
     """A whole run."""
 
     name: str
-    """Short name: appears in the report and names the records."""
+    """Short name: appears in the report and names the records; letters, digits, dot, dash, underscore."""
     cohort_dir: str | None = None
     """Cohort written by `bonemet ingest` or `bonemet phantom`; none: the synthetic cohort below is made."""
     phantom: PhantomConfig = field(default_factory=PhantomConfig)
@@ -220,6 +245,10 @@ class Config:
     """Training."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     """Classifiers."""
+
+    def __post_init__(self) -> None:
+        _require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", self.name)), "name", repr(self.name[:80]),
+                 "letters, digits, dot, dash, underscore, a letter or digit first")
 
     @property
     def fingerprint(self) -> str:

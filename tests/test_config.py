@@ -7,8 +7,10 @@ import pytest
 
 from bonemet_jax import schema
 from bonemet_jax.config import (
+    N_STAGES,
     Config,
     FoldsConfig,
+    FusionConfig,
     MaskBiasConfig,
     ModelConfig,
     OptimConfig,
@@ -20,6 +22,7 @@ from bonemet_jax.config import (
     to_dict,
 )
 from bonemet_jax.errors import UsageError
+from bonemet_jax.models.resnet import DEPTHS
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -55,11 +58,22 @@ def test_fingerprint_changes_with_any_field_and_only_then() -> None:
     lambda: ModelConfig(channels=("hog", "ct")), lambda: ModelConfig(channels=("ct",)),
     lambda: ModelConfig(branches="per_channel"), lambda: ModelConfig(n_features=0), lambda: OptimConfig(lr=0),
     lambda: OptimConfig(step_factor=2), lambda: TrainConfig(epochs=0), lambda: TrainConfig(batch_size=0),
+    lambda: TrainConfig(seed=-1), lambda: TrainConfig(checkpoint_epochs=0), lambda: FoldsConfig(seed=-1),
+    lambda: FusionConfig(seed=-1), lambda: FusionConfig(classifiers=()), lambda: FusionConfig(feature_sets=()),
+    lambda: FusionConfig(classifiers=("svm", "svm")), lambda: FusionConfig(feature_sets=("both", "both")),
+    lambda: Config(name=""), lambda: Config(name="a b"), lambda: Config(name="a/b"), lambda: Config(name=".a"),
+    lambda: Config(name="caf\u00e9"), lambda: Config(name="a\n"),
+    lambda: ModelConfig(network="tiny", mask_bias=MaskBiasConfig(stages=(1, 3))),
 ])
 def test_values_out_of_range_are_refused_with_name_and_remedy(make) -> None:
     with pytest.raises(UsageError, match=r"config value out of range: .* = .*; use ") as caught:
         make()
     assert caught.value.exit_code == 2
+
+
+def test_config_knows_the_stages_of_every_network() -> None:
+    assert {name: len(depth.blocks) for name, depth in DEPTHS.items()} == N_STAGES
+    ModelConfig(network="resnet34", mask_bias=MaskBiasConfig(stages=(1, 2, 3, 4)))
 
 
 def test_config_file_faults_are_one_line(tmp_path: Path) -> None:

@@ -77,8 +77,21 @@ def _encode_known(cohort: pd.DataFrame) -> pd.DataFrame:
 
 def _correlate(features: pd.DataFrame, clinical: pd.DataFrame) -> Float[np.ndarray, "feature column"]:
     """Pairwise Pearson r; NaN for a constant column or fewer than three pairs."""
-    both = pd.concat([features, clinical], axis=1).corr(min_periods=3)
-    return np.asarray(both.loc[list(features.columns), list(clinical.columns)])
+    x, y = features.to_numpy(float), clinical.to_numpy(float)
+    known = np.isfinite(y)
+    r = np.full((x.shape[1], y.shape[1]), np.nan)
+    for rows in np.unique(known, axis=1).T:
+        columns = (known == rows[:, None]).all(axis=0)
+        if rows.sum() >= 3:
+            r[:, columns] = _standardise(x[rows]).T @ _standardise(y[np.ix_(rows, columns)])
+    return r.clip(-1, 1)
+
+
+def _standardise(values: Float[np.ndarray, "patient column"]) -> Float[np.ndarray, "patient column"]:
+    """Columns of mean 0 and length 1; NaN where constant."""
+    centred = values - values.mean(axis=0)
+    varies = np.ptp(values, axis=0) > 0
+    return centred / np.where(varies, np.linalg.norm(centred, axis=0), np.nan)
 
 
 def label_encoded() -> dict[str, str]:

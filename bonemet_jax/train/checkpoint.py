@@ -1,7 +1,7 @@
 """Checkpoints of one fold: the only owner of Orbax.
 
 Orbax commits a step atomically but keeps no checksum of its content, so a step exists only once our manifest holds
-the sha256 of each of its files. Kept: the two newest epochs and the one of best validation AUC.
+the sha256 of each of its files. Kept: of the epochs saved, the two newest and the one of best validation AUC.
 """
 
 import shutil
@@ -50,6 +50,11 @@ class CheckpointStore:
         if not scored:
             return max(self._epochs, default=None)
         return min(e for e in scored if scored[e] == max(scored.values()))
+
+    def is_best(self, val_auc: float | None) -> bool:
+        """Whether this validation AUC is above that of every saved epoch."""
+        saved = [entry["val_auc"] for entry in self._epochs.values() if entry["val_auc"] is not None]
+        return val_auc is not None and val_auc > max(saved, default=-1.0)
 
     def check_space(self, state: TrainState) -> None:
         """Refuse an epoch's writes when its state, uncompressed, would not fit: orbax fails in many threads at once.

@@ -50,11 +50,13 @@ def compute_training_key(records: RecordArrays, folds: Folds, fold: int, config:
 
     Checkpoints carry it, so that a resumed run never goes on from another training's weights.
     """
+    train = to_dict(replace(config.train, embed_epoch="last"))
+    del train["checkpoint_epochs"]
     settings = {
         "model": to_dict(config.model),
         "optim": to_dict(config.optim),
-        # which checkpoint is read afterwards changes no weight
-        "train": to_dict(replace(config.train, embed_epoch="last")),
+        # which epochs are saved, and which is read afterwards, changes no weight
+        "train": train,
         "fold": fold,
         "splits": {p: folds.split_of(p, fold) for p in records.patient_id},
     }

@@ -15,7 +15,7 @@ import numpy as np
 from bonemet_jax import artifacts
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config
-from bonemet_jax.errors import CorruptFileError, NumericsError
+from bonemet_jax.errors import CorruptFileError, NumericsError, UsageError
 from bonemet_jax.input_pipeline.order import epoch_batches
 from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.input_pipeline.resident import put_resident
@@ -59,13 +59,15 @@ def train_fold(records: RecordArrays, folds: Folds, fold: int, config: Config, r
 
     Raises:
         NumericsError: a loss is not finite; that epoch leaves nothing behind.
-        DiskError: a file could not be written; earlier epochs still stand.
+        DiskError: a file could not be written; earlier checkpoints still stand.
+        UsageError: the best epoch is wanted, but an earlier call, asked for the last, did not save it.
         InputDataError: folds and records disagree.
     """
     fold_dir = Path(run_dir) / f"fold_{fold}"
     key = compute_training_key(records, folds, fold, config)
     store = CheckpointStore(fold_dir / "checkpoints", key)
     if _is_done(fold_dir, store, key):
+        _check_best_saved(fold_dir, store, config)
         say(f"fold {fold}: already trained")
         return
     (fold_dir / "done.json").unlink(missing_ok=True)
@@ -85,6 +87,8 @@ class _FoldRun:
     config: Config
     fold_dir: Path
     store: CheckpointStore
+    checkpoint_s: float = 0.0
+    """Seconds spent saving so far."""
 
     def run(self, key: str) -> None:
         """From the newest sound checkpoint, or from the start, to the last epoch."""
@@ -95,6 +99,7 @@ class _FoldRun:
             say(f"fold {self.fold}: going on after epoch {first}")
         state = restored.state if restored else self.engine.make_state(self.config.train.seed, self.fold)
         _truncate_metrics(self.fold_dir / "metrics.jsonl", first)
+        _check_best_saved(self.fold_dir, self.store, self.config)
         state, step_times_s = self._run_epochs(state, first)
         self._write_timing(step_times_s, first, time.perf_counter() - began)
         artifacts.write_json(self.fold_dir / "done.json", {
@@ -120,12 +125,23 @@ class _FoldRun:
                     state, result = self._run_epoch(state, resident, class_weight, epoch)
                 step_times_s.append(result.train_s / self.data.steps_per_epoch)
                 metrics = self._make_metrics(epoch, result, time.perf_counter() - began)
-                self.store.check_space(state)
+                saves = self._saves(epoch, result.val_auc)
+                if saves:
+                    self.store.check_space(state)
                 artifacts.append_line(self.fold_dir / "metrics.jsonl", json.dumps(metrics))
                 board.write(metrics)
-                self.store.save(epoch, state, result.val_auc)
+                if saves:
+                    began = time.perf_counter()
+                    self.store.save(epoch, state, result.val_auc)
+                    self.checkpoint_s += time.perf_counter() - began
                 progress.advance(1, f"loss {result.train_loss:.3f}, {metrics['images_per_s']:.1f} images/s")
         return state, step_times_s
+
+    def _saves(self, epoch: int, val_auc: float | None) -> bool:
+        """Whether this epoch becomes a checkpoint."""
+        train = self.config.train
+        due = epoch % train.checkpoint_epochs == 0 or epoch == train.epochs
+        return due or (train.embed_epoch == "best" and self.store.is_best(val_auc))
 
     def _run_epoch(
         self, state: TrainState, resident: dict[str, jax.Array], class_weight: jax.Array, epoch: int
@@ -184,6 +200,7 @@ class _FoldRun:
             "step_time_s": summarize(step_times_s[1:] or step_times_s)._asdict() if step_times_s else None,
             "train_gflop_per_image": round(compute_train_gflop_per_image(model, *records.ct.shape[1:]), 4),
             "resumed_after_epoch": first,
+            "checkpoint_s": round(self.checkpoint_s, 3),
             "seconds": round(seconds, 3),
         })
 
@@ -206,6 +223,17 @@ def _is_done(fold_dir: Path, store: CheckpointStore, key: str) -> bool:
         say(f"warning: {error}")
         return False
     return True
+
+
+def _check_best_saved(fold_dir: Path, store: CheckpointStore, config: Config) -> None:
+    """Raises: UsageError when the best epoch of metrics.jsonl is wanted but was never saved."""
+    if config.train.embed_epoch != "best":
+        return
+    lines = [json.loads(line) for line in (fold_dir / "metrics.jsonl").read_text().splitlines()]
+    scored = {line["epoch"]: line["val_auc"] for line in lines if line["val_auc"] is not None}
+    if scored and (best := max(scored, key=scored.__getitem__)) not in store.epochs():
+        raise UsageError(f"epoch {best}, the best by validation AUC, was not saved", fold_dir,
+                         "use --train.embed-epoch last, or delete the fold's folder and train again")
 
 
 def _truncate_metrics(path: Path, last_epoch: int) -> None:

@@ -148,8 +148,9 @@ STATS = {"roc": make_roc, "table1": make_table1, "table2": make_table2, "km": ma
 def write_fake_run(root: Path, name: str = "smoke", slice_id: str = "P000001") -> tuple[Path, Path]:
     """Write a run and its cohort under `root`; returns (run_dir, cohort_dir)."""
     run, cohort = root / "run", root / "run" / "cohort"
-    config = Config(name=name)
-    artifacts.write_json(run / "config.json", {"config": to_dict(config), "fingerprint": fingerprint(config)})
+    config = Config(name="smoke")
+    artifacts.write_json(run / "config.json", {
+        "config": to_dict(config) | {"name": name}, "fingerprint": fingerprint(config)})
     (cohort / "overlays").mkdir(parents=True)
     for i, stem in enumerate((slice_id, "P000002", "P000003")):
         grey = np.full((100, 125), 60 * (i + 1), np.uint8)

@@ -17,8 +17,9 @@ import pytest
 
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config, to_dict
-from bonemet_jax.errors import InputDataError, LeakageError, NumericsError
+from bonemet_jax.errors import InputDataError, LeakageError, NumericsError, UsageError
 from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax.train.board import Board
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.loop import get_engine, train_fold
 
@@ -59,6 +60,7 @@ def test_one_compilation_for_all_folds(
     timing = json.loads((tmp_path / "fold_1" / "timing.json").read_text())
     assert {name: p["n_traces"] for name, p in timing["programs"].items()} == {"train": 1, "evaluate": 1}
     assert _done(tmp_path, 1)["params_sha256"] != _done(trained)["params_sha256"]
+    assert 0 < timing["checkpoint_s"] < timing["seconds"]
     assert timing["step_time_s"]["n"] == 3 and timing["step_time_s"]["median_s"] > 0
 
 
@@ -98,6 +100,65 @@ def test_stopped_by_an_exception(
     _assert_same(tmp_path, trained)
     timing = json.loads((tmp_path / "fold_0" / "timing.json").read_text())
     assert timing["resumed_after_epoch"] == (3 if saved else 2)
+
+
+def _saved(run_dir: Path) -> set[int]:
+    return {int(p.name) for p in (run_dir / "fold_0" / "checkpoints").iterdir() if p.is_dir()}
+
+
+def test_stopped_between_two_checkpoints(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = replace(config, train=replace(config.train, checkpoint_epochs=2))
+    write = Board.write
+
+    def stop(self: Board, metrics: dict[str, Any]) -> None:
+        write(self, metrics)
+        if metrics["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Board, "write", stop)
+        train_fold(records, folds, 0, config, tmp_path)
+    assert len(_metrics(tmp_path)) == 3 and _saved(tmp_path) == {2}
+    train_fold(records, folds, 0, config, tmp_path)
+    _assert_same(tmp_path, trained)
+    assert json.loads((tmp_path / "fold_0" / "timing.json").read_text())["resumed_after_epoch"] == 2
+    assert _saved(tmp_path) == {2, 4}
+
+
+def test_last_epoch_and_wanted_best_are_saved_outside_the_interval(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    aucs = iter([0.5, 0.7, 0.7, 0.6])
+    monkeypatch.setattr("bonemet_jax.train.loop.compute_auc", lambda *_: next(aucs))
+    train = replace(config.train, checkpoint_epochs=9, embed_epoch="best")
+    save, saved = CheckpointStore.save, []
+
+    def spy(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
+        saved.append(epoch)
+        save(self, epoch, state, val_auc)
+
+    monkeypatch.setattr(CheckpointStore, "save", spy)
+    train_fold(records, folds, 0, replace(config, train=train), tmp_path)
+    assert saved == [1, 2, 4] and _saved(tmp_path) == {2, 4}
+    assert _done(tmp_path)["params_sha256"] == _done(trained)["params_sha256"]
+
+
+def test_best_epoch_that_was_not_saved_is_refused(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "fold_0", tmp_path / "fold_0")
+    metrics = tmp_path / "fold_0" / "metrics.jsonl"
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    unsaved = next(line for line in lines if line["epoch"] not in _saved(trained))
+    unsaved["val_auc"] = 1.5
+    metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    best = replace(config, train=replace(config.train, embed_epoch="best"))
+    with pytest.raises(UsageError, match=f"epoch {unsaved['epoch']}, the best"):
+        train_fold(records, folds, 0, best, tmp_path)
 
 
 KILLED = """
