@@ -12,8 +12,9 @@ from data_pipelines.phantom import anatomy, texture
 Image = Float32[np.ndarray, "height width"]
 
 # Mean HU of each material, SD of its variation across the slice, gain of the scanner's noise. Fat, muscle, liver from
-# TotalSegmentator's example_ct_dicom series at z -768.5: liver 90 +- 22 over its label but 13.6 within 24 px, erector spinae 29 +- 22 in range,
-# fat -75 +- 26 in range and -83 +- 20 one pixel off its border. Noise is higher beside the spine.
+# TotalSegmentator's example_ct_dicom series at z -768.5: liver 90 +- 22 over its label but 13.6 within 24 px,
+# erector spinae 29 +- 22 in range, fat -75 +- 26 in range and -83 +- 20 one pixel off its border. Noise is higher
+# beside the spine.
 _HU: dict[int, tuple[float, float, float]] = {
     anatomy.AIR: (-1000, 0, 0.7), anatomy.SKIN: (45, 5, 1), anatomy.SAT: (-84, 0, 1), anatomy.VAT: (-84, 0, 1),
     anatomy.MUSCLE: (44, 12, 1.3), anatomy.ESM: (31, 14, 1.4), anatomy.CORTEX: (620, 90, 1),

@@ -9,8 +9,9 @@ from scipy import fft
 Image = Float32[np.ndarray, "height width"]
 
 #: Correlation length of fat texture at factor 0, mm, and its log per SD of the factor.
-# The real fat of TotalSegmentator's example_ct_dicom series (Apache-2.0), z -768.5: autocorrelation .73, .51, .43 at 1 to 3 px of 0.977 mm, of which half
-# the variance is scanner noise; the rest falls as exp(-d^2 / 2 L^2) with L about 4 mm.
+# The real fat of TotalSegmentator's example_ct_dicom series (Apache-2.0), z -768.5:
+# autocorrelation .73, .51, .43 at 1 to 3 px of 0.977 mm, of which half the variance is scanner noise; the rest falls
+# as exp(-d^2 / 2 L^2) with L about 4 mm.
 MEDIAN_LENGTH_MM, LOG_LENGTH_PER_SD = 4.2, 0.30
 
 
