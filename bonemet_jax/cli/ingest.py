@@ -36,6 +36,10 @@ class SourceArgs(CommonArgs):
     clinical: Path | None = None
     """CSV with a patient_id column; patient_id is the name of the patient's folder."""
 
+    def choice(self) -> dict[str, Any]:
+        """Which slice, masks and clinical rows: the keyword arguments of data_pipelines.ingest."""
+        return {"masks": self.masks, "clinical": self.clinical, "level": self.level, "slice_z_mm": self.slice_z}
+
 
 def main(verb: str, argv: list[str]) -> int:
     """Write the cohort directory and print what was found."""
@@ -43,10 +47,7 @@ def main(verb: str, argv: list[str]) -> int:
     report = VerbReport(verb, argv, args.report)
     from data_pipelines import ingest
 
-    ingest.ingest(
-        list(args.input), args.output, masks=args.masks, clinical=args.clinical, level=args.level,
-        slice_z_mm=args.slice_z,
-    )
+    ingest.ingest(list(args.input), args.output, **args.choice())
     slices = artifacts.load_json(args.output / "ingest.json")
     for slice_id, facts in slices.items():
         print(f"{slice_id}: {describe_areas(facts)}; {facts['level']}, z {facts['z_mm']:.1f} mm")

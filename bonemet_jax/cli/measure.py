@@ -11,10 +11,7 @@ def main(verb: str, argv: list[str]) -> int:
     report = VerbReport(verb, argv, args.report)
     from data_pipelines import ingest
 
-    results = ingest.measure(
-        list(args.input), args.output, masks=args.masks, clinical=args.clinical, level=args.level,
-        slice_z_mm=args.slice_z,
-    )
+    results = ingest.measure(list(args.input), args.output, **args.choice())
     print((args.output / "areas.csv").read_text(), end="")
     print(args.output)
     report.write(results, outputs=[args.output])

@@ -37,10 +37,7 @@ def main(verb: str, argv: list[str]) -> int:
     from data_pipelines import ingest
 
     cohort_dir = args.output / "cohort"
-    ingest.ingest(
-        list(args.input), cohort_dir, masks=args.masks, clinical=args.clinical, level=args.level,
-        slice_z_mm=args.slice_z,
-    )
+    ingest.ingest(list(args.input), cohort_dir, **args.choice())
     results = {
         "run": run.config.name, "fingerprint": run.config.fingerprint, "warning": WARNING,
         "patients": predict(run, cohort_dir, with_clinical=args.clinical is not None),
@@ -122,7 +119,7 @@ def _make_records(table: Any, cohort_dir: Path, config: Config) -> Any:
 
 def _facts(told: dict[str, Any]) -> dict[str, Any]:
     return {
-        "areas": {name: value for name, value in told.items() if name.endswith("_cm2") or name.endswith("_cm2_m2")},
+        "areas": {name: value for name, value in told.items() if name.endswith(("_cm2", "_cm2_m2"))},
         "z_mm": told["z_mm"], "level": told["level"], "warnings": told["warnings"],
     }
 

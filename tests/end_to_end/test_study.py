@@ -148,6 +148,16 @@ def test_real_slice_ingest_measure_predict(
     assert list(out.rglob("*.png"))
 
 
+def test_predict_with_clinical_data_tells_what_was_filled_in(run_dir: Path, shared: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("patient_id,age_years,height_m,lvi\nct_t11_dicom,51,1.62,1\n")
+    source = ["-i", str(shared / "data" / "ct_t11_dicom"), "--slice-z", "-768.5"]
+    out = tmp_path / "p"
+    assert main(["predict", "--run", str(run_dir), *source, "--clinical", str(tmp_path / "c.csv"), "-o", str(out)]) == 0
+    facts = artifacts.load_json(out / "predictions.json")["patients"]["ct_t11_dicom"]
+    assert 0 < facts["score_both"] < 1
+    assert any(line.startswith("22 of 24 clinical values are missing") for line in facts["warnings"]), facts
+
+
 def test_no_row_joins_by_position(run_dir: Path) -> None:
     """Scores carry the cohort's own labels, patient by patient."""
     cohort = artifacts.load_table(run_dir / "cohort" / "cohort.parquet").set_index(schema.PATIENT_ID)[schema.LABEL]
