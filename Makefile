@@ -53,7 +53,7 @@ evidence: $(STAMP)
 
 # Resolve requirements/cpu.lock anew from pyproject.toml (needs uv).
 lock:
-	uv pip compile pyproject.toml requirements/build.in --extra cpu --extra dev --python-version 3.11 \
+	uv pip compile pyproject.toml requirements/build.in --extra cpu --extra dicom-seg --extra dev --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements/cpu.lock
 
 clean:

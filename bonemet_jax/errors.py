@@ -48,9 +48,16 @@ class LeakageError(BonemetError):
 
 
 class InputDataError(BonemetError):
-    """The user's data cannot be used as they are."""
+    """The user's data cannot be used as they are.
+
+    `code` names the verdict in data_pipelines.findings, `fact` what decided it: a header element and what it holds.
+    """
 
     exit_code = 8
+
+    def __init__(self, what: str, where: object = "", mend: str = "", code: str = "input", fact: str = "") -> None:
+        super().__init__(f"{what} ({fact})" if fact else what, where, mend)
+        self.what, self.code, self.fact = what, code, fact
 
 
 #: Exit code after Ctrl-C; SIGTERM ends the process with the shell's 143.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -33,12 +33,21 @@ class SourceArgs(CommonArgs):
     """Vertebra whose largest slice is taken from the label map."""
     slice_z: float | None = None
     """Position along the slice normal, mm; wins over --level."""
+    slice_index: int | None = None
+    """Slice number, 0 the lowest; wins over --level."""
+    series: int | None = None
+    """Which series, as the refusal counts them, where a folder holds several."""
+    segment: Literal["hu", "none"] = "hu"
+    """How fat is told apart where no mask does: by Hounsfield units, or not at all."""
     clinical: Path | None = None
     """CSV with a patient_id column; patient_id is the name of the patient's folder."""
 
     def choice(self) -> dict[str, Any]:
         """Which slice, masks and clinical rows: the keyword arguments of data_pipelines.ingest."""
-        return {"masks": self.masks, "clinical": self.clinical, "level": self.level, "slice_z_mm": self.slice_z}
+        from data_pipelines.ingest import Choice
+
+        choice = Choice(self.level, self.slice_z, self.slice_index, self.series, self.segment)
+        return {"masks": self.masks, "clinical": self.clinical, "choice": choice}
 
 
 def main(verb: str, argv: list[str]) -> int:

@@ -18,7 +18,7 @@ from data_pipelines.bodycomp.overlay import save_overlay
 from data_pipelines.canonical import save_slice
 from data_pipelines.ingest.clinical import COLUMNS, ClinicalTable, Value, load_clinical
 from data_pipelines.ingest.nifti import SUFFIXES
-from data_pipelines.ingest.source import IngestedSlice, make_patient_id, read_source
+from data_pipelines.ingest.source import Choice, IngestedSlice, make_patient_id, read_source
 
 SALT = "salt"
 _KIND_COHORT, _KIND_AREAS = "real", "areas"
@@ -39,8 +39,7 @@ def ingest(
     out: Path,
     masks: Path | None = None,
     clinical: Path | None = None,
-    level: str = "T11",
-    slice_z_mm: float | None = None,
+    choice: Choice | None = None,
 ) -> None:
     """Write the cohort directory of docs/contracts.md; one input path is one patient.
 
@@ -49,12 +48,12 @@ def ingest(
         out: directory to write; an earlier cohort there is replaced, its salt kept.
         masks: of the one patient, or a folder holding <patient_id>/ or <patient_id>.nii.gz.
         clinical: CSV joined by patient_id.
-        level, slice_z_mm: see read_source.
+        choice: see read_source.
 
     Raises: InputDataError, UsageError; nothing is written then.
     """
     _check_out(out, inputs, _KIND_COHORT)
-    patients = _read_patients(inputs, masks, clinical, level, slice_z_mm)
+    patients = _read_patients(inputs, masks, clinical, choice)
     salt = (out / SALT).read_bytes() if (out / SALT).is_file() else os.urandom(16)
     with artifacts.atomic_dir(out) as partial:
         rows, facts = [], {}
@@ -75,15 +74,14 @@ def measure(
     out: Path,
     masks: Path | None = None,
     clinical: Path | None = None,
-    level: str = "T11",
-    slice_z_mm: float | None = None,
+    choice: Choice | None = None,
 ) -> dict[str, Any]:
     """Write areas.csv, areas.json and overlays/*.png; arguments as of ingest.
 
     Returns: {"patients": [{patient_id, z_mm, areas in cm2, indices in cm2/m2, overlay, warnings}]}; unknown is None.
     """
     _check_out(out, inputs, _KIND_AREAS)
-    patients = _read_patients(inputs, masks, clinical, level, slice_z_mm)
+    patients = _read_patients(inputs, masks, clinical, choice)
     with artifacts.atomic_dir(out) as partial:
         rows = []
         for number, patient in enumerate(patients, start=1):
@@ -103,7 +101,7 @@ def make_slice_id(salt: bytes, patient_id: str) -> str:
 
 
 def _read_patients(
-    inputs: list[Path], masks: Path | None, clinical: Path | None, level: str, slice_z_mm: float | None
+    inputs: list[Path], masks: Path | None, clinical: Path | None, choice: Choice | None
 ) -> list[Patient]:
     """Every patient, sorted by id. The table comes first: its faults show before the long work."""
     table = load_clinical(clinical) if clinical is not None else ClinicalTable({}, ())
@@ -118,7 +116,7 @@ def _read_patients(
     # A number in the order given, not the path: logs must not tell who it is.
     names = {patient_id: f"input {n} of {len(by_id)}" for n, patient_id in enumerate(by_id, start=1)}
     for patient_id, path in track(sorted(by_id.items()), "read images", len(by_id)):
-        source = read_source(path, _masks_of(patient_id, names[patient_id], masks, len(by_id)), level, slice_z_mm)
+        source = read_source(path, _masks_of(patient_id, names[patient_id], masks, len(by_id)), choice)
         patients.append(_join(source, table.rows.get(patient_id, {})))
         for line in patients[-1].warnings:
             say(f"warning: {names[patient_id]}: {line}")
@@ -178,7 +176,7 @@ def _join(source: IngestedSlice, given: dict[str, Value]) -> Patient:
     notes = [f"measured here, not taken from the table: {', '.join(replaced)}"] if replaced else []
     if lost:
         notes.append(f"area measured here but no height: the table's {', '.join(lost)} left out")
-    return Patient(source, areas, row, (*source.warnings, *notes))
+    return Patient(source, areas, row, (*map(str, source.findings), *notes))
 
 
 def _facts(patient: Patient) -> dict[str, Any]:

@@ -4,19 +4,21 @@ What is not understood is refused: every rule of RULES names the fact that decid
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from jaxtyping import Int16
+from jaxtyping import Int16, Shaped
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
+from data_pipelines.findings import Finding, find
+from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import Grid
 
 #: The only elements ever read. PatientID is compared within a folder and kept nowhere.
@@ -94,20 +96,28 @@ class DicomStack:
     """One series, sorted from the feet to the head."""
 
     grid: Grid
-    files: tuple[Path, ...]
-    warnings: tuple[str, ...]
+    files: tuple[InputFile, ...]
+    findings: tuple[Finding, ...]
+    axes: tuple[bool, bool, bool]
+    tilt_deg: float = 0.0
+    is_hu: bool = True
+    kind: str = "dicom"
 
-    def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], list[str]]:
-        """Decode slice k. Returns Hounsfield units, padding as schema.HU_PADDING, and warnings."""
+    def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
+        """Decode slice k. Returns Hounsfield units, padding as schema.HU_PADDING, and findings."""
         return _load_hu(self.files[k])
 
+    def to_anatomical(self, picture: Shaped[np.ndarray, "rows columns"]) -> Shaped[np.ndarray, "height width"]:
+        """A picture drawn on the stored slice, turned as the slice is turned."""
+        return _turn(picture, self.axes)
 
-def load_dicom(path: Path) -> DicomStack:
-    """Read the headers of a file or of every file below a folder, whatever their names.
+
+def load_dicom(files: Sequence[InputFile], path: Path, series: int | None = None) -> DicomStack:
+    """Read the headers of every file, whatever their names.
 
     Raises: InputDataError for anything that is not one axial CT series in Hounsfield units.
     """
-    headers, n_other = _load_headers(path)
+    headers, n_other = _load_headers(files)
     if not headers:
         raise InputDataError("no DICOM files and no ct.nii.gz found", path, "give the folder of one CT series")
     for file, header in headers:
@@ -118,25 +128,24 @@ def load_dicom(path: Path) -> DicomStack:
         )
     headers.sort(key=lambda item: float(item[1].ImagePositionPatient[2]))
     grid = _make_grid([header for _, header in headers])
-    notes = [f"{n_other} files are not DICOM and were left out"] if n_other else []
+    notes = [find("dicom-other-files", f"{n_other} files are not DICOM and were left out")] if n_other else []
     notes += _check_distances(grid, path)
-    return DicomStack(grid, tuple(file for file, _ in headers), tuple(notes))
+    return DicomStack(grid, tuple(file for file, _ in headers), tuple(notes), _axes(headers[0][1]))
 
 
-def check_header(header: Dataset, file: Path) -> None:
+def check_header(header: Dataset, file: InputFile) -> None:
     """Raise InputDataError for the first rule the header breaks."""
     for rule in RULES:
         try:
             is_broken = rule.is_broken(header)
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
-            raise InputDataError("header values cannot be read", file, "export the file again") from error
+            raise InputDataError("header values cannot be read", file.where, "export the file again") from error
         if is_broken:
-            raise InputDataError(rule.what, file, rule.mend)
+            raise InputDataError(rule.what, file.where, rule.mend)
 
 
-def _load_headers(path: Path) -> tuple[list[tuple[Path, Dataset]], int]:
+def _load_headers(files: Sequence[InputFile]) -> tuple[list[tuple[InputFile, Dataset]], int]:
     """Headers of every DICOM file, and the number of other files."""
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file() and f.name[0] != ".")
     headers, n_other = [], 0
     for file in files:
         try:
@@ -146,18 +155,18 @@ def _load_headers(path: Path) -> tuple[list[tuple[Path, Dataset]], int]:
     return [(file, header) for file, header in headers if file.name != "DICOMDIR"], n_other
 
 
-def _read(file: Path, tags: tuple[str, ...]) -> Dataset:
+def _read(file: InputFile, tags: tuple[str, ...]) -> Dataset:
     with warnings.catch_warnings():
         # pydicom warns of odd values and quotes them; what matters of them is checked by RULES.
         warnings.simplefilter("ignore")
         try:
-            dataset = pydicom.dcmread(file, specific_tags=list(tags), stop_before_pixels="PixelData" not in tags)
+            dataset = pydicom.dcmread(file.open(), specific_tags=list(tags), stop_before_pixels="PixelData" not in tags)
             for _ in dataset:  # values are converted on access: find damage here
                 pass
         except InvalidDicomError:
             raise
         except Exception as error:  # pydicom raises many kinds for a damaged file
-            raise InputDataError(f"damaged DICOM file ({type(error).__name__})", file, "export it again") from error
+            raise InputDataError(f"damaged DICOM file ({type(error).__name__})", file.where, "export it again") from error
     return dataset
 
 
@@ -192,7 +201,7 @@ def _make_grid(headers: list[Dataset]) -> Grid:
     return Grid(shape[0], shape[1], (spacing[0], spacing[1]), (corner_x, corner_y), z)
 
 
-def _check_distances(grid: Grid, path: Path) -> list[str]:
+def _check_distances(grid: Grid, path: Path) -> list[Finding]:
     gaps_mm = np.diff(grid.z_mm)
     if len(gaps_mm) == 0:
         return []
@@ -201,27 +210,31 @@ def _check_distances(grid: Grid, path: Path) -> list[str]:
             "two files at one slice position", path, "give one series (one phase, no copies) its own folder"
         )
     is_uneven = gaps_mm.max() > 1.5 * np.median(gaps_mm)
-    return ["slice distances are uneven: files may be missing"] if is_uneven else []
+    return [find("dicom-uneven")] if is_uneven else []
 
 
-def _load_hu(file: Path) -> tuple[Int16[np.ndarray, "height width"], list[str]]:
+def _load_hu(file: InputFile) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
     header = _read(file, PIXEL_TAGS)
     stored = _decode(header, file)
     if stored.shape != (header.Rows, header.Columns):
-        raise InputDataError("pixel data do not fit rows and columns", file, "export it again")
+        raise InputDataError("pixel data do not fit rows and columns", file.where, "export it again")
     hu = stored.astype(np.float64) * float(header.RescaleSlope) + float(header.RescaleIntercept)
     hu = np.clip(np.rint(hu), schema.HU_PADDING, np.iinfo(np.int16).max).astype(np.int16)
     if _are_numbers(header, "PixelPaddingValue", 1):
         ends = (int(header.PixelPaddingValue), int(header.get("PixelPaddingRangeLimit", header.PixelPaddingValue)))
         hu[(stored >= min(ends)) & (stored <= max(ends))] = schema.HU_PADDING
-    is_transposed, is_row_flipped, is_column_flipped = _axes(header)
-    hu = hu.T if is_transposed else hu
-    hu = hu[:: -1 if is_row_flipped else 1, :: -1 if is_column_flipped else 1]
+    hu = _turn(hu, _axes(header))
     is_lossy = header.get("LossyImageCompression") == "01" or header.file_meta.TransferSyntaxUID in LOSSY_SYNTAXES
-    return np.ascontiguousarray(hu), ["lossy compression: Hounsfield units are approximate"] if is_lossy else []
+    return hu, (find("dicom-lossy"),) if is_lossy else ()
 
 
-def _decode(header: Dataset, file: Path) -> np.ndarray:
+def _turn(picture: np.ndarray, axes: tuple[bool, bool, bool]) -> np.ndarray:
+    is_transposed, is_row_flipped, is_column_flipped = axes
+    picture = picture.T if is_transposed else picture
+    return np.ascontiguousarray(picture[:: -1 if is_row_flipped else 1, :: -1 if is_column_flipped else 1])
+
+
+def _decode(header: Dataset, file: InputFile) -> np.ndarray:
     syntax = header.file_meta.get("TransferSyntaxUID")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -230,6 +243,6 @@ def _decode(header: Dataset, file: Path) -> np.ndarray:
         except Exception as error:  # decoders raise many kinds
             name = getattr(syntax, "name", "no transfer syntax")
             raise InputDataError(
-                f"pixel data cannot be decoded ({name}; {type(error).__name__})", file,
+                f"pixel data cannot be decoded ({name}; {type(error).__name__})", file.where,
                 "export it uncompressed (Explicit VR Little Endian)",
             ) from error

@@ -1,10 +1,13 @@
 """Where a stack of axial slices lies in the patient: the common ground of DICOM, NIfTI and masks."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from jaxtyping import Int16, Shaped
 
 from bonemet_jax.errors import InputDataError
+from data_pipelines.findings import Finding
 
 #: Largest difference between an image's grid and its masks', pixels.
 TOLERANCE_PX = 0.1
@@ -22,6 +25,41 @@ class Grid:
     """Patient coordinates (x to the left, y to the back) of the centre of row 0, column 0, mm."""
     z_mm: tuple[float, ...]
     """Position of every slice, mm towards the head, ascending."""
+
+
+class Stack(Protocol):
+    """Axial slices of one patient, read one at a time: a DICOM series, a NIfTI volume, a picture."""
+
+    @property
+    def kind(self) -> str:
+        """dicom, nifti or picture."""
+        ...
+
+    @property
+    def grid(self) -> Grid: ...
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the user should know of the whole stack."""
+        ...
+
+    @property
+    def tilt_deg(self) -> float:
+        """Angle between the slices and the axial plane: areas are multiplied by its cosine."""
+        ...
+
+    @property
+    def is_hu(self) -> bool:
+        """False where values are grey levels only: no thresholds are applied then."""
+        ...
+
+    def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
+        """Slice k in Hounsfield units, padding as schema.HU_PADDING, and what was found in reading it."""
+        ...
+
+    def to_anatomical(self, picture: Shaped[np.ndarray, "rows columns"]) -> Shaped[np.ndarray, "height width"]:
+        """A picture drawn on the stored slice (an ImageJ region), turned as the slice is turned."""
+        ...
 
 
 def find_slice(grid: Grid, z_mm: float, where: object) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from bonemet_jax.errors import InputDataError
+from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.grid import Grid, find_slice
 
 
@@ -13,15 +14,17 @@ def choose_slice(
     grid: Grid,
     level: str,
     slice_z_mm: float | None,
+    slice_index: int | None,
     vertebra_px: Mapping[str, Int[np.ndarray, " slice"]],
     where: object,
-) -> tuple[int, list[str]]:
+) -> tuple[int, list[Finding]]:
     """Index of the slice to measure, and warnings.
 
     Args:
         grid: the stack.
         level: vertebra, "T11".
         slice_z_mm: given position; wins over labels.
+        slice_index: given number, 0 the lowest; wins over labels.
         vertebra_px: pixels of every labelled vertebra on every slice; empty without labels.
         where: named in errors.
 
@@ -29,10 +32,14 @@ def choose_slice(
     """
     if slice_z_mm is not None:
         return find_slice(grid, slice_z_mm, where), []
+    if slice_index is not None:
+        if not 0 <= slice_index < len(grid.z_mm):
+            raise refusal("level-no-slice", where, f"no slice {slice_index}", mend=f"use 0 to {len(grid.z_mm) - 1}")
+        return slice_index, []
     if vertebra_px:
         return _largest_slice(level, vertebra_px, where)
     if len(grid.z_mm) == 1:
-        return 0, [f"the only slice (z {grid.z_mm[0]:g} mm) is taken as {level}"]
+        return 0, [find("slice-only", f"the only slice (z {grid.z_mm[0]:g} mm) is taken as {level}")]
     raise InputDataError(
         f"no vertebra label and no slice position: {level} cannot be found", where,
         "give --masks with a vertebra label, or --slice-z",
@@ -41,7 +48,7 @@ def choose_slice(
 
 def _largest_slice(
     level: str, vertebra_px: Mapping[str, Int[np.ndarray, " slice"]], where: object
-) -> tuple[int, list[str]]:
+) -> tuple[int, list[Finding]]:
     """Among slices where the level's label is the largest vertebra label, the one where it is largest.
 
     PAPER: says "at T11" and no more; this is our rule.
@@ -57,5 +64,6 @@ def _largest_slice(
             "give --slice-z or --level",
         )
     k = int(np.argmax(np.where(leads, own, -1)))
-    touches = k in (0, len(own) - 1)
-    return k, [f"{level} touches the volume's end: its largest slice may lie outside"] if touches else []
+    if k not in (0, len(own) - 1):
+        return k, []
+    return k, [find("level-at-end", f"{level} touches the volume's end: its largest slice may lie outside")]

@@ -1,6 +1,6 @@
 """NIfTI volumes and masks, brought to the anatomical order of Grid."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from jaxtyping import Bool, Int, Int16, Shaped
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
+from data_pipelines.findings import Finding, find
+from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import Grid, check_same_grid
 
 #: TotalSegmentator's class numbers (task `total`, version 2).
@@ -35,9 +37,12 @@ class NiftiStack:
     grid: Grid
     file: Path
     volume: Shaped[np.ndarray, "slice height width"]
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    tilt_deg: float = 0.0
+    is_hu: bool = True
+    kind: str = "nifti"
 
-    def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], list[str]]:
+    def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
         """Slice k in Hounsfield units, and warnings.
 
         Raises: InputDataError for values that are not finite.
@@ -45,7 +50,11 @@ class NiftiStack:
         values = self.volume[k].astype(np.float64)
         if not np.isfinite(values).all():
             raise InputDataError("values that are not finite", self.file, "convert the original CT again")
-        return np.clip(np.rint(values), schema.HU_PADDING, np.iinfo(np.int16).max).astype(np.int16), []
+        return np.clip(np.rint(values), schema.HU_PADDING, np.iinfo(np.int16).max).astype(np.int16), ()
+
+    def to_anatomical(self, picture: Shaped[np.ndarray, "rows columns"]) -> Shaped[np.ndarray, "height width"]:
+        """A picture drawn on the slice as ImageJ shows the volume: rows towards the front, columns to the left."""
+        return picture
 
 
 @dataclass(frozen=True)
@@ -56,18 +65,18 @@ class Masks:
     """Pixels of each vertebra on each slice."""
     regions: Mapping[int, Bool[np.ndarray, "slice height width"]] = field(default_factory=dict)
     """Tissue code -> region."""
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def on_slice(self, k: int) -> dict[int, Bool[np.ndarray, "height width"]]:
         """Regions on slice k."""
         return {code: region[k] for code, region in self.regions.items()}
 
 
-def find_nifti(path: Path) -> Path | None:
-    """The CT volume meant by `path`: itself, or ct.nii.gz / ct.nii in the folder; None when there is none."""
-    if path.is_file():
-        return path if path.name.endswith(SUFFIXES) else None
-    return next((path / f"ct{suffix}" for suffix in SUFFIXES if (path / f"ct{suffix}").is_file()), None)
+def find_nifti(files: Sequence[InputFile]) -> Path | None:
+    """The CT volume meant: the only file, or ct.nii.gz / ct.nii among several; None when there is none."""
+    if len(files) == 1 and files[0].name.endswith(SUFFIXES):
+        return Path(files[0].where)
+    return next((Path(f.where) for f in files if f.name in ("ct.nii.gz", "ct.nii")), None)
 
 
 def load_nifti(file: Path) -> NiftiStack:
@@ -111,7 +120,7 @@ def _load_mask_folder(folder: Path, image: Grid) -> Masks:
 
 def _join_parts(
     parts: Mapping[int, list[Bool[np.ndarray, "slice height width"]]],
-) -> tuple[dict[int, Bool[np.ndarray, "slice height width"]], tuple[str, ...]]:
+) -> tuple[dict[int, Bool[np.ndarray, "slice height width"]], tuple[Finding, ...]]:
     """Region of every tissue that has all its parts, and warnings: half a muscle is no measurement."""
     regions, notes = {}, []
     for code, present in parts.items():
@@ -120,7 +129,7 @@ def _join_parts(
             regions[code] = np.logical_or.reduce(present)
         elif present:
             name = schema.TISSUE_NAMES[code]
-            notes.append(f"masks hold {n_filled} of the {n} parts of {name}: it stays unsegmented")
+            notes.append(find("mask-half", f"masks hold {n_filled} of the {n} parts of {name}: it stays unsegmented"))
     return regions, tuple(notes)
 
 

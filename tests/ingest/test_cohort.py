@@ -11,7 +11,7 @@ import pytest
 from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import BonemetError, InputDataError, UsageError
 from data_pipelines.canonical import load_slice
-from data_pipelines.ingest import ingest, measure
+from data_pipelines.ingest import Choice, ingest, measure
 from data_pipelines.ingest.cohort import SALT, make_slice_id
 
 CSV = "patient_id,age_years,height_m,bone_metastasis,dmfs_months,dmfs_event,sfa_cm2,vfa_cm2,menopause\n" \
@@ -27,7 +27,7 @@ def clinical(tmp_path: Path) -> Path:
 
 def test_cohort_directory(dicom_folder: Path, nifti_folder: Path, clinical: Path, tmp_path: Path) -> None:
     out = tmp_path / "cohort"
-    ingest([nifti_folder, dicom_folder], out, clinical=clinical, slice_z_mm=Z)
+    ingest([nifti_folder, dicom_folder], out, clinical=clinical, choice=Choice(slice_z_mm=Z))
     manifest = artifacts.check_manifest(out)
     assert manifest["facts"] == {"kind": "real", "n": 2}
     table = artifacts.load_table(out / "cohort.parquet").set_index(schema.PATIENT_ID)
@@ -48,22 +48,22 @@ def test_cohort_directory(dicom_folder: Path, nifti_folder: Path, clinical: Path
 
 def test_salt_is_made_once_private_and_kept(dicom_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "cohort"
-    ingest([dicom_folder], out, slice_z_mm=Z)
+    ingest([dicom_folder], out, choice=Choice(slice_z_mm=Z))
     salt = (out / SALT).read_bytes()
     assert len(salt) == 16
     assert stat.S_IMODE((out / SALT).stat().st_mode) == 0o600
     first = sorted(f.name for f in (out / "slices").iterdir())
-    ingest([dicom_folder], out, slice_z_mm=Z)
+    ingest([dicom_folder], out, choice=Choice(slice_z_mm=Z))
     assert (out / SALT).read_bytes() == salt
     assert sorted(f.name for f in (out / "slices").iterdir()) == first == [f"{make_slice_id(salt, '007')}.npz"]
-    ingest([dicom_folder], tmp_path / "other", slice_z_mm=Z)
+    ingest([dicom_folder], tmp_path / "other", choice=Choice(slice_z_mm=Z))
     assert (tmp_path / "other" / SALT).read_bytes() != salt
     assert SALT not in artifacts.load_json(out / artifacts.MANIFEST)["files"]
 
 
 def test_no_tag_that_names_the_patient_reaches_a_file(dicom_folder: Path, tmp_path: Path, capfd) -> None:
-    ingest([dicom_folder], tmp_path / "cohort", slice_z_mm=Z)
-    measure([dicom_folder], tmp_path / "areas", slice_z_mm=Z)
+    ingest([dicom_folder], tmp_path / "cohort", choice=Choice(slice_z_mm=Z))
+    measure([dicom_folder], tmp_path / "areas", choice=Choice(slice_z_mm=Z))
     told = capfd.readouterr()
     assert "canary" not in told.out + told.err
     for file in [*(tmp_path / "cohort").rglob("*"), *(tmp_path / "areas").rglob("*")]:
@@ -112,7 +112,7 @@ def test_tables_index_is_not_kept_beside_an_area_measured_here(nifti_folder: Pat
 def test_warnings_name_inputs_by_number(
     nifti_folder: Path, dicom_folder: Path, clinical: Path, tmp_path: Path, capfd
 ) -> None:
-    measure([nifti_folder, dicom_folder], tmp_path / "areas", clinical=clinical, slice_z_mm=Z)
+    measure([nifti_folder, dicom_folder], tmp_path / "areas", clinical=clinical, choice=Choice(slice_z_mm=Z))
     told = capfd.readouterr().err
     assert "warning: input 1 of 2: masks hold" in told and "warning: input 2 of 2: fat is unsegmented" in told
     assert "patient_b" not in told and "007" not in told
@@ -139,16 +139,16 @@ def test_bad_input_writes_nothing(dicom_folder: Path, clinical: Path, tmp_path: 
     _refused(InputDataError, "no such file", out, inputs=[tmp_path / "absent"])
     _refused(InputDataError, "found: id", out, inputs=[dicom_folder], clinical=tmp_path / "noid.csv")
     _refused(InputDataError, "name of an input folder", out, inputs=[dicom_folder], clinical=tmp_path / "strangers.csv")
-    _refused(InputDataError, "inputs 1 and 2 have the same name", out, inputs=[dicom_folder, twin], slice_z_mm=Z)
+    _refused(InputDataError, "inputs 1 and 2 have the same name", out, inputs=[dicom_folder, twin], choice=Choice(slice_z_mm=Z))
     _refused(InputDataError, "--slice-z", out, inputs=[dicom_folder], clinical=clinical)
     _refused(UsageError, "no input", out, inputs=[])
 
 
 def test_output_never_replaces_what_is_not_its_own(dicom_folder: Path, tmp_path: Path) -> None:
-    _refused(UsageError, "holds an input", tmp_path, inputs=[dicom_folder], slice_z_mm=Z)
+    _refused(UsageError, "holds an input", tmp_path, inputs=[dicom_folder], choice=Choice(slice_z_mm=Z))
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    _refused(UsageError, "not an earlier output", mine, inputs=[dicom_folder], slice_z_mm=Z)
-    measure([dicom_folder], tmp_path / "areas", slice_z_mm=Z)
-    _refused(UsageError, "not an earlier output", tmp_path / "areas", inputs=[dicom_folder], slice_z_mm=Z)
+    _refused(UsageError, "not an earlier output", mine, inputs=[dicom_folder], choice=Choice(slice_z_mm=Z))
+    measure([dicom_folder], tmp_path / "areas", choice=Choice(slice_z_mm=Z))
+    _refused(UsageError, "not an earlier output", tmp_path / "areas", inputs=[dicom_folder], choice=Choice(slice_z_mm=Z))

@@ -9,7 +9,7 @@ import pytest
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError, UsageError
 from data_pipelines.bodycomp.areas import compute_areas_cm2
-from data_pipelines.ingest import read_source
+from data_pipelines.ingest import Choice, read_source
 from data_pipelines.ingest.grid import Grid
 from data_pipelines.ingest.nifti import load_masks, load_nifti
 from tests.ingest.conftest import GRID, HEIGHT, SPACING_MM, WIDTH, Z_MM, make_hu, save_nifti
@@ -42,13 +42,13 @@ def test_level_comes_from_the_masks_beside(nifti_folder: Path) -> None:
 
 
 def test_given_position_wins_over_the_level(nifti_folder: Path) -> None:
-    assert read_source(nifti_folder, slice_z_mm=-99.0).index == 0
+    assert read_source(nifti_folder, choice=Choice(slice_z_mm=-99.0)).index == 0
     with pytest.raises(InputDataError, match="-100 to -80 mm"):
-        read_source(nifti_folder, slice_z_mm=-50.0)
+        read_source(nifti_folder, choice=Choice(slice_z_mm=-50.0))
     with pytest.raises(InputDataError, match="L3 is not in the volume"):
-        read_source(nifti_folder, level="L3")
+        read_source(nifti_folder, choice=Choice(level="L3"))
     with pytest.raises(UsageError, match="T13"):
-        read_source(nifti_folder, level="T13")
+        read_source(nifti_folder, choice=Choice(level="T13"))
 
 
 def test_label_map_gives_level_and_muscle(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_volumes_not_understood_are_refused(tmp_path: Path) -> None:
         "unsigned": "no air", "cut": "not a readable", "text": "not a readable",
     }.items():  # fmt: skip
         with pytest.raises(InputDataError, match=wanted) as refusal:
-            read_source(tmp_path / f"{name}.nii.gz", slice_z_mm=0.0)
+            read_source(tmp_path / f"{name}.nii.gz", choice=Choice(slice_z_mm=0.0))
         assert "\n" not in str(refusal.value)
 
 
@@ -156,7 +156,7 @@ def test_real_volume_beside_its_reference_masks(shared: Path) -> None:
     folder = shared / "data" / "ct_t11_l2_nifti"
     stack = load_nifti(folder / "ct.nii.gz")
     for k, wanted_cm2 in ((0, 151.5), (29, 79.1)):
-        found = read_source(folder, slice_z_mm=stack.grid.z_mm[k])
+        found = read_source(folder, choice=Choice(slice_z_mm=stack.grid.z_mm[k]))
         assert found.index == k
         region = found.image.tissue == schema.TISSUE_SAT
         assert region.sum() * found.image.pixel_cm2 == pytest.approx(wanted_cm2, abs=0.1)
@@ -179,13 +179,13 @@ def test_real_series_with_its_label_map(shared: Path) -> None:
     found = read_source(data / "ct_t11_dicom", data / "ct_t11_dicom_labels.nii.gz")
     assert (found.index, found.z_mm) == (19, -766.5)
     assert any("touches the volume's end" in note for note in found.warnings)
-    found = read_source(data / "ct_t11_dicom", data / "ct_t11_dicom_labels.nii.gz", slice_z_mm=-768.5)
+    found = read_source(data / "ct_t11_dicom", data / "ct_t11_dicom_labels.nii.gz", choice=Choice(slice_z_mm=-768.5))
     # Autochthon labels at slice 18: 6.7 + 8.7 cm2.
     assert (found.image.tissue == schema.TISSUE_ESM).sum() * found.image.pixel_cm2 == pytest.approx(15.4, abs=0.1)
 
 
 def test_real_trunk_fat_leaves_out_arms_and_table(shared: Path) -> None:
-    found = read_source(shared / "data" / "ct_t11_dicom", slice_z_mm=-768.5)
+    found = read_source(shared / "data" / "ct_t11_dicom", choice=Choice(slice_z_mm=-768.5))
     assert found.index == 18
     areas = compute_areas_cm2(found.image)
     assert areas["fat_unsegmented_cm2"] == pytest.approx(157.6, rel=0.03)

@@ -1,0 +1,101 @@
+"""What intake may say of the user's data: one table of verdicts, and the finding that carries one.
+
+A code is written here and nowhere else; docs/verdicts.md is made from this table.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bonemet_jax.errors import InputDataError
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a code means. An error refuses the file, the row or the patient; a warning travels with the number."""
+
+    severity: Severity
+    meaning: str
+    mend: str
+
+
+#: Code -> verdict, room by room.
+VERDICTS: dict[str, Verdict] = {
+    "input": Verdict("error", "the input cannot be used", "see the message"),
+    # --- files, archives, worker ---
+    "file-missing": Verdict("error", "no such file or folder", "check the path"),
+    "file-not-understood": Verdict("error", "no CT images found", "give a folder of one CT series, or a NIfTI volume"),
+    # --- DICOM ---
+    "dicom-other-files": Verdict("warning", "files that are not DICOM were left out", "check that none is missing"),
+    "dicom-uneven": Verdict("warning", "slice distances are uneven: files may be missing", "export the series again"),
+    "dicom-lossy": Verdict("warning", "lossy compression: Hounsfield units are approximate",
+                           "export the series uncompressed or lossless"),
+    # --- NIfTI, pictures ---
+    # --- level ---
+    "slice-only": Verdict("warning", "the only slice is taken as the level asked for", "check that it is"),
+    "level-no-slice": Verdict("error", "no such slice", "give another --slice-z or --slice-index"),
+    "level-at-end": Verdict("warning", "the level touches the volume's end: its largest slice may lie outside",
+                            "give a volume that reaches further"),
+    # --- masks and readers' regions ---
+    "mask-half": Verdict("warning", "masks hold only a part of a muscle: it stays unsegmented", "segment both sides"),
+    "mask-empty": Verdict("warning", "the mask is empty on this slice", "check the slice"),
+    "mask-outside": Verdict("warning", "part of the mask lies outside the trunk and is left out", "look at the overlay"),
+    # --- slice and field of view ---
+    "slice-no-air": Verdict("error", "no air on the slice: not in Hounsfield units, or cut too closely",
+                            "export the original CT series"),
+    "slice-no-trunk": Verdict("error", "no trunk on the slice", "choose another slice"),
+    "fat-unsegmented": Verdict("warning", "fat is unsegmented: subcutaneous and visceral fat together, no SFA and no VFA",
+                               "give masks, or leave --segment at hu"),
+    "field-touched": Verdict("warning", "the trunk touches the image border", "look at the overlay"),
+    "field-cut": Verdict("error", "the image border cuts the trunk", "reconstruct with a larger field of view"),
+    # --- clinical table ---
+    # --- cohort ---
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the user should know."""
+
+    code: str
+    what: str
+    """One sentence: the meaning, and the figures of this case."""
+    fact: str = ""
+    """What decided: a header element and what it holds, a cell, a figure beside its limit."""
+    where: str = ""
+    """File, member of an archive, or table."""
+    patient: str = ""
+    """patient_id, where it concerns one."""
+    row: int | None = None
+    """Row of the table as a spreadsheet counts: 1 is the header."""
+    column: str = ""
+
+    @property
+    def severity(self) -> Severity:
+        """error or warning."""
+        return VERDICTS[self.code].severity
+
+    @property
+    def mend(self) -> str:
+        """What to do about it."""
+        return VERDICTS[self.code].mend
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.fact})" if self.fact else self.what
+
+
+def find(code: str, detail: str = "", fact: str = "", where: object = "") -> Finding:
+    """The finding of a code; `detail` replaces the table's words where this case needs figures."""
+    return Finding(code, detail or VERDICTS[code].meaning, fact, str(where))
+
+
+def refusal(code: str, where: object, detail: str = "", fact: str = "", mend: str = "") -> InputDataError:
+    """The error of a code, to be raised; `mend` replaces the table's remedy where this case knows a better one."""
+    verdict = VERDICTS[code]
+    return InputDataError(detail or verdict.meaning, where, mend or verdict.mend, code, fact)
+
+
+def finding_of(error: InputDataError) -> Finding:
+    """The finding that an error carries."""
+    return Finding(error.code, error.what, error.fact, error.where)
