@@ -40,13 +40,16 @@ VERDICTS: dict[str, Verdict] = {
     # --- masks and readers' regions ---
     "mask-half": Verdict("warning", "masks hold only a part of a muscle: it stays unsegmented", "segment both sides"),
     "mask-empty": Verdict("warning", "the mask is empty on this slice", "check the slice"),
-    "mask-outside": Verdict("warning", "part of the mask lies outside the trunk and is left out", "look at the overlay"),
+    "mask-outside": Verdict("warning", "part of the mask lies outside the trunk and is left out",
+                            "look at the overlay"),
     # --- slice and field of view ---
     "slice-no-air": Verdict("error", "no air on the slice: not in Hounsfield units, or cut too closely",
                             "export the original CT series"),
     "slice-no-trunk": Verdict("error", "no trunk on the slice", "choose another slice"),
-    "fat-unsegmented": Verdict("warning", "fat is unsegmented: subcutaneous and visceral fat together, no SFA and no VFA",
-                               "give masks, or leave --segment at hu"),
+    "fat-unsegmented": Verdict(
+        "warning", "fat is unsegmented: subcutaneous and visceral fat together, no SFA and no VFA",
+        "give masks, or leave --segment at hu",
+    ),
     "field-touched": Verdict("warning", "the trunk touches the image border", "look at the overlay"),
     "field-cut": Verdict("error", "the image border cuts the trunk", "reconstruct with a larger field of view"),
     # --- clinical table ---
