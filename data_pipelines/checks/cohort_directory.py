@@ -1,0 +1,167 @@
+"""A cohort directory, file by file and patient by patient, as findings. Shell: reads, writes nothing."""
+
+import hashlib
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.progress import track
+from data_pipelines.bodycomp.areas import compute_areas_cm2
+from data_pipelines.canonical import CanonicalSlice, load_slice
+from data_pipelines.checks.cohort_table import check_table, patients_of
+from data_pipelines.findings import VERDICTS, Finding, find
+
+TABLE, FACTS, SALT = "cohort.parquet", "ingest.json", "salt"
+
+
+@dataclass
+class CohortCheck:
+    """What was found in a cohort directory, and what was read on the way."""
+
+    findings: list[Finding] = field(default_factory=list)
+    table: pd.DataFrame | None = None
+    """The cohort table, rows in the file's order."""
+    slices: list[dict[str, Any]] = field(default_factory=list)
+    """Of every readable slice: slice_id, patient_id, and what the datacard tells of it."""
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+def is_cohort(directory: Path) -> bool:
+    """True for a folder that ingest or phantom wrote, whole or not."""
+    return (directory / TABLE).is_file() or ((directory / artifacts.MANIFEST).is_file()
+                                             and (directory / "slices").is_dir())
+
+
+def check_cohort_directory(directory: Path) -> CohortCheck:
+    """Check manifest, table, slices, areas, duplicates and salt; the quality flags stored at ingest are listed again.
+
+    Raises: nothing for damaged content; every fault is a finding.
+    """
+    check = CohortCheck()
+    check.findings += _check_files(directory, check)
+    check.findings += _check_salt(directory / SALT)
+    try:
+        check.table = artifacts.load_table(directory / TABLE)
+    except CorruptFileError as error:
+        return _with(check, find("cohort-unreadable", error.what, where=TABLE))
+    check.findings += (replace(finding, where=finding.where or TABLE) for finding in check_table(check.table))
+    facts = _load_facts(directory)
+    if isinstance(facts, Finding):
+        return _with(check, facts)
+    if schema.SLICE_ID in check.table.columns:
+        check.findings += _check_slices(directory, check, facts)
+    return check
+
+
+def _with(check: CohortCheck, finding: Finding) -> CohortCheck:
+    check.findings.append(finding)
+    return check
+
+
+def _check_files(directory: Path, check: CohortCheck) -> Iterator[Finding]:
+    """Every file of the manifest: there, and what was written."""
+    try:
+        check.manifest = artifacts.load_json(directory / artifacts.MANIFEST)
+        listed = {name: (facts["sha256"], facts["bytes"]) for name, facts in check.manifest["files"].items()}
+    except CorruptFileError as error:
+        yield find("cohort-unreadable", error.what, where=artifacts.MANIFEST)
+        return
+    except (KeyError, TypeError, AttributeError):
+        check.manifest = {}
+        yield find("cohort-unreadable", "not a manifest of ours", where=artifacts.MANIFEST)
+        return
+    for name, (sha256, n_bytes) in listed.items():
+        file = directory / name
+        if not file.is_file():
+            yield find("cohort-file-missing", where=name)
+        elif file.stat().st_size != n_bytes or artifacts.sha256_file(file) != sha256:
+            yield find("cohort-file-changed", fact=f"{file.stat().st_size} bytes, {n_bytes} when written", where=name)
+    extra = [str(f.relative_to(directory)) for f in artifacts.list_files(directory)]
+    extra = [name for name in extra if name not in listed and name != SALT]
+    if extra:
+        yield find("cohort-file-unlisted", fact=f"{len(extra)} of them", where=extra[0])
+
+
+def _check_salt(salt: Path) -> Iterator[Finding]:
+    if salt.is_file() and stat.S_IMODE(salt.stat().st_mode) & 0o077:
+        yield find("cohort-salt-open", fact=f"mode {stat.S_IMODE(salt.stat().st_mode):o}, wanted 600", where=SALT)
+
+
+def _load_facts(directory: Path) -> dict[str, dict[str, Any]] | Finding:
+    """What ingest wrote of every slice; a synthetic cohort has none."""
+    file = directory / FACTS
+    if not file.is_file():
+        return {}
+    try:
+        facts = artifacts.load_json(file)
+    except CorruptFileError as error:
+        return find("cohort-unreadable", error.what, where=FACTS)
+    is_sound = isinstance(facts, dict) and all(isinstance(value, dict) for value in facts.values())
+    return facts if is_sound else find("cohort-unreadable", "not the facts that ingest writes", where=FACTS)
+
+
+def _check_slices(directory: Path, check: CohortCheck, facts: dict[str, dict[str, Any]]) -> Iterator[Finding]:
+    """Every patient's slice: there, readable, its areas those of the table, no two alike; its flags once more."""
+    table = check.table
+    assert table is not None
+    seen: dict[str, int] = {}
+    rows = list(zip(patients_of(table), table[schema.SLICE_ID].astype(str), strict=True))
+    for i, (patient, slice_id) in track(enumerate(rows), "check slices", len(rows)):
+        name = f"slices/{slice_id}.npz"
+        image = _load(directory, slice_id)
+        if isinstance(image, Finding):
+            yield replace(image, where=name, patient=patient, row=i + 1)
+            continue
+        told = facts.get(slice_id, {})
+        check.slices.append({schema.SLICE_ID: slice_id, schema.PATIENT_ID: patient, **_describe(image), **told})
+        found = [*_check_areas(image, table.iloc[i]), *_stored_flags(told)]
+        twin = seen.setdefault(_hash_pixels(image), i)
+        if twin != i:
+            found.append(find("cohort-same-image", fact=f"equal to row {twin + 1} on every pixel"))
+        yield from (replace(finding, where=name, patient=patient, row=i + 1) for finding in found)
+
+
+def _load(directory: Path, slice_id: str) -> CanonicalSlice | Finding:
+    file = directory / "slices" / f"{slice_id}.npz"
+    if Path(slice_id).name != slice_id or not file.is_file():
+        return find("cohort-no-slice")
+    try:
+        return load_slice(file)
+    except CorruptFileError as error:
+        return find("cohort-slice-damaged", error.what)
+
+
+def _describe(image: CanonicalSlice) -> dict[str, Any]:
+    height, width = image.hu.shape
+    row_mm, column_mm = image.spacing_mm
+    return {"row_mm": row_mm, "column_mm": column_mm, "field_mm": max(height * row_mm, width * column_mm),
+            "height": height, "width": width, "trunk_cm2": float(image.body.sum() * image.pixel_cm2)}  # fmt: skip
+
+
+def _check_areas(image: CanonicalSlice, row: pd.Series) -> Iterator[Finding]:
+    """The table's areas against the slice's, to one pixel: a phantom's are planted and then drawn in whole pixels."""
+    for name, area_cm2 in compute_areas_cm2(image).items():
+        given = row.get(name, np.nan)
+        if not isinstance(given, float) or np.isnan(given) or np.isnan(area_cm2):
+            continue
+        if abs(given - area_cm2) > image.pixel_cm2:
+            yield Finding("cohort-area", f"{given:.2f} in the table, {area_cm2:.2f} cm2 on the slice",
+                          f"one pixel is {image.pixel_cm2:.4f} cm2", column=name)
+
+
+def _stored_flags(told: dict[str, Any]) -> Iterator[Finding]:
+    """What intake found in reading this slice."""
+    for code, text in zip(told.get("flags", ()), told.get("warnings", ()), strict=False):
+        if code in VERDICTS:
+            yield find(code, text)
+
+
+def _hash_pixels(image: CanonicalSlice) -> str:
+    return hashlib.sha256(repr(image.hu.shape).encode() + np.ascontiguousarray(image.hu).tobytes()).hexdigest()

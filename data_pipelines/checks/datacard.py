@@ -1,0 +1,218 @@
+"""The datacard: what a cohort is, in counts and quartiles, and what it is not. Pure; no id is in it.
+
+Small groups of a real cohort are masked, so that a card can be handed on: a category with 1 to 4 patients is shown as
+"<5", and where that alone would give it away by subtraction the next smallest is not shown either; a column's ends are
+its 5th and 95th percentile, and a column with fewer than 20 known values has no percentiles. Five is the threshold that
+statistical offices use for tables of health data. Technical counts (scanner spacing, flags) tell of images, not of
+people, and stay. A synthetic cohort has nobody to protect: everything is shown, the ends are minimum and maximum.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bonemet_jax import schema
+from data_pipelines.findings import Finding
+from data_pipelines.ingest.clinical import COLUMNS
+
+MIN_GROUP = 5
+MIN_KNOWN = 20
+_UNKNOWN = "not recorded"
+
+
+@dataclass(frozen=True)
+class CardSource:
+    """What a card is made from."""
+
+    kind: str
+    """synthetic or real."""
+    table: pd.DataFrame
+    """Columns of the schema, one row a patient."""
+    slices: Sequence[Mapping[str, Any]]
+    """Facts of every slice that could be read."""
+    findings: Sequence[Finding]
+    provenance: Mapping[str, str]
+    """Versions, sha256 of the manifest, Hounsfield convention."""
+    agreement: Mapping[str, Any] | None = None
+    """What readers' measurements say of each other, as ingest wrote it."""
+
+
+def make_card(source: CardSource) -> dict[str, Any]:
+    """The card as plain values; a masked count is the text "<5"."""
+    masked = source.kind != "synthetic"
+    columns = [column for column in COLUMNS.values() if column.name in source.table.columns]
+    return {
+        "kind": source.kind, "n_patients": len(source.table), "n_slices": len(source.slices), "masked": masked,
+        "outcome": _count_levels(source.table.get(schema.LABEL), (0.0, 1.0), masked),
+        "images": _describe_images(source.slices),
+        "findings": [
+            {"code": code, "severity": severity, "n": n}
+            for (severity, code), n in sorted(Counter((f.severity, f.code) for f in source.findings).items())
+        ],
+        "continuous": [_describe_continuous(source.table, c, masked) for c in columns if c.kind == "continuous"],
+        "categories": [_describe_category(source.table, c, masked) for c in columns if c.kind != "continuous"],
+        "provenance": dict(source.provenance), "agreement": source.agreement,
+    }  # fmt: skip
+
+
+def _describe_images(slices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    numbers = {
+        "row spacing (mm)": "row_mm", "column spacing (mm)": "column_mm", "larger side of the field of view (mm)":
+        "field_mm", "slice position z (mm)": "z_mm", "slices of the volume": "n_slices", "trunk (cm2)": "trunk_cm2",
+    }  # fmt: skip
+    return {
+        "counts": {
+            "source": _count(slices, "kind"), "level": _count(slices, "level"),
+            "pixels": dict(Counter(f"{s['height']} x {s['width']}" for s in slices if "height" in s).most_common()),
+        },
+        "numbers": {label: _quartiles([s[key] for s in slices if s.get(key) is not None], (0, 100))
+                    for label, key in numbers.items()},
+    }  # fmt: skip
+
+
+def _count(slices: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
+    return dict(Counter(str(s.get(key) or _UNKNOWN) for s in slices).most_common())
+
+
+def _describe_continuous(table: pd.DataFrame, column: schema.Column, masked: bool) -> dict[str, Any]:
+    values = pd.to_numeric(table[column.name], errors="coerce").to_numpy(float)
+    known = values[np.isfinite(values)]
+    enough = not masked or len(known) >= MIN_KNOWN
+    return {
+        "name": column.name, "label": column.label, "n_missing": int(len(values) - len(known)),
+        "quartiles": _quartiles(known, (5, 95) if masked else (0, 100)) if enough else None,
+    }  # fmt: skip
+
+
+def _quartiles(values: Any, ends: tuple[int, int]) -> list[float] | None:
+    """Low end, first quartile, median, third quartile, high end."""
+    points = [ends[0], 25, 50, 75, ends[1]]
+    return [float(v) for v in np.percentile(np.asarray(values, float), points)] if len(values) else None
+
+
+def _describe_category(table: pd.DataFrame, column: schema.Column, masked: bool) -> dict[str, Any]:
+    levels = column.levels or (0.0, 1.0)
+    return {
+        "name": column.name, "label": column.label, "n_missing": int(table[column.name].isna().sum()),
+        "counts": _count_levels(table[column.name], levels, masked),
+    }
+
+
+def _count_levels(values: pd.Series | None, levels: Sequence[Any], masked: bool) -> dict[str, int | str]:
+    counts = {str(level) if isinstance(level, str) else f"{level:g}":
+              0 if values is None else int((values == level).sum()) for level in levels}  # fmt: skip
+    return mask_small(counts) if masked else dict(counts)
+
+
+def mask_small(counts: Mapping[str, int]) -> dict[str, int | str]:
+    """Counts of 1 to 4 as "<5"; where only one is, the next smallest is "not shown", or subtraction would tell it."""
+    shown: dict[str, int | str] = {
+        level: f"<{MIN_GROUP}" if 0 < n < MIN_GROUP else n for level, n in counts.items()
+    }
+    small = [level for level, n in shown.items() if isinstance(n, str)]
+    others = [level for level in counts if level not in small and counts[level] > 0]
+    if len(small) == 1 and others:
+        shown[min(others, key=lambda level: counts[level])] = "not shown"
+    return shown
+
+
+# --- Markdown -------------------------------------------------------------------------------------
+
+
+def format_card(card: Mapping[str, Any]) -> str:
+    """The card as Markdown."""
+    is_synthetic = card["kind"] == "synthetic"
+    parts = [
+        "# Datacard",
+        f"{card['n_patients']} patients, {card['n_slices']} readable slices, one axial CT slice a patient. "
+        + ("**Synthetic**: drawn by a phantom, nobody's data." if is_synthetic else "**Real** patients' data."),
+        _rows(("bone metastasis", "patients"), card["outcome"].items(), {"0": "no", "1": "yes"}),
+        "## Images", *_format_images(card["images"]),
+        "## Flags", _format_findings(card["findings"]),
+        "## Columns", *_format_columns(card),
+    ]
+    if card["agreement"]:
+        parts += ["## Readers' agreement", *_format_agreement(card["agreement"])]
+    parts += ["## Provenance", _rows(("what", "value"), card["provenance"].items()),
+              "## What it is not", _what_it_is_not(is_synthetic)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _format_images(images: Mapping[str, Any]) -> list[str]:
+    counts = [(f"{name}: {value}", n) for name, found in images["counts"].items() for value, n in found.items()]
+    numbers = [(label, *_figures(values)) for label, values in images["numbers"].items()]
+    return [_table(("", "slices"), counts), _table(("", "minimum", "quartile 1", "median", "quartile 3", "maximum"),
+                                                   numbers)]
+
+
+def _format_findings(findings: Sequence[Mapping[str, Any]]) -> str:
+    if not findings:
+        return "None."
+    return _table(("code (docs/verdicts.md)", "severity", "n"), [(f"`{f['code']}`", f["severity"], f["n"])
+                                                              for f in findings])
+
+
+def _format_columns(card: Mapping[str, Any]) -> list[str]:
+    ends = ("5 %", "95 %") if card["masked"] else ("minimum", "maximum")
+    note = (f"Real data: counts of 1 to {MIN_GROUP - 1} patients are shown as <{MIN_GROUP}, the ends are percentiles, "
+            f"and columns with fewer than {MIN_KNOWN} known values have none.") if card["masked"] else (
+            "Synthetic data: nothing is masked.")  # fmt: skip
+    return [
+        note,
+        _table(("column", "missing", ends[0], "quartile 1", "median", "quartile 3", ends[1]),
+               [(c["label"], c["n_missing"], *_figures(c["quartiles"])) for c in card["continuous"]]),
+        _table(("column", "missing", "patients"),
+               [(c["label"], c["n_missing"], _levels(c["counts"])) for c in card["categories"]]),
+    ]  # fmt: skip
+
+
+def _levels(counts: Mapping[str, int | str]) -> str:
+    names = {"0": "no", "1": "yes"}
+    return ", ".join(f"{names.get(level, level.replace('_', ' '))} {n}" for level, n in counts.items())
+
+
+def _format_agreement(agreement: Mapping[str, Any]) -> list[str]:
+    """Whatever ingest told of readers, one figure a row."""
+    return [_table(("measure", "value"), [(name, _figure(value)) for name, value in _flatten(agreement)])]
+
+
+def _flatten(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [pair for key, inner in value.items() for pair in _flatten(inner, f"{name} {key}".strip())]
+    if isinstance(value, list | tuple):
+        return [(name, ", ".join(_figure(v) for v in value))]
+    return [(name, value)]
+
+
+def _what_it_is_not(is_synthetic: bool) -> str:
+    lines = ["not for clinical use: a research tool made it, no medical device",
+             "not a sample of any population unless its owner says how patients were chosen",
+             "no readers' ground truth where areas come from Hounsfield units or a network's masks"]
+    if is_synthetic:
+        lines = ["not patients: no figure here says anything about people or about the disease", *lines[:1]]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _figures(values: Sequence[float] | None) -> tuple[str, ...]:
+    return ("-",) * 5 if values is None else tuple(_figure(value) for value in values)
+
+
+def _figure(value: Any) -> str:
+    if not isinstance(value, float):
+        return "-" if value is None else str(value)
+    return f"{value:.0f}" if abs(value) >= 1000 or value == round(value) else f"{value:.3g}"
+
+
+def _rows(header: tuple[str, str], pairs: Any, names: Mapping[str, str] | None = None) -> str:
+    return _table(header, [((names or {}).get(key, key), value) for key, value in pairs])
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table: the first column to the left, figures to the right."""
+    rule = ["---" if i == 0 or len(header) == 2 else "--:" for i in range(len(header))]
+    cells = [header, rule, *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
