@@ -1,98 +1,88 @@
-"""Many patients -> a cohort directory (`ingest`) or a table of areas (`measure`). Shell: joins and writes."""
+"""Many patients -> a cohort directory (`ingest`) or a table of areas (`measure`). Shell: writes what was read."""
 
 import csv
 import hashlib
 import io
 import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bonemet_jax import artifacts, schema
-from bonemet_jax.errors import InputDataError, UsageError
-from bonemet_jax.progress import say, track
-from data_pipelines.bodycomp.areas import FAT_UNSEGMENTED, compute_areas_cm2, compute_indices
-from data_pipelines.bodycomp.overlay import save_overlay
+from bonemet_jax.errors import UsageError
+from bonemet_jax.progress import say
 from data_pipelines.canonical import save_slice
-from data_pipelines.ingest.clinical import COLUMNS, ClinicalTable, Value, load_clinical
-from data_pipelines.ingest.nifti import SUFFIXES
-from data_pipelines.ingest.source import Choice, IngestedSlice, make_patient_id, read_source
+from data_pipelines.findings import Finding, refusal
+from data_pipelines.ingest.clinical import COLUMNS, ClinicalTable, load_clinical
+from data_pipelines.ingest.patients import Failure, Patient, is_known, match_table, name_inputs, read_patients
 
 SALT = "salt"
+FLAGS = "quality_flags"
 _KIND_COHORT, _KIND_AREAS = "real", "areas"
-
-
-@dataclass(frozen=True)
-class Patient:
-    """A slice with its numbers: `row` holds every clinical column, label and height; unknown is NaN or None."""
-
-    source: IngestedSlice
-    areas: dict[str, float]
-    row: dict[str, Value]
-    warnings: tuple[str, ...]
+#: Up to so many inputs every warning is told of each; of more, how many inputs it concerns.
+_TOLD_ONE_BY_ONE = 10
 
 
 def ingest(
-    inputs: list[Path],
-    out: Path,
-    masks: Path | None = None,
-    clinical: Path | None = None,
-    choice: Choice | None = None,
-) -> None:
+    inputs: Sequence[Path], out: Path, *, clinical: Path | None = None, missing: tuple[str, ...] = (), **reading: Any
+) -> dict[str, Any]:
     """Write the cohort directory of docs/contracts.md; one input path is one patient.
 
     Args:
-        inputs: a DICOM folder or NIfTI folder a patient; its name is the patient_id.
+        inputs: a folder, zip or file a patient; its name is the patient_id.
         out: directory to write; an earlier cohort there is replaced, its salt kept.
-        masks: of the one patient, or a folder holding <patient_id>/ or <patient_id>.nii.gz.
         clinical: CSV joined by patient_id.
-        choice: see read_source.
+        missing: codes that mean unknown in that table.
+        reading: masks, rois, choice, convention, workers, seconds, memory_gib: see read_patients.
 
-    Raises: InputDataError, UsageError; nothing is written then.
+    Returns: see Batch.finish. A patient who cannot be read stops none of the others.
+
+    Raises: InputDataError when nobody could be read, UsageError; nothing is written then.
     """
     _check_out(out, inputs, _KIND_COHORT)
-    patients = _read_patients(inputs, masks, clinical, choice)
+    table = _load_table(clinical, missing)
+    batch = Batch(inputs, table, clinical)
     salt = (out / SALT).read_bytes() if (out / SALT).is_file() else os.urandom(16)
+    titles = {one.patient_id: make_slice_id(salt, one.patient_id) for one in batch.inputs}
     with artifacts.atomic_dir(out) as partial:
         rows, facts = [], {}
-        for patient in patients:
-            slice_id = make_slice_id(salt, patient.source.patient_id)
+        for patient in batch.sift(read_patients(inputs, table, titles=titles, **reading)):
+            slice_id = titles[patient.given.patient_id]
             save_slice(partial / "slices" / f"{slice_id}.npz", patient.source.image)
-            save_overlay(partial / "overlays" / f"{slice_id}.png", patient.source.image, _title(slice_id, patient))
-            rows.append({schema.PATIENT_ID: patient.source.patient_id, schema.SLICE_ID: slice_id, **patient.row})
-            facts[slice_id] = _facts(patient)
+            artifacts.write_bytes(partial / "overlays" / f"{slice_id}.png", patient.overlay)
+            facts[slice_id] = make_facts(patient)
+            rows.append({schema.PATIENT_ID: patient.given.patient_id, schema.SLICE_ID: slice_id, **patient.row,
+                         FLAGS: ";".join(facts[slice_id]["flags"])})  # fmt: skip
+        summary = batch.finish([facts[row[schema.SLICE_ID]] for row in rows])
         artifacts.save_table(partial / "cohort.parquet", _make_frame(rows))
         artifacts.write_json(partial / "ingest.json", facts)
         artifacts.write_manifest(partial, {"kind": _KIND_COHORT, "n": len(rows)})
         _write_salt(partial / SALT, salt)
+    return summary
 
 
 def measure(
-    inputs: list[Path],
-    out: Path,
-    masks: Path | None = None,
-    clinical: Path | None = None,
-    choice: Choice | None = None,
+    inputs: Sequence[Path], out: Path, *, clinical: Path | None = None, missing: tuple[str, ...] = (), **reading: Any
 ) -> dict[str, Any]:
-    """Write areas.csv, areas.json and overlays/*.png; arguments as of ingest.
-
-    Returns: {"patients": [{patient_id, z_mm, areas in cm2, indices in cm2/m2, overlay, warnings}]}; unknown is None.
-    """
+    """Write areas.csv, areas.json and overlays/*.png; arguments, result and errors as of ingest."""
     _check_out(out, inputs, _KIND_AREAS)
-    patients = _read_patients(inputs, masks, clinical, choice)
+    table = _load_table(clinical, missing)
+    batch = Batch(inputs, table, clinical)
+    # A number, not the id: file names and pictures must not tell who it is.
+    titles = {one.patient_id: f"patient {one.number}" for one in batch.inputs}
     with artifacts.atomic_dir(out) as partial:
         rows = []
-        for number, patient in enumerate(patients, start=1):
-            # A number, not the id: file names must not tell who it is.
-            overlay = f"overlays/{number:04d}.png"
-            save_overlay(partial / overlay, patient.source.image, _title(f"patient {number}", patient))
-            rows.append({schema.PATIENT_ID: patient.source.patient_id, "overlay": overlay, **_facts(patient)})
-        artifacts.write_text(partial / "areas.csv", _make_csv(rows))
-        artifacts.write_json(partial / "areas.json", {"patients": rows})
+        for patient in batch.sift(read_patients(inputs, table, titles=titles, **reading)):
+            overlay = f"overlays/{patient.given.number:04d}.png"
+            artifacts.write_bytes(partial / overlay, patient.overlay)
+            rows.append({schema.PATIENT_ID: patient.given.patient_id, "overlay": overlay, **make_facts(patient)})
+        summary = batch.finish(rows)
+        artifacts.write_text(partial / "areas.csv", make_csv(rows))
+        artifacts.write_json(partial / "areas.json", summary)
         artifacts.write_manifest(partial, {"kind": _KIND_AREAS, "n": len(rows)})
-    return {"patients": rows}
+    return summary
 
 
 def make_slice_id(salt: bytes, patient_id: str) -> str:
@@ -100,126 +90,122 @@ def make_slice_id(salt: bytes, patient_id: str) -> str:
     return hashlib.sha256(salt + patient_id.encode()).hexdigest()[:16]
 
 
-def _read_patients(
-    inputs: list[Path], masks: Path | None, clinical: Path | None, choice: Choice | None
-) -> list[Patient]:
-    """Every patient, sorted by id. The table comes first: its faults show before the long work."""
-    table = load_clinical(clinical) if clinical is not None else ClinicalTable({}, ())
-    by_id = _name_inputs(inputs)
-    if clinical is not None and not set(by_id) & set(table.rows):
-        raise InputDataError(
-            "no patient_id of the table is the name of an input folder", clinical, "make ids and folder names equal"
-        )
-    for line in (*table.warnings, *_unmatched(by_id, table, clinical)):
-        say(f"warning: {line}")
-    patients = []
-    # A number in the order given, not the path: logs must not tell who it is.
-    names = {patient_id: f"input {n} of {len(by_id)}" for n, patient_id in enumerate(by_id, start=1)}
-    for patient_id, path in track(sorted(by_id.items()), "read images", len(by_id)):
-        source = read_source(path, _masks_of(patient_id, names[patient_id], masks, len(by_id)), choice)
-        patients.append(_join(source, table.rows.get(patient_id, {})))
-        for line in patients[-1].warnings:
-            say(f"warning: {names[patient_id]}: {line}")
-    return patients
+class Batch:
+    """What goes on beside the reading: failures and warnings are kept and told at the end."""
+
+    def __init__(self, inputs: Sequence[Path], table: ClinicalTable, clinical: Path | None) -> None:
+        self.inputs = name_inputs(inputs)
+        self._failures: list[Failure] = []
+        self._warnings: list[tuple[str, Finding]] = []
+        self._of_table = [] if clinical is None else [*_warnings_of(table), *match_table(inputs, table, clinical)]
+
+    def sift(self, outcomes: Iterable[Patient | Failure]) -> Iterator[Patient]:
+        """Yield the patients; keep the failures, and every patient's warnings."""
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                self._failures.append(outcome)
+            else:
+                self._warnings += [(outcome.given.name, finding) for finding in outcome.findings]
+                yield outcome
+
+    def finish(self, facts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Tell warnings, then failures, one line each.
+
+        Returns: {"patients": facts, "failed": [{input, of, code, what, fact, mend}]}, plain data.
+
+        Raises: InputDataError when there are failures only.
+        """
+        failures = sorted(self._failures, key=lambda failure: failure.given.number)
+        if not facts:
+            self._raise(failures)
+        for line in self._tell_warnings():
+            say(f"warning: {line}")
+        for failure in failures:
+            say(f"failed: {failure}")
+        failed = [
+            {"input": failure.given.number, "of": failure.given.n, "code": failure.finding.code,
+             "what": failure.finding.what, "fact": failure.finding.fact, "mend": failure.error.mend}
+            for failure in failures
+        ]  # fmt: skip
+        return {"patients": facts, "failed": failed}
+
+    def _raise(self, failures: list[Failure]) -> None:
+        first = failures[0]
+        if len(failures) == 1:
+            raise first.error
+        raise refusal("cohort-none-read", first.given.path, f"none of {len(failures)} inputs could be read; the first: "
+                      f"{first.finding}")
+
+    def _tell_warnings(self) -> Iterator[str]:
+        yield from map(str, self._of_table)
+        if len(self.inputs) <= _TOLD_ONE_BY_ONE:
+            yield from (f"{name}: {finding}" for name, finding in self._warnings)
+            return
+        words = {finding.code: finding.what for _, finding in reversed(self._warnings)}
+        count = Counter(code for code in {(name, finding.code) for name, finding in self._warnings})
+        n_inputs = Counter(code for _, code in count)
+        for code, n in sorted(n_inputs.items()):
+            yield f"{n} of {len(self.inputs)} inputs: {code}" + (f": {words[code]}" if n == 1 else "")
 
 
-def _name_inputs(inputs: list[Path]) -> dict[str, Path]:
-    if not inputs:
-        raise UsageError("no input", "-i", "give one folder a patient")
-    by_id: dict[str, Path] = {}
-    for number, path in enumerate(map(Path, inputs), start=1):
-        patient_id = make_patient_id(path)
-        if patient_id in by_id:
-            twin = list(by_id).index(patient_id) + 1
-            raise InputDataError(
-                f"inputs {twin} and {number} have the same name", path, "give every patient another folder name"
-            )
-        by_id[patient_id] = path
-    return by_id
-
-
-def _unmatched(by_id: dict[str, Path], table: ClinicalTable, clinical: Path | None) -> Iterator[str]:
-    """Lines about patients that are in only one of images and table; counts, no ids."""
+def _load_table(clinical: Path | None, missing: tuple[str, ...]) -> ClinicalTable:
     if clinical is None:
-        return
-    no_row, no_image = len(set(by_id) - set(table.rows)), len(set(table.rows) - set(by_id))
-    if no_row:
-        yield f"{no_row} of {len(by_id)} inputs have no row in the clinical table: their columns stay empty"
-    if no_image:
-        yield f"{no_image} rows of the clinical table have no input and are left out"
+        return ClinicalTable({}, ())
+    return load_clinical(clinical)
 
 
-def _masks_of(patient_id: str, name: str, masks: Path | None, n: int) -> Path | None:
-    if masks is None:
-        return None
-    own = [masks / patient_id, *(masks / f"{patient_id}{suffix}" for suffix in SUFFIXES)]
-    found = next((path for path in own if path.exists()), None)
-    if found is None and n > 1:
-        raise InputDataError(
-            f"no masks for {name}", masks, "name them <patient_id>/ or <patient_id>.nii.gz in that folder"
-        )
-    return found or masks
+def _warnings_of(table: ClinicalTable) -> list[Any]:
+    return list(table.warnings)
 
 
-def _join(source: IngestedSlice, given: dict[str, Value]) -> Patient:
-    """Slice and table row. An area measured here wins over the table's, and so does its index, unknown or not."""
-    areas = compute_areas_cm2(source.image)
-    missing = {name: None if column.kind == "category" else math.nan for name, column in COLUMNS.items()}
-    row: dict[str, Value] = {**missing, **given}
-    height_m = row[schema.HEIGHT]
-    measured = {name: areas[name] for name in schema.AREA_CODES}
-    measured |= compute_indices(areas, float(height_m if isinstance(height_m, int | float) else math.nan))
-    kept = {name: value for name, value in measured.items() if not math.isnan(value)}
-    lost = [i for i, area in schema.INDEX_OF_AREA.items() if area in kept and i not in kept and _is_known(row[i])]
-    replaced = [name for name in kept if name in given]
-    row |= kept | dict.fromkeys(lost, math.nan)
-    notes = [f"measured here, not taken from the table: {', '.join(replaced)}"] if replaced else []
-    if lost:
-        notes.append(f"area measured here but no height: the table's {', '.join(lost)} left out")
-    return Patient(source, areas, row, (*map(str, source.findings), *notes))
-
-
-def _facts(patient: Patient) -> dict[str, Any]:
+def make_facts(patient: Patient) -> dict[str, Any]:
     """What is told about a slice, NaN as None."""
     source = patient.source
     row_mm, column_mm = source.image.spacing_mm
-    numbers: dict[str, Value] = {FAT_UNSEGMENTED: math.nan, **patient.areas}
+    numbers: dict[str, Any] = dict(patient.areas)
+    numbers |= {name.replace("_cm2", "_visible_cm2"): area for name, area in patient.visible.items()}
     numbers |= {index: patient.row[index] for index in schema.INDEX_OF_AREA}
+    numbers |= {f"{name}_{reader}": area for reader, own in patient.readers.items() for name, area in own.items()}
     return {
         "kind": source.kind, "level": source.level, "z_mm": source.z_mm, "slice_index": source.index,
         "n_slices": source.n_slices, "row_mm": row_mm, "column_mm": column_mm,
         "trunk_cm2": float(source.image.body.sum() * source.image.pixel_cm2),
-        **{name: value if _is_known(value) else None for name, value in sorted(numbers.items())},
-        "warnings": list(patient.warnings),
+        **{name: value if is_known(value) else None for name, value in sorted(numbers.items())},
+        "flags": sorted({finding.code for finding in patient.findings}),
+        "warnings": list(map(str, patient.findings)),
     }  # fmt: skip
 
 
-def _is_known(value: Value) -> bool:
-    return isinstance(value, float) and not math.isnan(value)
-
-
-def _title(name: str, patient: Patient) -> str:
-    return f"{name}   {patient.source.level}   z {patient.source.z_mm:.1f} mm"
-
-
 def _make_frame(rows: list[dict[str, Any]]) -> Any:
-    """Cohort table in the schema's order: categories text, every other column float64."""
+    """Cohort table in the schema's order: categories and flags text, every other column float64."""
     import pandas as pd
 
     order = [schema.PATIENT_ID, schema.SLICE_ID, *schema.clinical_names(),
-             schema.HEIGHT, schema.LABEL, schema.TIME, schema.EVENT]  # fmt: skip
+             schema.HEIGHT, schema.LABEL, schema.TIME, schema.EVENT, FLAGS]  # fmt: skip
     frame = pd.DataFrame(rows, columns=order)
     text = [name for name, column in COLUMNS.items() if column.kind == "category"]
     numbers = [name for name in COLUMNS if name not in text]
     return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(text, "object"))
 
 
-def _make_csv(rows: list[dict[str, Any]]) -> str:
+def make_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table for spreadsheets: columns in the order they come up, lists joined, nothing that runs as a formula."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    names = {"flags": FLAGS}
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, "warnings": "; ".join(row["warnings"])} for row in rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(make_cell(names.get(name, name)) for name in columns)
+    writer.writerows([make_cell(row.get(name)) for name in columns] for row in rows)
     return text.getvalue()
+
+
+def make_cell(value: Any) -> Any:
+    """A cell that a spreadsheet shows and does not run: text that begins like a formula gets an apostrophe."""
+    if isinstance(value, list):
+        value = ";".join(value) if all(" " not in part for part in value) else "; ".join(value)
+    if isinstance(value, str) and value.lstrip()[:1] in tuple("=+-@"):
+        return f"'{value}"
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _write_salt(path: Path, salt: bytes) -> None:
@@ -228,7 +214,7 @@ def _write_salt(path: Path, salt: bytes) -> None:
     path.chmod(0o600)
 
 
-def _check_out(out: Path, inputs: list[Path], kind: str) -> None:
+def _check_out(out: Path, inputs: Sequence[Path], kind: str) -> None:
     """Refuse to replace a directory that is not this verb's own earlier output, or that holds an input."""
     for path in inputs:
         if Path(path).resolve().is_relative_to(out.resolve()):

@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -74,8 +74,11 @@ def count_workers(wanted: int | None, n_tasks: int) -> int:
 
 
 def run_guarded(
-    function: Callable[..., T], tasks: Sequence[tuple[Any, ...]], workers: int | None = None, limits: Limits | None = None
-) -> Iterator[T | InputDataError]:
+    function: Callable[..., T],
+    tasks: Sequence[tuple[Any, ...]],
+    workers: int | None = None,
+    limits: Limits | None = None,
+) -> Generator[T | InputDataError]:
     """Yield function(*task) of every task, in the order of the tasks, or the error that says why there is none.
 
     Args:
@@ -108,7 +111,7 @@ def run_guarded(
 
 def _run(
     function: Callable[..., T], tasks: Sequence[tuple[Any, ...]], n_workers: int, limits: Limits
-) -> Iterator[T | InputDataError]:
+) -> Generator[T | InputDataError]:
     """One pool's life. Raises: BrokenProcessPool."""
     pool = ProcessPool(
         n_workers, context=get_context("spawn"), initializer=_prepare, initargs=(function, limits.memory_gib)
@@ -238,6 +241,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _place(error: BaseException) -> str:
     """Where in this package: for whoever reports it. Never the error's own words, which may quote a header."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_PACKAGE)]
-    own = [frame for frame in frames if frame.filename != __file__]
-    return f" at {Path(own[-1].filename).relative_to(_PACKAGE)}:{own[-1].lineno}" if own else ""
+    own = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)
+           if Path(frame.filename).is_relative_to(_PACKAGE) and frame.filename != __file__]
+    return f" at {own[-1][0].relative_to(_PACKAGE)}:{own[-1][1]}" if own else ""

@@ -1,0 +1,272 @@
+"""Many inputs -> patients, in the order of their ids: images read in guarded processes, joined with the table."""
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bonemet_jax import schema
+from bonemet_jax.errors import InputDataError, UsageError
+from bonemet_jax.progress import track
+from data_pipelines.bodycomp.areas import compute_areas_cm2, compute_indices
+from data_pipelines.bodycomp.overlay import draw_overlay
+from data_pipelines.findings import Finding, find, finding_of, refusal
+from data_pipelines.ingest.clinical import COLUMNS, ClinicalTable, Value
+from data_pipelines.ingest.nifti import SUFFIXES
+from data_pipelines.ingest.source import Choice, IngestedSlice, make_patient_id, read_source
+from data_pipelines.ingest.worker import Limits, run_guarded
+
+#: A single reader's regions, where the folder names none.
+READER = "reader"
+ROI_SUFFIXES = (".zip", ".roi")
+#: Relative difference between the table's index and the one measured here that is told.
+INDEX_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Input:
+    """One patient's files, found but not read."""
+
+    number: int
+    """In the order given, from 1. Logs and file names use it: they must not tell who it is."""
+    n: int
+    """Inputs in all."""
+    patient_id: str
+    path: Path
+    masks: Path | None = None
+    rois: Mapping[str, Path] = field(default_factory=dict)
+    """Reader -> file or folder of regions."""
+    choice: Choice = field(default_factory=Choice)
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"input {self.number} of {self.n}"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A slice with its numbers."""
+
+    given: Input
+    source: IngestedSlice
+    areas: dict[str, float]
+    """Area column -> cm2, the mean of the readers; NaN: not segmented, or not wholly in view."""
+    visible: dict[str, float]
+    """Area column -> cm2 in view, of those that are not wholly in view."""
+    readers: dict[str, dict[str, float]]
+    """Reader -> area column -> cm2 in view."""
+    row: dict[str, Value]
+    """Every clinical column, label and height; unknown is NaN or None."""
+    findings: tuple[Finding, ...]
+    overlay: bytes
+    """PNG; empty unless asked for."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be read."""
+
+    given: Input
+    error: InputDataError
+
+    @property
+    def finding(self) -> Finding:
+        """The finding that the error carries."""
+        return replace(finding_of(self.error), patient=self.given.patient_id)
+
+    def __str__(self) -> str:
+        """One line, without the path: it may tell who it is."""
+        return f"{self.given.name}: {self.finding}; {self.error.mend}"
+
+
+def read_patients(
+    inputs: Sequence[Path],
+    table: ClinicalTable | None = None,
+    masks: Path | None = None,
+    rois: Path | None = None,
+    choice: Choice | None = None,
+    convention: str = "paper",
+    workers: int | None = None,
+    seconds: float = Limits.seconds,
+    memory_gib: float = Limits.memory_gib,
+    titles: Mapping[str, str] | None = None,
+) -> Iterator[Patient | Failure]:
+    """Yield every input's patient or failure, in the order of patient_id, whatever order the processes finish in.
+
+    Args:
+        inputs: a folder, zip or file a patient; its name is the patient_id.
+        table: clinical rows, joined by patient_id.
+        masks: of the one patient, or a folder holding <patient_id>/ or <patient_id>.nii.gz.
+        rois: folder holding <reader>/<patient_id>.zip, .roi or folder of such; without <reader>/ for a single one.
+        choice: which slice; the table's positions are used where it names none.
+        convention: name of the Hounsfield ranges.
+        workers: processes; None: one a core.
+        seconds, memory_gib: limits of one patient, see worker.Limits.
+        titles: patient_id -> title of the overlay; None: no overlay is drawn.
+
+    Raises: InputDataError for no or equal names of inputs, UsageError for no input or a flag out of range.
+    """
+    table, titles = table or ClinicalTable({}, ()), titles or {}
+    found = [_find_files(one, masks, rois, choice or Choice(), table) for one in sorted(
+        name_inputs(inputs), key=lambda one: one.patient_id)]
+    good = [one for one in found if isinstance(one, Input)]
+    tasks = [(one.path, one.masks, one.rois, one.choice, titles.get(one.patient_id, "")) for one in good]
+    outcomes = run_guarded(read_one, tasks, workers, Limits(seconds, memory_gib))
+    for one in track(found, "read images", len(found)):
+        if isinstance(one, Failure):
+            yield one
+            continue
+        outcome = next(outcomes)
+        if isinstance(outcome, InputDataError):
+            yield Failure(one, outcome)
+        else:
+            yield _join(one, *outcome, table.rows.get(one.patient_id, {}), convention)
+
+
+def read_one(
+    path: Path, masks: Path | None, rois: Mapping[str, Path], choice: Choice, title: str
+) -> tuple[IngestedSlice, bytes]:
+    """In the guarded process: the slice, and its overlay as PNG where a title is given."""
+    source = read_source(path, masks, choice)
+    return source, _draw(source, title) if title else b""
+
+
+def _draw(source: IngestedSlice, title: str) -> bytes:
+    buffer = io.BytesIO()
+    draw_overlay(source.image, f"{title}   {source.level}   z {source.z_mm:.1f} mm").save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+# --- Finding a patient's files ------------------------------------------------------------------------
+
+
+def name_inputs(inputs: Sequence[Path]) -> list[Input]:
+    """Number and name every input, in the order given.
+
+    Raises: UsageError for none; InputDataError for a path without a name, or two of one name.
+    """
+    if not inputs:
+        raise UsageError("no input", "-i", "give one folder a patient")
+    named: dict[str, Input] = {}
+    for number, path in enumerate(map(Path, inputs), start=1):
+        patient_id = _as_text(make_patient_id(path))
+        if not patient_id.strip():
+            raise refusal("cohort-no-id", path)
+        if patient_id in named:
+            twin = named[patient_id].number
+            raise refusal("cohort-same-name", path, f"inputs {twin} and {number} have the same name")
+        named[patient_id] = Input(number, len(inputs), patient_id, path)
+    return list(named.values())
+
+
+def _as_text(name: str) -> str:
+    """A file name that is no UTF-8 holds what no table can: those bytes are spelled out."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _find_files(
+    one: Input, masks: Path | None, rois: Path | None, choice: Choice, table: ClinicalTable
+) -> Input | Failure:
+    own_masks = masks and _find_own(masks, one.path, SUFFIXES)
+    if masks is not None and own_masks is None and one.n > 1:
+        return Failure(one, refusal("cohort-no-masks", masks))
+    own_rois = _find_rois(rois, one) if rois is not None else {}
+    if rois is not None and not own_rois:
+        return Failure(one, refusal("cohort-no-rois", rois))
+    return replace(one, masks=own_masks or masks, rois=own_rois, choice=_choose(choice, one.patient_id, table))
+
+
+def _find_own(folder: Path, path: Path, suffixes: Sequence[str]) -> Path | None:
+    """<patient_id>/ or <patient_id><suffix> in a folder."""
+    patient = make_patient_id(path)
+    return next((f for f in (folder / patient, *(folder / f"{patient}{end}" for end in suffixes)) if f.exists()), None)
+
+
+def _find_rois(rois: Path, one: Input) -> dict[str, Path]:
+    own = _find_own(rois, one.path, ROI_SUFFIXES)
+    if own is not None:
+        return {READER: own}
+    folders = sorted(f for f in rois.iterdir() if f.is_dir()) if rois.is_dir() else []
+    found = {folder.name: _find_own(folder, one.path, ROI_SUFFIXES) for folder in folders}
+    readers = {reader: path for reader, path in found.items() if path is not None}
+    is_own = one.n == 1 and (rois.is_file() or any(rois.glob(f"*{end}") for end in ROI_SUFFIXES))
+    return {READER: rois} if is_own and not readers else readers
+
+
+def _choose(choice: Choice, patient_id: str, table: ClinicalTable) -> Choice:
+    """The table says which slice where the command does not."""
+    if choice.slice_z_mm is not None or choice.slice_index is not None:
+        return choice
+    z_mm, index = (getattr(table, name, {}).get(patient_id) for name in ("slice_z_mm", "slice_index"))
+    return replace(choice, slice_z_mm=z_mm, slice_index=index)
+
+
+# --- Joining ------------------------------------------------------------------------------------------
+
+
+def match_table(inputs: Sequence[Path], table: ClinicalTable, where: object) -> list[Finding]:
+    """What is in only one of inputs and table; counts, no ids. Raises: InputDataError when nothing matches."""
+    ids = {one.patient_id for one in name_inputs(inputs)}
+    if not ids & set(table.rows):
+        raise refusal("cohort-no-match", where)
+    n_no_row, n_no_image = len(ids - set(table.rows)), len(set(table.rows) - ids)
+    found = []
+    if n_no_row:
+        found.append(find("cohort-no-row", f"{n_no_row} of {len(ids)} inputs have no row in the clinical table: "
+                          "their columns stay empty"))
+    if n_no_image:
+        found.append(find("cohort-no-image", f"{n_no_image} rows of the clinical table have no input and are left out"))
+    return found
+
+
+def _join(
+    one: Input, source: IngestedSlice, overlay: bytes, given: dict[str, Value], convention: str
+) -> Patient:
+    """Slice and table row. An area measured here wins over the table's, and so does its index, unknown or not."""
+    seen, readers = _measure(source, convention)
+    visible = {name: area for name, area in seen.items() if name in source.incomplete and not math.isnan(area)}
+    areas = {name: math.nan if name in visible else area for name, area in seen.items()}
+    row: dict[str, Value] = {name: None if c.kind == "category" else math.nan for name, c in COLUMNS.items()} | given
+    height_m = row[schema.HEIGHT]
+    indices = compute_indices(areas, float(height_m if isinstance(height_m, int | float) else math.nan))
+    # An area measured here, or seen in part, puts the table's value and index aside.
+    ours = {name: areas[name] for name in schema.AREA_CODES if is_known(areas[name]) or name in visible}
+    ours |= {index: indices[index] for index, area in schema.INDEX_OF_AREA.items() if area in ours}
+    findings = (*source.findings, *_compare(given, ours))
+    return Patient(one, source, areas, visible, readers, row | ours, findings, overlay)
+
+
+def _measure(source: IngestedSlice, convention: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Areas in view: the readers' mean where there are readers, over those who drew it; and each reader's own."""
+    readers = {name: compute_areas_cm2(image) for name, image in source.readers.items()}
+    areas = compute_areas_cm2(source.image)
+    for name in areas:
+        drawn = [own[name] for own in readers.values() if name in own and is_known(own[name])]
+        areas[name] = sum(drawn) / len(drawn) if drawn else areas[name]
+    return areas, readers
+
+
+def _compare(given: Mapping[str, Value], ours: Mapping[str, float]) -> Iterator[Finding]:
+    """What of the table is put aside, and an index of it that is not ours."""
+    replaced = [name for name, value in ours.items() if is_known(given.get(name)) and is_known(value)]
+    lost = [name for name, value in ours.items() if is_known(given.get(name)) and not is_known(value)]
+    cut = [name for name in lost if not is_known(ours[schema.INDEX_OF_AREA.get(name, name)])]
+    if replaced:
+        yield find("cohort-replaced", f"measured here, not taken from the table: {', '.join(replaced)}")
+    if cut:
+        yield find("cohort-cut", f"not wholly in view here: the table's {', '.join(cut)} left out")
+    if set(lost) - set(cut):
+        names = [name for name in lost if name not in cut]
+        yield find("cohort-index-lost", f"area measured here but no height: the table's {', '.join(names)} left out")
+    for name in replaced:
+        theirs, own = float(given[name] or 0), ours[name]
+        if name in schema.INDEX_OF_AREA and abs(theirs - own) > INDEX_TOLERANCE * own:
+            yield find("cohort-index-differs", f"the table's {name} is not the area measured here / height^2",
+                       f"{theirs:.4g}, measured {own:.4g}")
+
+
+def is_known(value: Value) -> bool:
+    """True for a number."""
+    return isinstance(value, float | int) and not math.isnan(value)
