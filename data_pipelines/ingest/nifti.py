@@ -1,42 +1,40 @@
-"""NIfTI volumes and masks, brought to the anatomical order of Grid."""
+"""NIfTI volumes in the anatomical order of Grid, read slice by slice: a volume is never in memory as a whole."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import gzip
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Bool, Int, Int16, Shaped
+from jaxtyping import Float64, Int16, Shaped
+from nibabel.imageglobals import LoggingOutputSuppressor
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
-from data_pipelines.findings import Finding, find
+from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile
-from data_pipelines.ingest.grid import Grid, check_same_grid
+from data_pipelines.ingest.grid import Grid
 
-#: TotalSegmentator's class numbers (task `total`, version 2).
-LABEL_OF_VERTEBRA: dict[str, int] = (
-    {f"L{i}": 32 - i for i in range(1, 6)} | {f"T{i}": 44 - i for i in range(1, 13)}
-    | {f"C{i}": 51 - i for i in range(1, 8)}
-)  # fmt: skip
-LABELS_OF_TISSUE: dict[int, tuple[int, ...]] = {schema.TISSUE_ESM: (86, 87)}
-#: TotalSegmentator's file names; autochthon (the deep back muscles) stands for the erector spinae.
-# PAPER: visceral fat is drawn by readers; torso_fat, all fat inside the trunk's wall, is the nearest label there is.
-FILES_OF_TISSUE: dict[int, tuple[str, ...]] = {
-    schema.TISSUE_SAT: ("subcutaneous_fat",),
-    schema.TISSUE_VAT: ("torso_fat",),
-    schema.TISSUE_ESM: ("autochthon_left", "autochthon_right"),
-}
 SUFFIXES = (".nii.gz", ".nii")
+#: Voxels of one file, unpacked: bytes. A CT of 512 x 512 x 2000 voxels in 16 bit has 1 GiB.
+MAX_VOXEL_BYTES = 2 << 30
+#: Pixel and slice spacings of CT lie well inside, mm.
+SPACING_MM = (0.05, 20.0)
+#: Up to this angle a volume counts as straight, and up to that it is measured with a warning, degrees.
+STRAIGHT_DEG, MAX_OBLIQUE_DEG = 0.6, 5.0
+_MM_OF_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_NIFTI_2 = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
 
 
 @dataclass(frozen=True)
 class NiftiStack:
-    """A CT volume."""
+    """A CT volume. Values are rescaled by the file's own slope and intercept."""
 
     grid: Grid
-    file: Path
-    volume: Shaped[np.ndarray, "slice height width"]
+    file: InputFile
     findings: tuple[Finding, ...] = ()
     tilt_deg: float = 0.0
     is_hu: bool = True
@@ -47,129 +45,200 @@ class NiftiStack:
 
         Raises: InputDataError for values that are not finite.
         """
-        values = self.volume[k].astype(np.float64)
-        if not np.isfinite(values).all():
-            raise InputDataError("values that are not finite", self.file, "convert the original CT again")
+        values = self.load_slice(k).astype(np.float64)
+        n_bad = int((~np.isfinite(values)).sum())
+        if n_bad:
+            raise refusal("nifti-not-finite", self.file.where, fact=f"{n_bad} of {values.size} pixels of slice {k}")
         return np.clip(np.rint(values), schema.HU_PADDING, np.iinfo(np.int16).max).astype(np.int16), ()
 
+    def load_slice(self, k: int) -> Shaped[np.ndarray, "height width"]:
+        """Values of slice k as they are. Raises: InputDataError for a damaged file."""
+        image = _open(self.file)
+        axis, is_flipped, n = _slice_axis(image)
+        return _cut(image, axis, n - 1 - k if is_flipped else k, self.file)
+
+    def iter_slices(self) -> Iterator[tuple[int, Shaped[np.ndarray, "height width"]]]:
+        """Every slice with its number, in one pass over the file; in the order of the file.
+
+        Raises: InputDataError for a damaged file.
+        """
+        image = _open(self.file)
+        axis, is_flipped, n = _slice_axis(image)
+        if axis != 2:  # every slice is spread over the whole file: reading them singly would read it n times
+            image = _load_whole(image, self.file)
+        for stored in range(n):
+            yield n - 1 - stored if is_flipped else stored, _cut(image, axis, stored, self.file)
+
     def to_anatomical(self, picture: Shaped[np.ndarray, "rows columns"]) -> Shaped[np.ndarray, "height width"]:
-        """A picture drawn on the slice as ImageJ shows the volume: rows towards the front, columns to the left."""
+        """The picture itself: NIfTI has no display order, so regions are drawn on the slice as radiologists see it,
+        front up and the patient's right on the left.
+        """
         return picture
 
 
-@dataclass(frozen=True)
-class Masks:
-    """Labels on an image's grid."""
+def find_nifti(files: Sequence[InputFile]) -> InputFile | None:
+    """The CT volume meant: ct.nii.gz or ct.nii, else the only volume outside a folder `masks`; None when there is none.
 
-    vertebra_px: Mapping[str, Int[np.ndarray, " slice"]] = field(default_factory=dict)
-    """Pixels of each vertebra on each slice."""
-    regions: Mapping[int, Bool[np.ndarray, "slice height width"]] = field(default_factory=dict)
-    """Tissue code -> region."""
-    findings: tuple[Finding, ...] = ()
-
-    def on_slice(self, k: int) -> dict[int, Bool[np.ndarray, "height width"]]:
-        """Regions on slice k."""
-        return {code: region[k] for code, region in self.regions.items()}
-
-
-def find_nifti(files: Sequence[InputFile]) -> Path | None:
-    """The CT volume meant: the only file, or ct.nii.gz / ct.nii among several; None when there is none."""
-    if len(files) == 1 and files[0].name.endswith(SUFFIXES):
-        return Path(files[0].where)
-    return next((Path(f.where) for f in files if f.name in ("ct.nii.gz", "ct.nii")), None)
-
-
-def load_nifti(file: Path) -> NiftiStack:
-    """Read a CT volume; rescaled by its own slope and intercept. Raises: InputDataError."""
-    grid, volume = _load_volume(file)
-    return NiftiStack(grid, file, volume)
-
-
-def load_masks(path: Path, image: Grid) -> Masks:
-    """Read a label map (TotalSegmentator's numbers) or a folder of masks (its file names) on the image's grid.
-
-    Raises: InputDataError for a missing or empty path, another grid, or values that are no labels.
+    Raises: InputDataError when the files are several volumes and none is called ct.
     """
-    if path.is_dir():
-        return _load_mask_folder(path, image)
-    if not (path.is_file() and path.name.endswith(SUFFIXES)):
-        raise InputDataError("masks not found", path, "give a folder of .nii.gz masks or one label map")
-    labels = _load_labels(path, image)
-    vertebrae = {
-        name: (labels == number).sum(axis=(1, 2)) for name, number in LABEL_OF_VERTEBRA.items() if number in labels
-    }
-    parts = {code: [labels == n for n in numbers if n in labels] for code, numbers in LABELS_OF_TISSUE.items()}
-    return Masks(vertebrae, *_join_parts(parts))
+    volumes = [f for f in files if f.name.endswith(SUFFIXES)]
+    named = [f for f in volumes if f.name in ("ct.nii.gz", "ct.nii")]
+    images = named or [f for f in volumes if PurePath(f.where.replace(":", "/")).parent.name != "masks"]
+    if len(images) > 1 and len(volumes) == len(files):
+        raise refusal("nifti-several", images[0].where, fact=f"{len(images)} volumes")
+    return images[0] if len(images) == 1 else None
 
 
-def _load_mask_folder(folder: Path, image: Grid) -> Masks:
-    files = {f.name.split(".nii")[0]: f for f in sorted(folder.iterdir()) if f.name.endswith(SUFFIXES)}
-    if not files:
-        raise InputDataError("no .nii.gz masks in this folder", folder, "give TotalSegmentator's output folder")
-    vertebrae = {
-        name.removeprefix("vertebrae_"): (_load_labels(file, image) > 0).sum(axis=(1, 2))
-        for name, file in files.items()
-        if name.removeprefix("vertebrae_") in LABEL_OF_VERTEBRA
-    }
-    parts = {
-        code: [_load_labels(files[name], image) > 0 for name in names if name in files]
-        for code, names in FILES_OF_TISSUE.items()
-    }
-    return Masks(vertebrae, *_join_parts(parts))
+def load_nifti(file: InputFile) -> NiftiStack:
+    """Read a volume's header; voxels are read slice by slice later.
+
+    Raises: InputDataError for whatever is no straight greyscale volume with a place in the patient.
+    """
+    image = _open(file)
+    affine, findings = _load_affine(image, file)
+    canonical, shape = _make_canonical(affine, image.shape)
+    tilt_deg, more = _judge_angles(canonical, file)
+    return NiftiStack(_make_grid(canonical, shape), file, (*findings, *more), tilt_deg)
 
 
-def _join_parts(
-    parts: Mapping[int, list[Bool[np.ndarray, "slice height width"]]],
-) -> tuple[dict[int, Bool[np.ndarray, "slice height width"]], tuple[Finding, ...]]:
-    """Region of every tissue that has all its parts, and warnings: half a muscle is no measurement."""
-    regions, notes = {}, []
-    for code, present in parts.items():
-        n, n_filled = len(FILES_OF_TISSUE[code]), sum(bool(part.any()) for part in present)
-        if len(present) == n and n_filled in (0, n):
-            regions[code] = np.logical_or.reduce(present)
-        elif present:
-            name = schema.TISSUE_NAMES[code]
-            notes.append(find("mask-half", f"masks hold {n_filled} of the {n} parts of {name}: it stays unsegmented"))
-    return regions, tuple(notes)
-
-
-def _load_labels(file: Path, image: Grid) -> Shaped[np.ndarray, "slice height width"]:
-    grid, labels = _load_volume(file)
-    check_same_grid(image, grid, file)
-    if not (np.isfinite(labels).all() and (labels >= 0).all() and (labels == np.rint(labels)).all()):
-        raise InputDataError("mask values are not labels", file, "give whole numbers from 0")
-    return labels
-
-
-def _load_volume(file: Path) -> tuple[Grid, Shaped[np.ndarray, "slice height width"]]:
-    """Grid and voxels of one file, in anatomical order."""
+def _open(file: InputFile) -> Any:
+    """The image, its voxels still in the file. Refused before memory is taken where the header tells."""
     try:
-        image = nib.Nifti1Image.from_filename(file)
-        codes = int(image.header["qform_code"]) + int(image.header["sform_code"])
-        canonical = nib.as_closest_canonical(image)
-        values = np.asanyarray(canonical.dataobj)
+        stream = file.open()
+        magic = stream.read(4)
+        stream.seek(0)
+        is_packed = magic[:2] == b"\x1f\x8b"
+        if is_packed:
+            stream = cast(Any, gzip.GzipFile(fileobj=stream))
+            magic = stream.read(4)
+            stream.seek(0)
+        with LoggingOutputSuppressor():
+            image = (nib.Nifti2Image if magic in _NIFTI_2 else nib.Nifti1Image).from_stream(stream)
     except Exception as error:  # nibabel raises many kinds for a damaged file
-        raise InputDataError(f"not a readable NIfTI file ({type(error).__name__})", file, "convert it again") from error
-    values = values[..., 0] if values.ndim == 4 and values.shape[3] == 1 else values
-    if values.ndim != 3 or values.dtype.kind not in "iuf":
-        raise InputDataError("not one greyscale volume", file, "give one CT volume of three dimensions")
-    affine = np.asarray(canonical.affine, float)
-    _check_affine(affine, codes, file)
-    n_x, n_y, n_z = values.shape
-    column_mm, row_mm, slice_mm = (float(affine[i, i]) for i in range(3))
-    # NIfTI points right, front, head; the patient coordinates of Grid left, back, head.
-    corner = (-(affine[0, 3] + column_mm * (n_x - 1)), -(affine[1, 3] + row_mm * (n_y - 1)))
-    z = tuple(float(affine[2, 3] + slice_mm * k) for k in range(n_z))
-    grid = Grid(n_y, n_x, (row_mm, column_mm), (float(corner[0]), float(corner[1])), z)
-    return grid, values[::-1, ::-1, :].transpose(2, 1, 0)
+        raise _damaged(file, error) from error
+    _check_voxels(image, file, is_packed)
+    return image
 
 
-def _check_affine(affine: np.ndarray, codes: int, file: Path) -> None:
-    if codes <= 0:
-        raise InputDataError("orientation is not given (qform and sform code 0)", file, "convert the DICOM again")
-    sizes = np.diag(affine)[:3]
-    if not (np.isfinite(affine).all() and (sizes > 0).all()):
-        raise InputDataError("voxel size is missing or not positive", file, "convert the DICOM again")
-    across = np.abs(affine[:3, :3] - np.diag(sizes)) / sizes
-    if across.max() > 0.01:
-        raise InputDataError("oblique volume", file, "resample it to straight axial slices")
+def _check_voxels(image: Any, file: InputFile, is_packed: bool) -> None:
+    """Raise for voxels that are no greyscale volume, or more than there can be."""
+    header, shape = image.header, image.shape
+    if len(shape) < 3 or math.prod(shape[3:]) != 1:
+        raise refusal("nifti-not-3d", file.where, fact=f"dim {_by(shape)}")
+    if min(shape) < 1:
+        raise refusal("nifti-damaged", file.where, fact=f"dim {_by(shape)}")
+    kind = header.get_data_dtype()
+    if kind.kind not in "iuf":
+        raise refusal("nifti-datatype", file.where, fact=f"datatype {int(header['datatype'])}")
+    n_bytes = math.prod(shape) * kind.itemsize
+    if n_bytes > MAX_VOXEL_BYTES:
+        raise refusal("nifti-too-large", file.where,
+                      fact=f"dim {_by(shape)}: {n_bytes / 2**30:.1f} GiB, at most {MAX_VOXEL_BYTES / 2**30:g}")
+    if not is_packed and image.dataobj.offset + n_bytes > file.n_bytes:
+        raise refusal("nifti-damaged", file.where,
+                      fact=f"dim {_by(shape)} needs {n_bytes} bytes, the file has {file.n_bytes}")
+    if not (np.isfinite(image.dataobj.slope) and np.isfinite(image.dataobj.inter)):
+        raise refusal("nifti-scaling", file.where, fact="scl_slope or scl_inter is not finite")
+
+
+def _load_affine(image: Any, file: InputFile) -> tuple[Float64[np.ndarray, "4 4"], list[Finding]]:
+    """Voxel to patient coordinates (right, front, head), mm, and warnings."""
+    header = image.header
+    forms = [header.get_sform(coded=True), header.get_qform(coded=True)]
+    known = [np.asarray(form, float) for form, code in forms if form is not None and code > 0]
+    if not known:
+        raise refusal("nifti-no-orientation", file.where, fact="qform_code 0, sform_code 0")
+    if not all(np.isfinite(form).all() and abs(np.linalg.det(form[:3, :3])) > 1e-12 for form in known):
+        raise refusal("nifti-spacing", file.where, fact="voxel size 0 or not finite")
+    if len({(nib.aff2axcodes(form), tuple(np.round(_sizes(form), 2))) for form in known}) > 1:
+        raise refusal("nifti-two-orientations", file.where, fact="qform and sform")
+    unit = header.get_xyzt_units()[0]
+    if unit not in _MM_OF_UNIT:
+        raise refusal("nifti-spacing", file.where, fact=f"xyzt_units {int(header['xyzt_units'])}")
+    affine = np.diag([_MM_OF_UNIT[unit]] * 3 + [1.0]) @ known[0]
+    low, high = SPACING_MM
+    sizes = _sizes(affine)
+    if not ((sizes >= low) & (sizes <= high)).all():
+        raise refusal("nifti-spacing", file.where,
+                      fact=f"voxel of {' x '.join(f'{size:.4g}' for size in sizes)} mm, {low:g} to {high:g} each")
+    is_told = _MM_OF_UNIT[unit] != 1.0
+    return affine, [find("nifti-units", fact=f"xyzt_units {unit}", where=file.where)] if is_told else []
+
+
+def _make_canonical(
+    affine: Float64[np.ndarray, "4 4"], shape: Sequence[int]
+) -> tuple[Float64[np.ndarray, "4 4"], tuple[int, int, int]]:
+    """Affine and shape (x, y, z) once axes point right, front, head."""
+    turn = nib.io_orientation(affine)
+    n = dict(zip(turn[:, 0].astype(int).tolist(), shape[:3], strict=True))
+    return affine @ nib.orientations.inv_ornt_aff(turn, shape[:3]), (n[0], n[1], n[2])
+
+
+def _judge_angles(affine: Float64[np.ndarray, "4 4"], file: InputFile) -> tuple[float, list[Finding]]:
+    """Tilt of the slices against the axial plane, degrees, and warnings.
+
+    A slice axis that leans over straight slices, as converters write for a tilted gantry, changes no area.
+    """
+    column, row = (affine[:3, i] / np.linalg.norm(affine[:3, i]) for i in range(2))
+    if abs(column @ row) > 0.01:
+        raise refusal("nifti-oblique", file.where, "pixels are not rectangular",
+                      fact=f"cosine of rows and columns {column @ row:.3f}")
+    tilt_deg = _degrees(np.cross(column, row)[2])
+    turned_deg = max(_degrees(column[0]), _degrees(row[1]), tilt_deg)
+    if turned_deg > MAX_OBLIQUE_DEG:
+        raise refusal("nifti-oblique", file.where, fact=f"{turned_deg:.1f} degrees, at most {MAX_OBLIQUE_DEG:g}")
+    if turned_deg <= STRAIGHT_DEG:
+        return 0.0, []
+    return tilt_deg, [find("nifti-tilt", fact=f"{turned_deg:.1f} degrees", where=file.where)]
+
+
+def _make_grid(affine: Float64[np.ndarray, "4 4"], shape: tuple[int, int, int]) -> Grid:
+    """The anatomical grid. NIfTI points right, front, head; the patient coordinates of Grid left, back, head."""
+    n_x, n_y, n_z = shape
+    column_mm, row_mm, _ = _sizes(affine).tolist()
+    x, y, _ = (affine @ [n_x - 1, n_y - 1, 0, 1])[:3]
+    # Of slices that are tilted, the position of their middle.
+    z = (affine @ np.array([[(n_x - 1) / 2, (n_y - 1) / 2, k, 1] for k in range(n_z)]).T)[2]
+    return Grid(n_y, n_x, (row_mm, column_mm), (float(-x), float(-y)), tuple(z.tolist()))
+
+
+def _slice_axis(image: Any) -> tuple[int, bool, int]:
+    """Stored axis that runs from the feet to the head, whether it runs the other way, and its length."""
+    turn = nib.io_orientation(image.affine)
+    axis = int(np.flatnonzero(turn[:, 0] == 2)[0])
+    return axis, bool(turn[axis, 1] < 0), int(image.shape[axis])
+
+
+def _cut(image: Any, axis: int, stored: int, file: InputFile) -> Shaped[np.ndarray, "height width"]:
+    """One stored slice in anatomical order."""
+    where = tuple(slice(stored, stored + 1) if i == axis else slice(None) for i in range(3))
+    try:
+        flat = np.asanyarray(image.dataobj[(*where, *[0] * (len(image.shape) - 3))])
+    except Exception as error:  # a truncated or damaged archive shows here
+        raise _damaged(file, error) from error
+    turned = nib.apply_orientation(flat, nib.io_orientation(image.affine))
+    return turned[::-1, ::-1, 0].T
+
+
+def _load_whole(image: Any, file: InputFile) -> Any:
+    try:
+        return type(image)(np.asanyarray(image.dataobj), image.affine, image.header)
+    except Exception as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: InputFile, error: Exception) -> InputDataError:
+    # The kind alone: nibabel's text can quote the file.
+    return refusal("nifti-damaged", file.where, fact=type(error).__name__)
+
+
+def _sizes(affine: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "3"]:
+    return np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def _degrees(cosine: float) -> float:
+    return math.degrees(math.acos(min(1.0, abs(float(cosine)))))
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

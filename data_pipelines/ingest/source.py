@@ -1,18 +1,31 @@
 """One patient's images -> one canonical slice. The only place where image files of others are parsed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool
 
 from bonemet_jax.errors import UsageError
-from data_pipelines.bodycomp.slice import Segmenter, make_slice
+from data_pipelines.bodycomp.slice import MeasuredSlice, make_slice
 from data_pipelines.canonical import CanonicalSlice
-from data_pipelines.findings import Finding
-from data_pipelines.ingest import nifti
+from data_pipelines.findings import Finding, find, refusal
+from data_pipelines.ingest import nifti, picture
 from data_pipelines.ingest.dicom import load_dicom
 from data_pipelines.ingest.files import find_files
 from data_pipelines.ingest.grid import Stack
 from data_pipelines.ingest.level import choose_slice
+from data_pipelines.ingest.masks import LABEL_OF_VERTEBRA, Masks, load_masks
+from data_pipelines.ingest.picture import Picture
+from data_pipelines.ingest.roi import load_rois
+
+#: How tissue is told apart where no mask does: by Hounsfield units, not at all, or by TotalSegmentator's masks first.
+Segmentation = Literal["hu", "none", "totalsegmentator"]
+_ENDINGS = (*nifti.SUFFIXES, *picture.SUFFIXES, ".dcm", ".zip")
+
+Mask = Bool[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +40,11 @@ class Choice:
     """Slice number, 0 the lowest; wins over the level."""
     series: int | None = None
     """Which series, counted from 1 as the refusal lists them, where a folder holds several."""
-    segment: Segmenter = "hu"
-    """How fat is told apart where no mask does: by Hounsfield units, or not at all."""
+    segment: Segmentation = "hu"
+    """How fat is told apart where no mask does. With totalsegmentator, its masks are made before (segment_volume) and
+    given as masks; by Hounsfield units what they lack."""
+    picture: Picture | None = None
+    """Spacing and window of a PNG or JPEG slice."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,7 @@ class IngestedSlice:
     """The slice and where it came from."""
 
     image: CanonicalSlice
+    """With readers, the first one's by name."""
     kind: str
     """dicom, nifti or picture."""
     patient_id: str
@@ -56,33 +73,49 @@ class IngestedSlice:
     """Reader -> the same slice with that reader's tissues; empty where no reader drew."""
 
 
-def read_source(path: Path, masks: Path | None = None, choice: Choice | None = None) -> IngestedSlice:
-    """Read a DICOM folder or zip, or a folder with ct.nii.gz (masks, if any, in its folder masks), and take one slice.
+def read_source(
+    path: Path,
+    masks: Path | None = None,
+    choice: Choice | None = None,
+    rois: Mapping[str, Path] | None = None,
+) -> IngestedSlice:
+    """Read a patient's images and take one slice.
 
     Args:
-        path: folder, zip or file.
+        path: DICOM folder or zip, NIfTI volume, folder with ct.nii.gz, or PNG/JPEG slice.
         masks: folder of masks or label map on the image's grid; None: the folder `masks` beside ct.nii.gz, if any.
         choice: which slice and how.
+        rois: reader -> ImageJ regions (.roi, zip or folder); what a reader drew wins over the masks.
 
     Raises: InputDataError for whatever is not understood, UsageError for a level that does not exist.
     """
     path, choice = Path(path), choice or Choice()
-    if choice.level not in nifti.LABEL_OF_VERTEBRA:
+    if choice.level not in LABEL_OF_VERTEBRA:
         raise UsageError(f"no such vertebra: {choice.level}", "--level", "use C1 to C7, T1 to T12, L1 to L5")
     stack, masks = _load_stack(path, masks, choice)
-    labels = nifti.load_masks(masks, stack.grid) if masks is not None else nifti.Masks()
-    index, notes = choose_slice(
-        stack.grid, choice.level, choice.slice_z_mm, choice.slice_index, labels.vertebra_px, path
-    )
+    labels = load_masks(masks, stack.grid) if masks is not None else Masks()
+    is_given = choice.slice_z_mm is not None or choice.slice_index is not None
+    vertebra_px = {} if is_given else labels.count_vertebrae(choice.level)
+    index, notes = choose_slice(stack.grid, choice.level, choice.slice_z_mm, choice.slice_index, vertebra_px, path)
     hu, more = stack.load_hu(index)
-    measured = make_slice(
-        hu, stack.grid.spacing_mm, labels.on_slice(index), path,
-        tilt_deg=stack.tilt_deg, is_hu=stack.is_hu, segment=choice.segment,
-    )  # fmt: skip
+    regions, of_masks = labels.on_slice(index)
+    vertebra = labels.load_vertebra(choice.level, index)
+    drawn, of_rois = _load_readers(rois or {}, stack, index)
+
+    def measure(regions: Mapping[int, Mask]) -> MeasuredSlice:
+        return make_slice(
+            hu, stack.grid.spacing_mm, regions, path, vertebra=vertebra, tilt_deg=stack.tilt_deg, is_hu=stack.is_hu,
+            segment="none" if choice.segment == "none" else "hu",
+        )  # fmt: skip
+
+    readers = {reader: measure({**regions, **own}) for reader, own in drawn.items()}
+    measured = list(readers.values()) or [measure(regions)]
     return IngestedSlice(
-        measured.image, stack.kind, make_patient_id(path), choice.level,
+        measured[0].image, stack.kind, make_patient_id(path), choice.level,
         stack.grid.z_mm[index], index, len(stack.grid.z_mm),
-        (*stack.findings, *labels.findings, *notes, *more, *measured.findings), measured.incomplete,
+        (*stack.findings, *of_masks, *of_rois, *notes, *more, *_join_findings(measured)),
+        frozenset().union(*(one.incomplete for one in measured)),
+        {reader: one.image for reader, one in readers.items()},
     )  # fmt: skip
 
 
@@ -91,16 +124,50 @@ def make_patient_id(path: Path) -> str:
     path = path.resolve()
     if path.is_dir():
         return path.name
-    ending = next((end for end in (*nifti.SUFFIXES, ".dcm", ".zip") if path.name.endswith(end)), "")
-    stem = path.name.removesuffix(ending)
+    ending = next((end for end in _ENDINGS if path.name.lower().endswith(end)), "")
+    stem = path.name[: len(path.name) - len(ending)]
     return path.parent.name if stem == "ct" else stem
 
 
 def _load_stack(path: Path, masks: Path | None, choice: Choice) -> tuple[Stack, Path | None]:
     """The images, and the masks that belong to them."""
     files = find_files(path)
+    one = picture.find_picture(files)
+    if one is not None:
+        return picture.load_picture(one, choice.picture), masks
     volume = nifti.find_nifti(files)
-    if volume is None:
-        return load_dicom(files, path, choice.series), masks
     beside = path / "masks"
-    return nifti.load_nifti(volume), masks if masks is not None or not beside.is_dir() else beside
+    if volume is not None and masks is None and beside.is_dir():
+        masks = beside
+    if choice.segment == "totalsegmentator" and masks is None:
+        raise refusal("mask-missing", path, "TotalSegmentator has left no masks", mend="run it and give --masks")
+    return load_dicom(files, path, choice.series) if volume is None else nifti.load_nifti(volume), masks
+
+
+def _load_readers(
+    rois: Mapping[str, Path], stack: Stack, k: int
+) -> tuple[dict[str, dict[int, Mask]], list[Finding]]:
+    """Reader, in the order of names -> regions in anatomical order; and warnings, which call readers by number."""
+    upright = (stack.grid.height, stack.grid.width)
+    shape = upright if stack.to_anatomical(np.zeros(upright, bool)).shape == upright else upright[::-1]
+    drawn, notes = {}, []
+    for number, (reader, path) in enumerate(sorted(rois.items()), start=1):
+        regions, more = load_rois(path, shape, k, len(stack.grid.z_mm))
+        drawn[reader] = {code: stack.to_anatomical(region) for code, region in regions.items()}
+        notes += [_of_reader(note, number) if len(rois) > 1 else note for note in more]
+    if rois and stack.kind == "nifti":
+        notes.append(find("roi-on-nifti"))
+    return drawn, notes
+
+
+def _join_findings(measured: list[MeasuredSlice]) -> list[Finding]:
+    """Findings of one slice, or of every reader's: what all share is told once."""
+    first = measured[0].findings
+    shared = [note for note in first if all(note in one.findings for one in measured)]
+    own = [(n, note) for n, one in enumerate(measured, start=1) for note in one.findings if note not in shared]
+    return [*shared, *(_of_reader(note, n) for n, note in own)]
+
+
+def _of_reader(note: Finding, number: int) -> Finding:
+    # A number, not the name: a reader is a person too.
+    return replace(note, what=f"reader {number}: {note.what}")
