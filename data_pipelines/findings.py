@@ -338,6 +338,8 @@ class Finding:
     row: int | None = None
     """Row of the table as a spreadsheet counts: 1 is the header."""
     column: str = ""
+    remedy: str = ""
+    """What to do in this case, where the table's remedy does not fit it."""
 
     @property
     def severity(self) -> Severity:
@@ -347,7 +349,7 @@ class Finding:
     @property
     def mend(self) -> str:
         """What to do about it."""
-        return VERDICTS[self.code].mend
+        return self.remedy or VERDICTS[self.code].mend
 
     def __str__(self) -> str:
         return f"{self.what} ({self.fact})" if self.fact else self.what
@@ -366,4 +368,4 @@ def refusal(code: str, where: object, detail: str = "", fact: str = "", mend: st
 
 def finding_of(error: InputDataError) -> Finding:
     """The finding that an error carries."""
-    return Finding(error.code, error.what, error.fact, error.where)
+    return Finding(error.code, error.what, error.fact, error.where, remedy=error.mend)

@@ -10,25 +10,30 @@ import tyro
 from bonemet_jax import artifacts
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
+from bonemet_jax.errors import InputDataError
 
 _AREAS = {
     "SFA": "sfa_cm2",
     "VFA": "vfa_cm2",
     "ESMA": "esma_cm2",
     "fat of the trunk, unsegmented (visceral fat included)": "fat_unsegmented_cm2",
+    "fat of the whole trunk": "trunk_fat_cm2",
 }
 
 
 @dataclass(frozen=True)
-class SourceArgs(CommonArgs):
-    """Where the images are and which slice is meant."""
+class ReadingArgs(CommonArgs):
+    """How images and tables are read, and which slice is meant."""
 
-    input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"])] = tyro.MISSING
-    """One folder a patient: DICOM files, or ct.nii.gz."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = tyro.MISSING
-    """Directory to write."""
     masks: Path | None = None
-    """Folder with masks, or a label map, on the grid of the image."""
+    """Label map or folder of masks on the grid of the image; for many patients a folder of <patient_id>/ or
+    <patient_id>.nii.gz."""
+    rois: Path | None = None
+    """ImageJ regions drawn by readers: a folder of <reader>/<patient_id>.zip, or of <patient_id>.zip for one reader."""
+    clinical: Path | None = None
+    """CSV with a patient_id column; patient_id is the name of the patient's folder or file."""
+    missing: tuple[str, ...] = ()
+    """Codes that mean unknown in the CSV: 999 in every column, or lvi=9 in one."""
     level: str = "T11"
     """Vertebra whose largest slice is taken from the label map."""
     slice_z: float | None = None
@@ -39,33 +44,68 @@ class SourceArgs(CommonArgs):
     """Which series, as the refusal counts them, where a folder holds several."""
     segment: Literal["hu", "none"] = "hu"
     """How fat is told apart where no mask does: by Hounsfield units, or not at all."""
-    clinical: Path | None = None
-    """CSV with a patient_id column; patient_id is the name of the patient's folder."""
+    hu_convention: Literal["paper", "boa"] = "paper"
+    """Hounsfield ranges that count as fat and muscle: the paper's, or those of Body-and-Organ-Analysis."""
+    workers: int | None = None
+    """Processes that read images; left out: one a core."""
+    seconds: float = 10.0
+    """Time one patient may take, s."""
+    memory_gib: float = 0.75
+    """Memory one patient may take, GiB."""
 
     def choice(self) -> dict[str, Any]:
-        """Which slice, masks and clinical rows: the keyword arguments of data_pipelines.ingest."""
+        """The keyword arguments of data_pipelines.ingest and of data_pipelines.checks.verify."""
         from data_pipelines.ingest import Choice
 
         choice = Choice(self.level, self.slice_z, self.slice_index, self.series, self.segment)
-        return {"masks": self.masks, "clinical": self.clinical, "choice": choice}
+        return {
+            "masks": self.masks, "rois": self.rois, "clinical": self.clinical, "missing": self.missing,
+            "choice": choice, "convention": self.hu_convention, "workers": self.workers, "seconds": self.seconds,
+            "memory_gib": self.memory_gib,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SourceArgs(ReadingArgs):
+    """Where the images are and which slice is meant."""
+
+    input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"])] = tyro.MISSING
+    """One folder, zip or file a patient: DICOM files, or ct.nii.gz."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = tyro.MISSING
+    """Directory to write."""
 
 
 def main(verb: str, argv: list[str]) -> int:
-    """Write the cohort directory and print what was found."""
+    """Write the cohort directory and print what was found; 8 when an input could not be read."""
     args = parse(SourceArgs, verb, argv)
     report = VerbReport(verb, argv, args.report)
     from data_pipelines import ingest
 
-    ingest.ingest(list(args.input), args.output, **args.choice())
+    results = ingest.ingest(list(args.input), args.output, **args.choice())
     slices = artifacts.load_json(args.output / "ingest.json")
     for slice_id, facts in slices.items():
         print(f"{slice_id}: {describe_areas(facts)}; {facts['level']}, z {facts['z_mm']:.1f} mm")
     print(args.output)
-    report.write({"slices": slices}, outputs=[args.output])
-    return 0
+    report.write({"slices": slices, "failed": results["failed"]}, outputs=[args.output])
+    return exit_code(results)
+
+
+def exit_code(results: Mapping[str, Any]) -> int:
+    """0, or 8 when inputs failed: what could be read is written all the same."""
+    return InputDataError.exit_code if results["failed"] else 0
 
 
 def describe_areas(facts: Mapping[str, Any]) -> str:
     """Fat and muscle areas for the terminal, cm2; what was not segmented is not shown as zero."""
-    told = [f"{name} {facts[key]:.1f} cm2" for name, key in _AREAS.items() if facts.get(key) is not None]
+    told = [text for name, key in _AREAS.items() if (text := _describe_area(name, key, facts))]
     return ", ".join(told) or "no tissue segmented"
+
+
+def _describe_area(name: str, key: str, facts: Mapping[str, Any]) -> str:
+    """One area, or the part of it that is in view; empty where there is none."""
+    area_cm2, visible_cm2 = facts.get(key), facts.get(key.replace("_cm2", "_visible_cm2"))
+    if area_cm2 is not None:
+        return f"{name} {area_cm2:.1f} cm2"
+    if visible_cm2 is not None:
+        return f"{name} visible part {visible_cm2:.1f} cm2 (field of view cuts it)"
+    return ""

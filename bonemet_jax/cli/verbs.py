@@ -6,6 +6,7 @@ VERBS: dict[str, str] = {
     "phantom": "make a synthetic cohort with planted truth",
     "ingest": "turn DICOM or NIfTI into a cohort of T11 slices",
     "measure": "fat and muscle areas and indices, no training",
+    "verify": "check images, a clinical table or a cohort; nothing is changed",
     "build": "cohort -> channels -> sharded records",
     "cv": "one stage of a run: train every fold",
     "embed": "one stage of a run: network features X1..X16 of every patient",

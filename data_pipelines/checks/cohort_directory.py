@@ -111,7 +111,7 @@ def _check_slices(directory: Path, check: CohortCheck, facts: dict[str, dict[str
     """Every patient's slice: there, readable, its areas those of the table, no two alike; its flags once more."""
     table = check.table
     assert table is not None
-    seen: dict[str, int] = {}
+    seen: dict[str, str] = {}
     rows = list(zip(patients_of(table), table[schema.SLICE_ID].astype(str), strict=True))
     for i, (patient, slice_id) in track(enumerate(rows), "check slices", len(rows)):
         name = f"slices/{slice_id}.npz"
@@ -120,11 +120,10 @@ def _check_slices(directory: Path, check: CohortCheck, facts: dict[str, dict[str
             yield replace(image, where=name, patient=patient, row=i + 1)
             continue
         told = facts.get(slice_id, {})
-        check.slices.append({schema.SLICE_ID: slice_id, schema.PATIENT_ID: patient, **_describe(image), **told})
+        check.slices.append({"row": i + 1, schema.SLICE_ID: slice_id, schema.PATIENT_ID: patient, **describe_image(image), **told})
         found = [*_check_areas(image, table.iloc[i]), *_stored_flags(told)]
-        twin = seen.setdefault(_hash_pixels(image), i)
-        if twin != i:
-            found.append(find("cohort-same-image", fact=f"equal to row {twin + 1} on every pixel"))
+        twin = find_twin(image, f"row {i + 1}", seen)
+        found += [twin] if twin else []
         yield from (replace(finding, where=name, patient=patient, row=i + 1) for finding in found)
 
 
@@ -138,7 +137,8 @@ def _load(directory: Path, slice_id: str) -> CanonicalSlice | Finding:
         return find("cohort-slice-damaged", error.what)
 
 
-def _describe(image: CanonicalSlice) -> dict[str, Any]:
+def describe_image(image: CanonicalSlice) -> dict[str, Any]:
+    """Pixels, spacing, field of view and trunk: what the datacard tells of a slice."""
     height, width = image.hu.shape
     row_mm, column_mm = image.spacing_mm
     return {"row_mm": row_mm, "column_mm": column_mm, "field_mm": max(height * row_mm, width * column_mm),
@@ -158,10 +158,11 @@ def _check_areas(image: CanonicalSlice, row: pd.Series) -> Iterator[Finding]:
 
 def _stored_flags(told: dict[str, Any]) -> Iterator[Finding]:
     """What intake found in reading this slice."""
-    for code, text in zip(told.get("flags", ()), told.get("warnings", ()), strict=False):
-        if code in VERDICTS:
-            yield find(code, text)
+    return (find(code) for code in told.get("flags", ()) if code in VERDICTS)
 
 
-def _hash_pixels(image: CanonicalSlice) -> str:
-    return hashlib.sha256(repr(image.hu.shape).encode() + np.ascontiguousarray(image.hu).tobytes()).hexdigest()
+def find_twin(image: CanonicalSlice, name: str, seen: dict[str, str]) -> Finding | None:
+    """A finding when the very pixels were seen under another name; `seen` (hash -> first name) is added to."""
+    key = hashlib.sha256(repr(image.hu.shape).encode() + np.ascontiguousarray(image.hu).tobytes()).hexdigest()
+    first = seen.setdefault(key, name)
+    return None if first == name else find("cohort-same-image", fact=f"equal to {first} on every pixel")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bonemet_jax import schema
 from data_pipelines.findings import Finding
-from data_pipelines.ingest.clinical import COLUMNS
+from data_pipelines.ingest.columns import COLUMNS
 
 #: An index may differ by its own last printed digit.
 INDEX_TOLERANCE_CM2_M2 = 0.01
@@ -31,7 +31,7 @@ def check_table(table: pd.DataFrame) -> Iterator[Finding]:
             yield from _check_column(table, column)
     if set(needed) <= set(table.columns):
         yield from _check_indices(table)
-        yield from _check_outcomes(table)
+        yield from check_outcomes(table)
 
 
 def patients_of(table: pd.DataFrame) -> list[str]:
@@ -79,7 +79,8 @@ def _check_indices(table: pd.DataFrame) -> Iterator[Finding]:
         yield from _at(table, apart, "cohort-index", index, tell, f"within {INDEX_TOLERANCE_CM2_M2:g}")
 
 
-def _check_outcomes(table: pd.DataFrame) -> Iterator[Finding]:
+def check_outcomes(table: pd.DataFrame) -> Iterator[Finding]:
+    """An event without its time, patients without outcome, outcomes of one class only."""
     label, time, event = (_numbers(table, name) for name in (schema.LABEL, schema.TIME, schema.EVENT))
     yield from _at(table, np.isfinite(event) & ~np.isfinite(time), "cohort-cell", schema.TIME,
                    lambda i: f"missing although {schema.EVENT} is given")

@@ -2,8 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from data_pipelines.findings import Finding, Severity
@@ -18,10 +20,10 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class Line:
     """One row of the terminal's table."""
 
-    code: str
     place: str
     text: str
     mend: str
+    """Empty where it is that of the row above."""
 
 
 def make_json(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -54,21 +56,32 @@ def make_lines(findings: Sequence[Finding], severity: Severity, numbers: Mapping
     for finding in findings:
         if finding.severity == severity:
             by_code.setdefault(finding.code, []).append(finding)
-    lines = []
-    for code, found in by_code.items():
-        shown = found if len(found) <= SHOWN + 1 else found[:SHOWN]
-        lines += [Line(code, _place(f, numbers), str(f), f.mend) for f in shown]
-        if len(shown) < len(found):
-            lines.append(Line(code, f"and {len(found) - len(shown)} more", "of this kind", "-o DIR lists them all"))
-    return lines
+    return [line for code, found in by_code.items() for line in _make_group(code, found, numbers)]
+
+
+def _make_group(code: str, found: list[Finding], numbers: Mapping[str, int]) -> Iterator[Line]:
+    """Rows of one code: what the row above has said already is not said again."""
+    shown = found if len(found) <= SHOWN + 1 else found[:SHOWN]
+    above = Line("", "", "")
+    for i, finding in enumerate(shown):
+        line = Line(_place(finding, numbers), str(finding), finding.mend)
+        text = f"{line.text} [{code}]" if i == 0 else "the same" if line.text == above.text else line.text
+        yield Line(line.place, text, "" if line.mend == above.mend else line.mend)
+        above = line
+    if len(shown) < len(found):
+        yield Line(f"and {len(found) - len(shown)} more", "of this kind; -o DIR lists them all", "")
 
 
 def _place(finding: Finding, numbers: Mapping[str, int]) -> str:
-    """Where to look: input number, else the row; column; file."""
+    """Where to look: input number; row and column unless the words name them; file, of a path its end."""
     number = numbers.get(finding.patient)
-    parts = [f"input {number}" if number else "", f"row {finding.row}" if finding.row else "", finding.column,
-             finding.where]
+    parts = [f"input {number}" if number else "", _unless_told(finding, f"row {finding.row}" if finding.row else ""),
+             _unless_told(finding, f"column {finding.column}" if finding.column else ""), PurePath(finding.where).name]
     return ", ".join(part for part in parts if part)
+
+
+def _unless_told(finding: Finding, place: str) -> str:
+    return "" if re.search(rf"\b{re.escape(place)}(?!\w)", finding.what) else place
 
 
 def _values(finding: Finding) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""`bonemet verify`: every data check; nothing is changed, every problem is named with its remedy."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from bonemet_jax.cli.ingest import ReadingArgs
+from bonemet_jax.cli.parse import parse
+from bonemet_jax.cli.verb_report import VerbReport
+from bonemet_jax.errors import InputDataError
+
+if TYPE_CHECKING:
+    from data_pipelines.checks.verify import Verification
+    from data_pipelines.findings import Severity
+
+_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class VerifyArgs(ReadingArgs):
+    """Check a cohort directory, patients' images, or a clinical table alone (--clinical without -i)."""
+
+    input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"])] = ()
+    """One cohort directory, or one folder, zip or file a patient."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Directory to write: findings.json, findings.csv, datacard.md, datacard.json, contact sheets."""
+    strict: bool = False
+    """Warnings end with exit code 8 too."""
+
+
+def main(verb: str, argv: list[str]) -> int:
+    """Print the findings, write them with -o, and return 8 when there is an error."""
+    args = parse(VerifyArgs, verb, argv)
+    report = VerbReport(verb, argv, args.report)
+    from data_pipelines.checks import listing, verify
+    from data_pipelines.checks.verify import save_verification
+
+    result = verify(list(args.input), with_overlays=args.output is not None, **args.choice())
+    if args.output is not None:
+        save_verification(result, args.output, list(args.input))
+    print_findings(result)
+    n_errors, n_warnings = result.count("error"), result.count("warning")
+    print(describe_verdict(result.subject, result.n, n_errors, n_warnings))
+    if args.output is not None:
+        print(args.output)
+    report.write({"subject": result.subject, "n": result.n, **listing.make_json(result.findings)},
+                 outputs=[args.output] if args.output is not None else [])
+    return InputDataError.exit_code if n_errors or (args.strict and n_warnings) else 0
+
+
+def describe_verdict(subject: str, n: int, n_errors: int, n_warnings: int) -> str:
+    """The last line: what was looked at, how much was found, whether it can be used."""
+    units: Mapping[str, str] = {"cohort": "patients of the cohort", "images": "inputs", "table": "rows of the table"}
+    found = f"{_plural(n_errors, 'error')}, {_plural(n_warnings, 'warning')} in {n} {units[subject]}"
+    if n_errors:
+        return f"verdict: not usable as it is: {found}"
+    return f"verdict: usable, look at the warnings: {found}" if n_warnings else f"verdict: good: {found}"
+
+
+def _plural(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"
+
+
+def print_findings(result: "Verification") -> None:
+    """A table a severity, errors first: where, what, remedy; at most 100 columns wide."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.width = min(_WIDTH, console.width) if sys.stdout.isatty() else _WIDTH
+    severities: "tuple[Severity, ...]" = ("error", "warning")
+    for severity in severities:
+        if result.count(severity):
+            with console.capture() as captured:
+                console.print(_make_table(result, severity))
+            print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _make_table(result: "Verification", severity: "Severity") -> object:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from data_pipelines.checks import listing
+
+    title = Text(_plural(result.count(severity), severity), "bold red" if severity == "error" else "bold yellow")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", expand=True)
+    for header, ratio in (("where", 3), ("what", 5), ("what to do", 4)):
+        table.add_column(header, ratio=ratio, overflow="fold")
+    for line in listing.make_lines(result.findings, severity, result.numbers):
+        table.add_row(*(Text(text) for text in (line.place, line.text, line.mend)))
+    return table

@@ -1,0 +1,164 @@
+"""Every data check on a cohort, on patients' images or on a clinical table; nothing of the user's is changed."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.errors import UsageError
+from bonemet_jax.versions import find_versions
+from data_pipelines.bodycomp.overlay import draw_overlay
+from data_pipelines.canonical import load_slice
+from data_pipelines.checks import listing
+from data_pipelines.checks.cohort_directory import CohortCheck, check_cohort_directory, is_cohort
+from data_pipelines.checks.datacard import CardSource, format_card, make_card
+from data_pipelines.checks.images import ImagesCheck, check_clinical, check_images
+from data_pipelines.checks.sheet import Picture, save_sheets
+from data_pipelines.findings import Finding, Severity
+
+_KIND = "verification"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found."""
+
+    subject: str
+    """cohort, images or table."""
+    n: int
+    """Patients (rows, inputs) looked at."""
+    findings: tuple[Finding, ...]
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """patient_id -> number of its input: what the terminal shows instead of the id."""
+    card: Mapping[str, Any] | None = None
+    """Datacard; None where there is no table to describe."""
+    pictures: Callable[[], Iterator[Picture]] = lambda: iter(())
+    """Overlays for the contact sheet."""
+
+    def count(self, severity: Severity) -> int:
+        """Findings of a severity."""
+        return listing.count(self.findings, severity)
+
+
+def verify(
+    inputs: list[Path], clinical: Path | None = None, missing: tuple[str, ...] = (), with_overlays: bool = False,
+    **reading: Any,
+) -> Verification:
+    """Check what is given: one cohort directory, or patients' images (with their table), or a clinical table alone.
+
+    Args:
+        inputs: a cohort directory; or a folder, zip or file a patient; or nothing.
+        clinical: CSV with a patient_id column.
+        missing: codes that mean unknown in it.
+        with_overlays: keep an overlay of every patient for the contact sheets.
+        reading: masks, rois, choice and so on, as data_pipelines.ingest.ingest takes them.
+
+    Raises: UsageError for flags that do not go together; what is wrong with the data is a finding.
+    """
+    inputs = [Path(path) for path in inputs]
+    if any(is_cohort(path) for path in inputs):
+        return _verify_cohort(inputs, clinical)
+    if inputs:
+        return _describe_images(len(inputs), check_images(inputs, clinical, missing, with_overlays, **reading))
+    if clinical is None:
+        raise UsageError("nothing to check", "-i", "give a cohort directory, images of patients, or --clinical CSV")
+    findings: list[Finding] = []
+    table = check_clinical(clinical, missing, findings)
+    return Verification("table", 0 if table is None else len(table.rows), tuple(findings))
+
+
+def save_verification(result: Verification, out: Path, inputs: list[Path]) -> None:
+    """Write findings.json, findings.csv, datacard.md, datacard.json and contact sheets; an earlier one is replaced.
+
+    Raises: UsageError when `out` holds something else, or an input.
+    """
+    _check_out(out, inputs)
+    with artifacts.atomic_dir(out) as partial:
+        artifacts.write_json(partial / "findings.json", listing.make_json(result.findings))
+        artifacts.write_text(partial / "findings.csv", listing.make_csv(result.findings))
+        if result.card is not None:
+            artifacts.write_json(partial / "datacard.json", result.card)
+            artifacts.write_text(partial / "datacard.md", format_card(result.card))
+        save_sheets(partial, result.pictures())
+        artifacts.write_manifest(partial, {"kind": _KIND, "n": result.n})
+
+
+def _verify_cohort(inputs: list[Path], clinical: Path | None) -> Verification:
+    if len(inputs) > 1 or clinical is not None:
+        raise UsageError("a cohort directory is checked alone", inputs[0], "give it as the only -i, without --clinical")
+    directory = inputs[0]
+    check = check_cohort_directory(directory)
+    n = 0 if check.table is None else len(check.table)
+    worst = _worst_of(check.findings)
+    return Verification("cohort", n, tuple(check.findings), card=_make_cohort_card(directory, check),
+                        pictures=lambda: _load_pictures(directory, check, worst))
+
+
+def _make_cohort_card(directory: Path, check: CohortCheck) -> dict[str, Any] | None:
+    if check.table is None:
+        return None
+    facts = check.manifest.get("facts", {})
+    manifest = directory / artifacts.MANIFEST
+    agreement = directory / "agreement.json"
+    return make_card(CardSource(
+        "synthetic" if facts.get("kind") == "synthetic" else "real", check.table, check.slices, check.findings,
+        describe_provenance() | ({"sha256 of manifest.json": artifacts.sha256_file(manifest)} if manifest.is_file() else {}),
+        artifacts.load_json(agreement) if agreement.is_file() else None,
+    ))  # fmt: skip
+
+
+def describe_provenance() -> dict[str, str]:
+    """What decides the numbers: conventions and versions."""
+    ranges = "; ".join(f"{name.replace('_', ' ')} {low} to {high}" for name, (low, high) in schema.HU_RANGES.items())
+    versions = find_versions(("numpy", "scipy", "pydicom", "python-gdcm", "nibabel"))
+    return {"Hounsfield ranges (HU)": ranges, **versions}
+
+
+def _describe_images(n: int, check: ImagesCheck) -> Verification:
+    card = None
+    if check.table is not None:
+        card = make_card(CardSource("real", check.table, check.slices, check.findings, describe_provenance()))
+    return Verification("images", n, tuple(check.findings), check.numbers, card, lambda: _open_overlays(check))
+
+
+def _open_overlays(check: ImagesCheck) -> Iterator[Picture]:
+    worst = _worst_of(check.findings)
+    for patient, overlay in sorted(check.overlays.items(), key=lambda pair: check.numbers[pair[0]]):
+        yield Picture(f"input {check.numbers[patient]}", Image.open(io.BytesIO(overlay)), worst.get(patient))
+
+
+def _worst_of(findings: list[Finding]) -> dict[str, Severity]:
+    """Patient -> error where there is one, else warning."""
+    worst: dict[str, Severity] = {}
+    for finding in sorted(findings, key=lambda finding: finding.severity == "error"):
+        worst[finding.patient] = finding.severity
+    return worst
+
+
+def _load_pictures(directory: Path, check: CohortCheck, worst: Mapping[str, Severity]) -> Iterator[Picture]:
+    """The overlay of every readable slice, drawn where the cohort holds none."""
+    for facts in check.slices:
+        slice_id = facts[schema.SLICE_ID]
+        file = directory / "overlays" / f"{slice_id}.png"
+        if file.is_file():
+            with Image.open(file) as picture:
+                picture.load()
+        else:
+            picture = draw_overlay(load_slice(directory / "slices" / f"{slice_id}.npz"), slice_id)
+        yield Picture(f"row {facts['row']}", picture, worst.get(facts[schema.PATIENT_ID]))
+
+
+def _check_out(out: Path, inputs: list[Path]) -> None:
+    """Refuse to write into what is checked, or over what is no earlier verification."""
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()) or out.resolve().is_relative_to(path.resolve()):
+            raise UsageError("output directory holds an input, or lies in one", out, "give another -o")
+    manifest = out / artifacts.MANIFEST
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not manifest.is_file() or artifacts.load_json(manifest).get("facts", {}).get("kind") != _KIND:
+        raise UsageError("output directory exists and is not an earlier output of verify", out, "give another -o")
