@@ -195,7 +195,7 @@ VERDICTS: dict[str, Verdict] = {
     # The file as a whole.
     "csv-unreadable": Verdict("error", "cannot read the clinical CSV", "check the path and its permissions"),
     "csv-workbook": Verdict("error", "not a CSV", "open it in the spreadsheet and save it as CSV UTF-8"),
-    "csv-too-large": Verdict("error", "too large for a clinical table", "give one row a patient, clinical columns only"),
+    "csv-too-large": Verdict("error", "too large for a clinical table", "give one row a patient, no other columns"),
     "csv-encoding": Verdict("error", "the encoding is neither UTF-8, UTF-16 with a byte-order mark nor gb18030",
                             "save it as CSV UTF-8"),
     "csv-gb18030": Verdict("warning", "not UTF-8: read as gb18030",
@@ -246,7 +246,7 @@ VERDICTS: dict[str, Verdict] = {
     "csv-level": Verdict("error", "no known level", "write one of the levels, or leave the cell empty where unknown"),
     "csv-spelling": Verdict("warning", "other spellings were understood", "check that they are meant"),
     "csv-range": Verdict("error", "out of range", "correct the cell, or leave it empty where unknown"),
-    "csv-range-unit": Verdict("error", "out of range, but not in another unit", "rename the column if that is its unit"),
+    "csv-range-unit": Verdict("error", "out of range, but not in another unit", "rename the column if so"),
     "csv-missing-undeclared": Verdict("error", "out of range, like a code for unknown",
                                       "declare it with --missing CODE, or leave the cell empty"),
     "csv-missing-doubtful": Verdict("warning", "a number often used for unknown is taken as measured",

@@ -1,122 +1,214 @@
-"""The clinical CSV: one row a patient, checked cell by cell; what is wrong is named by row and column."""
+"""The clinical CSV: one row a patient. Every fault is found, with its row and column; nothing is guessed silently."""
 
-import csv
-import io
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 from bonemet_jax import schema
-from bonemet_jax.errors import InputDataError
+from bonemet_jax.errors import UsageError
+from data_pipelines.findings import VERDICTS, Finding, refusal
+from data_pipelines.ingest.cells import CellError, Value, check_signs, is_spoiled, read_cell
+from data_pipelines.ingest.columns import COLUMNS, FIELDS, MISSING, SLICE_INDEX, SLICE_Z, fold
+from data_pipelines.ingest.consistency import check_row
+from data_pipelines.ingest.header import TableColumn, clean_name, count_known, find_columns, make_columns
+from data_pipelines.ingest.journal import Journal
+from data_pipelines.ingest.spreadsheet import Sheet, load_sheet
 
-#: Cells that say "unknown", compared in lower case.
-MISSING = ("", "na", "nan")
-_OUTCOMES = (
-    schema.Column(schema.HEIGHT, "continuous", "Height (m)", 0.5, 2.5),
-    schema.Column(schema.LABEL, "binary", "Bone metastasis"),
-    schema.Column(schema.TIME, "continuous", "DMFS (months)", 0.0, 1200.0),
-    schema.Column(schema.EVENT, "binary", "DMFS event"),
-)
-COLUMNS: dict[str, schema.Column] = {column.name: column for column in (*schema.CLINICAL, *_OUTCOMES)}
+__all__ = ["COLUMNS", "ClinicalTable", "Value", "load_clinical"]
 
-Value = float | str | None
+#: A folder name, which an id must equal, has no more.
+MAX_ID = 255
+#: What a spreadsheet makes of a long number: 1.23457E+11.
+_MANGLED_ID = re.compile(r"[0-9]([.,][0-9]+)?[eE]\+[0-9]+")
+_DECIMAL_ID = re.compile(r"[0-9]+\.0")
 
 
 @dataclass(frozen=True)
 class ClinicalTable:
-    """Rows by patient_id; unknown is NaN, or None for text."""
+    """The rows that can be used, and everything found. A row with an error is not among the rows."""
 
     rows: dict[str, dict[str, Value]]
-    warnings: tuple[str, ...]
+    """patient_id -> column -> value in the schema's unit; unknown is NaN, or None for a level."""
+    findings: tuple[Finding, ...] = ()
+    slice_z_mm: dict[str, float] = field(default_factory=dict)
+    """patient_id -> position of the slice to take, mm, where the table gives it."""
+    slice_index: dict[str, int] = field(default_factory=dict)
+    """patient_id -> number of the slice to take, 0 the lowest, where the table gives it."""
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Findings that refuse a row, a column or the table."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """Findings that do not."""
+        return tuple(finding for finding in self.findings if finding.severity == "warning")
+
+    def check(self) -> None:
+        """Stop at the first error.
+
+        Raises: InputDataError that names it and counts the others.
+        """
+        if not self.errors:
+            return
+        first, n = self.errors[0], len(self.errors) - 1
+        others = f"; {n} more {'error' if n == 1 else 'errors'}: bonemet verify lists them all" if n else ""
+        raise refusal(first.code, first.where, f"{first.what}{others}", first.fact)
 
 
-def load_clinical(path: Path) -> ClinicalTable:
-    """Read a UTF-8, comma-separated CSV with a patient_id column; columns the schema lacks are left out and listed.
+def load_clinical(path: Path, missing: tuple[str, ...] = ()) -> ClinicalTable:
+    """Read a clinic's CSV; docs/clinical-table.md tells what is understood.
 
-    Raises: InputDataError naming row (1 is the header) and column.
+    Args:
+        path: the file.
+        missing: codes for "unknown" in every column ("999") or in one ("lvi=9").
+
+    Returns: usable rows and all findings, errors among them; call check() to stop at the first.
+
+    Raises: InputDataError when the file as a whole cannot be read, UsageError for a column in `missing` that is none.
     """
-    lines = _load_lines(path)
-    header = [name.strip() for name in lines[0]] if lines else []
-    _check_header(header, path)
-    rows: dict[str, dict[str, Value]] = {}
-    for number, cells in enumerate(lines[1:], start=2):
-        if not any(cell.strip() for cell in cells):
+    sheet = load_sheet(Path(path), count_known)
+    journal = Journal(str(path), list(sheet.findings))
+    places = find_columns(sheet, journal)
+    if not sheet.rows:
+        raise refusal("csv-empty", path, "the clinical table has a header and no rows")
+    columns = make_columns(sheet, places, _parse_missing(missing))
+    return _read_rows(sheet, places[schema.PATIENT_ID], columns, journal)
+
+
+def _parse_missing(missing: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Column ("": every one) -> its declared codes."""
+    codes: dict[str, frozenset[str]] = {}
+    for entry in missing:
+        column, _, code = entry.rpartition("=")
+        if column and column not in FIELDS:
+            raise UsageError(f"--missing names {column!r}, which is no column", "--missing", "use CODE or COLUMN=CODE")
+        codes[column] = codes.get(column, frozenset()) | {fold(code).casefold()}
+    return codes
+
+
+def _read_rows(sheet: Sheet, id_place: int, columns: list[TableColumn], journal: Journal) -> ClinicalTable:
+    values: dict[str, dict[str, Value]] = {}
+    row_of: dict[str, int] = {}
+    bad: set[str] = set()
+    for row, cells in sheet.rows:
+        patient, parsed = _read_row(row, cells, sheet, id_place, columns, journal)
+        if patient is None:
             continue
-        patient, row = _parse_row(header, cells, number, path)
-        if patient in rows:
-            raise InputDataError(f"column {schema.PATIENT_ID}, row {number}: given twice", path, "one row a patient")
-        rows[patient] = row
-    unknown = [name for name in header if name not in COLUMNS and name != schema.PATIENT_ID]
-    return ClinicalTable(rows, (f"columns not used: {', '.join(unknown)}",) if unknown else ())
+        if patient in row_of:
+            journal.add("csv-id-twice", f"the same id as in row {row_of[patient]}", row, schema.PATIENT_ID)
+            bad.add(patient)
+            continue
+        row_of[patient] = row
+        if parsed is not None:
+            values[patient] = parsed
+    _tell_alike(row_of, journal)
+    good = {patient: parsed for patient, parsed in values.items() if patient not in bad}
+    slice_z_mm = {patient: z for patient, parsed in good.items() if _is_number(z := parsed.get(SLICE_Z))}
+    slice_index = {patient: int(k) for patient, parsed in good.items() if _is_number(k := parsed.get(SLICE_INDEX))}
+    rows = {patient: {n: value for n, value in parsed.items() if n in COLUMNS} for patient, parsed in good.items()}
+    return ClinicalTable(rows, journal.finish(), slice_z_mm, slice_index)
 
 
-def _load_lines(path: Path) -> list[list[str]]:
-    reader = csv.reader(io.StringIO(_load_text(path), newline=""), strict=True)
+def _read_row(
+    row: int, cells: tuple[str, ...], sheet: Sheet, id_place: int, columns: list[TableColumn], journal: Journal
+) -> tuple[str | None, dict[str, Value] | None]:
+    """Id and values; None where it has none to use."""
+    if len(cells) != len(sheet.header):
+        journal.add("csv-ragged", f"{len(cells)} cells, the header has {len(sheet.header)}", row)
+        return None, None
+    patient = _read_id(cells[id_place], row, journal)
+    if any("\0" in cell for cell in cells):
+        places = [place for place, cell in enumerate(cells) if "\0" in cell]
+        journal.add("csv-control", "holds NUL", row, clean_name(sheet.header[places[0]]))
+        return patient, None
+    parsed: dict[str, Value] = {}
+    failed: set[str] = set()
+    for column in columns:
+        try:
+            read = read_cell(cells[column.place], column.field, column.style)
+        except CellError as error:
+            journal.add(error.code, error.detail, row, column.shown)
+            failed.add(column.field.target)
+            continue
+        for code, words in read.assumed:
+            journal.tell(code, words, row, column.shown)
+        parsed[column.field.target] = read.value
+    is_good = _check_slice(parsed, row, journal) and not failed
+    is_good &= _check_consistency(parsed, {c.field.target: c.shown for c in columns}, failed, row, journal)
+    return patient, parsed if is_good else None
+
+
+def _read_id(cell: str, row: int, journal: Journal) -> str | None:
+    """The id as text, blanks around it gone; None where there is none or it cannot be trusted."""
+    patient = cell.strip()
     try:
-        return list(reader)
-    except csv.Error as error:
-        raise InputDataError(f"clinical CSV, line {reader.line_num}: {error}", path, "check its quotes") from error
+        check_signs(patient)
+    except CellError as error:
+        journal.add(error.code, error.detail, row, schema.PATIENT_ID)
+        return None
+    code = _find_id_fault(patient)
+    if code:
+        journal.add(code, row=row, column=schema.PATIENT_ID)
+        return None
+    if patient != cell:
+        journal.tell("csv-id-trimmed", "blanks around the id left out", row, schema.PATIENT_ID)
+    if _DECIMAL_ID.fullmatch(patient):
+        journal.tell("csv-id-decimal", "ends in .0 and is kept so", row, schema.PATIENT_ID)
+    return patient
 
 
-def _load_text(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputDataError("cannot read the clinical CSV", path, "check the path") from error
-    except UnicodeDecodeError as error:
-        raise InputDataError("clinical CSV is not UTF-8", path, "save it as CSV UTF-8") from error
-    if "\0" in text:
-        raise InputDataError("clinical CSV holds NUL characters", path, "save it as CSV UTF-8")
-    return text
+def _find_id_fault(patient: str) -> str:
+    if patient.casefold() in MISSING:
+        return "csv-id-empty"
+    if is_spoiled(patient):
+        return "csv-id-spoiled"
+    if _MANGLED_ID.fullmatch(patient):
+        return "csv-id-scientific"
+    return "csv-id-long" if len(patient) > MAX_ID else ""
 
 
-def _check_header(header: list[str], path: Path) -> None:
-    if schema.PATIENT_ID not in header:
-        raise InputDataError(
-            f"no column {schema.PATIENT_ID}; found: {', '.join(header) or 'nothing'}", path,
-            f"name the column of ids {schema.PATIENT_ID}; cells are separated by commas",
-        )
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise InputDataError(f"column {', '.join(twice)} is given twice", path, "keep one")
+def _tell_alike(row_of: dict[str, int], journal: Journal) -> None:
+    """Ids that differ only by case, width or leading zeros are kept apart, and told."""
+    first: dict[str, int] = {}
+    for patient, row in row_of.items():
+        key = fold(patient).casefold().lstrip("0")
+        if key in first:
+            words = f"differs from the id in row {first[key]} only by case, width or leading zeros"
+            journal.add("csv-id-alike", words, row, schema.PATIENT_ID)
+        first.setdefault(key, row)
 
 
-def _parse_row(header: list[str], cells: list[str], number: int, path: Path) -> tuple[str, dict[str, Value]]:
-    if len(cells) != len(header):
-        raise InputDataError(
-            f"row {number} has {len(cells)} cells, the header {len(header)}", path, "quote cells that hold a comma"
-        )
-    named = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-    patient = named[schema.PATIENT_ID]
-    if not patient:
-        raise InputDataError(f"column {schema.PATIENT_ID}, row {number}: empty", path, "one id a patient")
-    try:
-        return patient, {name: _parse_cell(named[name], COLUMNS[name]) for name in header if name in COLUMNS}
-    except _CellError as error:
-        raise InputDataError(
-            f"column {error.column.name}, row {number}: {error.got}", path, f"use {error.wanted}, empty where unknown"
-        ) from error
+def _check_slice(parsed: dict[str, Value], row: int, journal: Journal) -> bool:
+    z_mm, index = parsed.get(SLICE_Z), parsed.get(SLICE_INDEX)
+    if _is_number(index) and not index.is_integer():
+        journal.add("csv-range", f"{index:g} is not a whole number", row, SLICE_INDEX)
+        return False
+    if _is_number(index) and _is_number(z_mm):
+        journal.add("csv-slice-both", row=row, column=SLICE_INDEX)
+        return False
+    return True
 
 
-class _CellError(Exception):
-    def __init__(self, column: schema.Column, got: str, wanted: str) -> None:
-        super().__init__(got)
-        self.column, self.got, self.wanted = column, got, wanted
+def _check_consistency(
+    parsed: dict[str, Value], shown: dict[str, str], failed: set[str], row: int, journal: Journal
+) -> bool:
+    """Is the row free of contradictions? A column that is no column of the file is told once."""
+    is_good = True
+    for code, column, detail in check_row(parsed):
+        if column in failed:
+            continue
+        is_good &= VERDICTS[code].severity == "warning"
+        if column in shown:
+            journal.add(code, detail, row, shown[column])
+        else:
+            journal.add_once(code, f"{detail}; the table has no such column", row, column)
+    return is_good
 
 
-def _parse_cell(cell: str, column: schema.Column) -> Value:
-    is_missing = cell.lower() in MISSING
-    if column.kind == "category":
-        if not is_missing and cell not in column.levels:
-            raise _CellError(column, f"{cell[:40]!r} is not a known level", " or ".join(column.levels))
-        return None if is_missing else cell
-    if is_missing:
-        return math.nan
-    wanted = "0 or 1" if column.kind == "binary" else f"a number from {column.low:g} to {column.high:g}"
-    try:
-        value = float(cell)
-    except ValueError as error:
-        raise _CellError(column, f"{cell[:40]!r} is not a number", wanted) from error
-    if not (value in (0.0, 1.0) if column.kind == "binary" else column.low <= value <= column.high):
-        raise _CellError(column, f"{cell[:40]} is out of range", wanted)
-    return value
+def _is_number(value: Value) -> TypeGuard[float]:
+    return isinstance(value, float) and not math.isnan(value)
