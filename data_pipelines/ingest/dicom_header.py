@@ -1,0 +1,200 @@
+"""One DICOM file -> its frames, each with a flat header of allowed elements. Nothing else of a file is kept.
+
+Files are untrusted: what is too large is refused before memory is taken, and no value is ever quoted.
+"""
+
+import io
+import warnings
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+    MediaStorageDirectoryStorage,
+)
+
+from bonemet_jax.errors import InputDataError
+from data_pipelines.findings import refusal
+from data_pipelines.ingest.files import InputFile, compute_unpacked_limit
+
+#: The only elements ever read. PatientID and SeriesInstanceUID are compared within a folder and kept nowhere.
+PLAIN_TAGS = (
+    "SOPClassUID", "Modality", "ImageType", "PatientID", "SeriesInstanceUID", "NumberOfFrames", "ImagePositionPatient",
+    "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt", "Rows", "Columns", "SamplesPerPixel",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope",
+    "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit", "LossyImageCompression",
+)  # fmt: skip
+SEQUENCES = ("ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+#: Elements of a lookup table, and of the functional groups of a multi-frame image (PS3.3, C.7.6.16 and C.8.15.3).
+LUT_TAGS = ("LUTDescriptor", "ModalityLUTType", "LUTData")
+GROUP_TAGS: dict[str, tuple[str, ...]] = {
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
+    "CTImageFrameTypeSequence": ("FrameType",),
+    "CTAcquisitionDetailsSequence": ("GantryDetectorTilt",),
+}
+MULTI_FRAME_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+_PREFIX = b"\0" * 128 + b"DICM"
+
+
+class NotDicomError(Exception):
+    """The file is no DICOM file, or a DICOMDIR: it holds no image and no part of one. Its text is the fact that decides."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture: a file, or one frame of a multi-frame file."""
+
+    file: InputFile
+    index: int
+    """Frame within its file, from 0."""
+    header: Dataset
+    """Allowed elements only; those of the functional groups beside the plain ones."""
+    is_syntax_told: bool
+    """False where the file does not name its transfer syntax and pydicom recognised it by its first bytes."""
+
+
+def load_frames(file: InputFile) -> list[Frame]:
+    """Headers of a file's frames.
+
+    Raises: NotDicomError, InputDataError for a damaged file.
+    """
+    dataset, is_syntax_told = _read(file, (*PLAIN_TAGS, *SEQUENCES))
+    groups_of_frames = _load_groups(dataset, file)
+    shared = _first(dataset, "SharedFunctionalGroupsSequence", file)
+    frames = []
+    for index, own in enumerate(groups_of_frames):
+        header = Dataset()
+        _copy(dataset, PLAIN_TAGS, header, file)
+        for groups in (shared, own):
+            _copy_groups(groups, header, file)
+        if table := _first(dataset, "ModalityLUTSequence", file):
+            item = Dataset()
+            _copy(table, LUT_TAGS, item, file)
+            header.ModalityLUTSequence = [item]
+        frames.append(Frame(file, index, header, is_syntax_told))
+    return frames
+
+
+def _load_groups(dataset: Dataset, file: InputFile) -> list[Dataset | None]:
+    """Functional groups of every frame; of a single-frame file one None."""
+    if _get(dataset, "SOPClassUID", file) not in MULTI_FRAME_CLASSES:
+        return [None]
+    groups = _get(dataset, "PerFrameFunctionalGroupsSequence", file)
+    n_groups = len(groups) if isinstance(groups, Sequence) else 0
+    n_frames = _get(dataset, "NumberOfFrames", file)
+    if not n_groups or n_groups != n_frames:
+        raise refusal("dicom-frame-groups", file.where, fact=f"PerFrameFunctionalGroupsSequence of {n_groups}, "
+                      f"NumberOfFrames {n_frames if isinstance(n_frames, int) else 'absent'}")
+    return list(groups)
+
+
+def load_pixel_dataset(file: InputFile) -> Dataset:
+    """The file with its pixel data, not yet decoded. Raises: InputDataError."""
+    return _read(file, (*PLAIN_TAGS, "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"))[0]
+
+
+def _read(file: InputFile, tags: Iterable[str]) -> tuple[Dataset, bool]:
+    """The elements asked for, and whether the file names its transfer syntax."""
+    names = list(tags)
+    is_header = "PixelData" not in names
+    with file.open() as opened, warnings.catch_warnings():
+        # pydicom warns of odd values and quotes them; what matters of them is checked by the rules.
+        warnings.simplefilter("ignore")
+        try:
+            # In memory a length that lies cannot make the reader ask for more than there is.
+            stream = opened if is_header else io.BytesIO(opened.read())
+            stream = _inflate(stream, _read_syntax(stream), file)
+            dataset = pydicom.dcmread(stream, force=True, specific_tags=names, stop_before_pixels=is_header)
+        except (InputDataError, NotDicomError):
+            raise
+        except Exception as error:  # pydicom raises many kinds for a damaged file
+            raise refusal("dicom-damaged", file.where, fact=type(error).__name__) from error
+    if dataset.file_meta.get("TransferSyntaxUID"):
+        return dataset, True
+    is_implicit, is_little = dataset.original_encoding
+    dataset.file_meta.TransferSyntaxUID = (
+        ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+    )
+    return dataset, False
+
+
+def _read_syntax(stream: BinaryIO) -> UID | None:
+    """The transfer syntax named by the file meta information; leaves the stream behind that.
+
+    Raises: NotDicomError.
+    """
+    has_prefix = read_preamble(stream, force=True) is not None
+    start = stream.read(8)
+    stream.seek(-len(start), io.SEEK_CUR)
+    # Without the prefix: the file must begin with an element of group 2 or 8, whatever its byte order.
+    if not has_prefix and (len(start) < 8 or start[:2] not in (b"\2\0", b"\x08\0", b"\0\x08")):
+        raise NotDicomError("no DICM at byte 128, no element of group 2 or 8 at byte 0")
+    meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
+    if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        raise NotDicomError("MediaStorageSOPClassUID Media Storage Directory Storage")
+    return meta.get("TransferSyntaxUID")
+
+
+def _inflate(stream: BinaryIO, syntax: UID | None, file: InputFile) -> BinaryIO:
+    """The stream from its start; a deflated data set unpacked, up to a limit: pydicom knows none."""
+    if syntax != DeflatedExplicitVRLittleEndian:
+        stream.seek(0)
+        return stream
+    packed = stream.read()
+    limit = compute_unpacked_limit(len(packed))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    plain = inflater.decompress(packed, limit + 1)
+    if len(plain) > limit:
+        raise refusal("dicom-bomb", file.where, fact=f"more than {limit} bytes from {len(packed)}")
+    if not inflater.eof:
+        raise refusal("dicom-damaged", file.where, fact="the deflated data set ends early")
+    name = ExplicitVRLittleEndian.encode() + b"\0"
+    return io.BytesIO(_PREFIX + b"\2\0\x10\0UI" + len(name).to_bytes(2, "little") + name + plain)
+
+
+def _get(source: Dataset, name: str, file: InputFile) -> object:
+    """A value, converted now: damage shows here. Raises: InputDataError naming the element, never its value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return source.get(name)
+        except Exception as error:  # pydicom raises many kinds for a value that its representation forbids
+            raise refusal("dicom-value", file.where, fact=f"{name} cannot be read") from error
+
+
+def _first(source: Dataset, name: str, file: InputFile) -> Dataset | None:
+    items = _get(source, name, file)
+    return items[0] if isinstance(items, Sequence) and items else None
+
+
+def _copy(source: Dataset, names: Iterable[str], target: Dataset, file: InputFile) -> None:
+    for name in names:
+        if _get(source, name, file) is not None:
+            target[name] = source[name]
+
+
+def _copy_groups(groups: Dataset | None, header: Dataset, file: InputFile) -> None:
+    """Lay the elements of functional groups beside the plain ones."""
+    if groups is None:
+        return
+    for sequence, names in GROUP_TAGS.items():
+        item = _first(groups, sequence, file)
+        if item is not None:
+            _copy(item, names, header, file)
+    if "FrameType" in header:
+        header.ImageType = header.FrameType

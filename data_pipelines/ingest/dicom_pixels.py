@@ -1,0 +1,146 @@
+"""One DICOM frame -> stored values -> Hounsfield units. What a codec would have to guess is refused or told."""
+
+import warnings
+
+import numpy as np
+from jaxtyping import Int16, Integer
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels import apply_modality_lut, pixel_array
+from pydicom.uid import UID, RLELossless
+
+from bonemet_jax import schema
+from data_pipelines.findings import Finding, find, refusal
+from data_pipelines.ingest.dicom_codestream import Codestream, parse_codestream
+from data_pipelines.ingest.dicom_header import Frame, load_pixel_dataset
+
+Stored = Integer[np.ndarray, "rows columns"]
+
+
+def load_frame_hu(frame: Frame) -> tuple[Int16[np.ndarray, "rows columns"], tuple[Finding, ...]]:
+    """Decode one frame.
+
+    Returns: Hounsfield units as stored (not yet turned), padding as schema.HU_PADDING, and findings.
+
+    Raises: InputDataError for pixel data that are missing, too short, cut off, of another size, or cannot be decoded.
+    """
+    dataset = load_pixel_dataset(frame.file)
+    findings = [*_check_pixels(dataset, frame)]
+    stored = _decode(dataset, frame)
+    stored, n_masked = _mask_high_bits(stored, frame.header)
+    if n_masked:
+        findings.append(find("dicom-high-bits", fact=f"{n_masked} pixels beyond BitsStored {frame.header.BitsStored}",
+                             where=frame.file.where))
+    return _rescale(stored, frame.header), tuple(findings)
+
+
+def is_copy(one: Frame, other: Frame) -> bool:
+    """True when two frames hold the same stored values and rescale them alike."""
+    names = ("RescaleSlope", "RescaleIntercept", "BitsStored", "PixelRepresentation", "PixelPaddingValue")
+    if any(one.header.get(name) != other.header.get(name) for name in names):
+        return False
+    datasets = [load_pixel_dataset(frame.file) for frame in (one, other)]
+    for dataset, frame in zip(datasets, (one, other), strict=True):
+        _check_pixels(dataset, frame)
+    if one.index == other.index and datasets[0].PixelData == datasets[1].PixelData:
+        return True
+    return np.array_equal(*(_decode(dataset, frame) for dataset, frame in zip(datasets, (one, other), strict=True)))
+
+
+def _check_pixels(dataset: Dataset, frame: Frame) -> list[Finding]:
+    """Compare what the header claims with what is there, before memory is taken for it."""
+    where, syntax = frame.file.where, dataset.file_meta.TransferSyntaxUID
+    data = dataset.get("PixelData")
+    if not data:
+        raise refusal("dicom-no-pixels", where, fact="PixelData absent")
+    if syntax.type != "Transfer Syntax":
+        raise refusal("dicom-undecodable", where, fact="TransferSyntaxUID unknown")
+    if syntax.is_encapsulated:
+        return _check_codestream(dataset, frame, syntax)
+    wanted = frame.header.Rows * frame.header.Columns * (frame.header.BitsAllocated // 8) * _n_frames(frame)
+    fact = f"PixelData {len(data)} bytes, Rows x Columns need {wanted}"
+    if len(data) < wanted:
+        raise refusal("dicom-truncated", where, fact=fact)
+    more = [find("dicom-more-pixels", fact=fact, where=where)] if len(data) > wanted + 1 else []
+    return more + _judge_lossy(frame, syntax)
+
+
+def _check_codestream(dataset: Dataset, frame: Frame, syntax: UID) -> list[Finding]:
+    where, told = frame.file.where, f"TransferSyntaxUID {syntax.name}"
+    try:
+        data = get_frame(dataset.PixelData, frame.index, number_of_frames=_n_frames(frame),
+                         extended_offsets=_extended_offsets(dataset))
+        stream = None if syntax == RLELossless else parse_codestream(data)
+    except Exception as error:  # pydicom raises many kinds for damaged fragments; the parser ValueError, IndexError
+        raise refusal("dicom-truncated", where, fact=told) from error
+    if stream is None:
+        return _judge_lossy(frame, syntax)
+    size, wanted = (stream.rows, stream.columns), (frame.header.Rows, frame.header.Columns)
+    if size != wanted:
+        raise refusal("dicom-size-contradicts", where, fact=f"{told}: codestream of {size[0]} x {size[1]}, "
+                      f"Rows x Columns {wanted[0]} x {wanted[1]}")
+    if not stream.is_complete:
+        raise refusal("dicom-truncated", where, fact=f"{told}: no end marker")
+    return _judge_lossy(frame, syntax, stream)
+
+
+def _judge_lossy(frame: Frame, syntax: UID, stream: Codestream | None = None) -> list[Finding]:
+    """The codestream decides; LossyImageCompression 01 adds what was lost before (PS3.3, C.7.6.1.1.5)."""
+    is_told_lossy = frame.header.get("LossyImageCompression") == "01"
+    if not is_told_lossy and (stream is None or stream.is_lossless):
+        return []
+    facts = [f"TransferSyntaxUID {syntax.name}"] + [f"codestream {stream.kind}"] * (stream is not None)
+    facts += ["LossyImageCompression 01"] * is_told_lossy
+    return [find("dicom-lossy", fact=", ".join(facts), where=frame.file.where)]
+
+
+def _extended_offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
+    offsets, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    return (offsets, lengths) if offsets and lengths else None
+
+
+def _n_frames(frame: Frame) -> int:
+    return int(frame.header.get("NumberOfFrames") or 1)
+
+
+def _decode(dataset: Dataset, frame: Frame) -> Stored:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return pixel_array(dataset, index=frame.index)
+        except Exception as error:  # decoders raise many kinds
+            fact = f"TransferSyntaxUID {dataset.file_meta.TransferSyntaxUID.name}; {type(error).__name__}"
+            raise refusal("dicom-undecodable", frame.file.where, fact=fact) from error
+
+
+def _mask_high_bits(stored: Stored, header: Dataset) -> tuple[Stored, int]:
+    """Keep the BitsStored lowest bits, extend the sign; also how many pixels that changed.
+
+    The bits above hold nothing, or, in old files, an overlay.
+    """
+    spare = header.BitsAllocated - header.BitsStored
+    if spare == 0:
+        return stored, 0
+    kept = np.right_shift(np.left_shift(stored, spare), spare)
+    return kept, int(np.count_nonzero(kept != stored))
+
+
+def _rescale(stored: Stored, header: Dataset) -> Int16[np.ndarray, "rows columns"]:
+    """Rescale slope and intercept, or the lookup table; values below schema.HU_PADDING are padding too."""
+    if "ModalityLUTSequence" in header:
+        hu = apply_modality_lut(stored, header).astype(np.float64)
+    else:
+        hu = stored.astype(np.float64) * float(header.RescaleSlope) + float(header.RescaleIntercept)
+    hu = np.clip(np.rint(hu), schema.HU_PADDING, np.iinfo(np.int16).max).astype(np.int16)
+    if "PixelPaddingValue" in header:
+        ends = [_as_stored(header.get(name, header.PixelPaddingValue), header)
+                for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+        hu[(stored >= min(ends)) & (stored <= max(ends))] = schema.HU_PADDING
+    return hu
+
+
+def _as_stored(value: int, header: Dataset) -> int:
+    """A padding value in the pixels' own signedness: many files write -2000 as 63536, or the other way round."""
+    n_values = 1 << header.BitsAllocated
+    value = int(value) % n_values
+    return value - n_values if header.PixelRepresentation == 1 and value >= n_values // 2 else value
