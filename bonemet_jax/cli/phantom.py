@@ -18,6 +18,8 @@ class PhantomArgs(CommonArgs):
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = tyro.MISSING
     """Cohort directory to write."""
+    dicom: Path | None = None
+    """Write the slices as DICOM here too, a folder a patient, with clinical.csv: input for `bonemet ingest`."""
     phantom: Annotated[PhantomConfig, tyro.conf.arg(name="")] = field(default_factory=PhantomConfig)
     """What to make."""
 
@@ -29,8 +31,13 @@ def main(verb: str, argv: list[str]) -> int:
     from data_pipelines.phantom import make_cohort
 
     make_cohort(args.phantom, args.output)
+    if args.dicom is not None:
+        from data_pipelines.phantom.dicom import save_dicom_cohort
+
+        save_dicom_cohort(args.output, args.dicom)
     truth = artifacts.load_json(args.output / "truth.json")
     print(f"Bayes-optimal AUC: {truth['bayes_auc']}")
-    print(args.output)
-    report.write({"bayes_auc": truth["bayes_auc"]}, outputs=[args.output], config=args.phantom)
+    outputs = [args.output, *([args.dicom] if args.dicom is not None else [])]
+    print(*outputs, sep="\n")
+    report.write({"bayes_auc": truth["bayes_auc"]}, outputs=outputs, config=args.phantom)
     return 0
