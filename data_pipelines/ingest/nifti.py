@@ -1,6 +1,7 @@
 """NIfTI volumes in the anatomical order of Grid, read slice by slice: a volume is never in memory as a whole."""
 
 import gzip
+import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -104,14 +105,12 @@ def load_nifti(file: InputFile) -> NiftiStack:
 def _open(file: InputFile) -> Any:
     """The image, its voxels still in the file. Refused before memory is taken where the header tells."""
     try:
-        stream = file.open()
+        packed = file.open()
+        is_packed = packed.read(2) == b"\x1f\x8b"
+        packed.seek(0)
+        stream = cast(io.IOBase, gzip.GzipFile(fileobj=packed) if is_packed else packed)
         magic = stream.read(4)
         stream.seek(0)
-        is_packed = magic[:2] == b"\x1f\x8b"
-        if is_packed:
-            stream = cast(Any, gzip.GzipFile(fileobj=stream))
-            magic = stream.read(4)
-            stream.seek(0)
         with LoggingOutputSuppressor():
             image = (nib.Nifti2Image if magic in _NIFTI_2 else nib.Nifti1Image).from_stream(stream)
     except Exception as error:  # nibabel raises many kinds for a damaged file

@@ -81,7 +81,8 @@ def load_picture(file: InputFile, declared: Picture | None) -> PictureStack:
     declared = declared or Picture()
     spacing_mm = _check_declared(declared, file)
     grey, n_levels, is_lossy = _load_grey(file)
-    grid = Grid(*grey.shape, spacing_mm, (0.0, 0.0), (0.0,))
+    height, width = grey.shape
+    grid = Grid(height, width, spacing_mm, (0.0, 0.0), (0.0,))
     findings = _judge_window(declared.window_hu, n_levels, file)
     findings += [find("picture-lossy", fact="JPEG", where=file.where)] if is_lossy else []
     return PictureStack(grid, file, grey, declared.window_hu, tuple(findings))
