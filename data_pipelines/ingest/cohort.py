@@ -17,6 +17,7 @@ from data_pipelines.canonical import save_slice
 from data_pipelines.findings import Finding, refusal
 from data_pipelines.ingest.clinical import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.ingest.patients import Failure, Patient, is_known, match_table, name_inputs, read_patients
+from data_pipelines.ingest.readers import Agreement
 
 SALT = "salt"
 FLAGS = "quality_flags"
@@ -55,9 +56,11 @@ def ingest(
             facts[slice_id] = make_facts(patient)
             rows.append({schema.PATIENT_ID: patient.given.patient_id, schema.SLICE_ID: slice_id, **patient.row,
                          FLAGS: ";".join(facts[slice_id]["flags"])})  # fmt: skip
+            batch.agreement.add(slice_id, patient)
         summary = batch.finish([facts[row[schema.SLICE_ID]] for row in rows])
         artifacts.save_table(partial / "cohort.parquet", _make_frame(rows))
         artifacts.write_json(partial / "ingest.json", facts)
+        batch.agreement.save(partial)
         artifacts.write_manifest(partial, {"kind": _KIND_COHORT, "n": len(rows)})
         _write_salt(partial / SALT, salt)
     return summary
@@ -78,9 +81,11 @@ def measure(
             overlay = f"overlays/{patient.given.number:04d}.png"
             artifacts.write_bytes(partial / overlay, patient.overlay)
             rows.append({schema.PATIENT_ID: patient.given.patient_id, "overlay": overlay, **make_facts(patient)})
+            batch.agreement.add(f"{patient.given.number:04d}", patient)
         summary = batch.finish(rows)
         artifacts.write_text(partial / "areas.csv", make_csv(rows))
         artifacts.write_json(partial / "areas.json", summary)
+        batch.agreement.save(partial)
         artifacts.write_manifest(partial, {"kind": _KIND_AREAS, "n": len(rows)})
     return summary
 
@@ -95,9 +100,10 @@ class Batch:
 
     def __init__(self, inputs: Sequence[Path], table: ClinicalTable, clinical: Path | None) -> None:
         self.inputs = name_inputs(inputs)
+        self.agreement = Agreement()
         self._failures: list[Failure] = []
         self._warnings: list[tuple[str, Finding]] = []
-        self._of_table = [] if clinical is None else [*_warnings_of(table), *match_table(inputs, table, clinical)]
+        self._of_table = [] if clinical is None else [*table.warnings, *match_table(inputs, table, clinical)]
 
     def sift(self, outcomes: Iterable[Patient | Failure]) -> Iterator[Patient]:
         """Yield the patients; keep the failures, and every patient's warnings."""
@@ -150,12 +156,10 @@ class Batch:
 
 def _load_table(clinical: Path | None, missing: tuple[str, ...]) -> ClinicalTable:
     if clinical is None:
-        return ClinicalTable({}, ())
-    return load_clinical(clinical)
-
-
-def _warnings_of(table: ClinicalTable) -> list[Any]:
-    return list(table.warnings)
+        return ClinicalTable({})
+    table = load_clinical(clinical, missing)
+    table.check()
+    return table
 
 
 def make_facts(patient: Patient) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Many inputs -> patients, in the order of their ids: images read in guarded processes, joined with the table."""
 
+import contextlib
 import io
 import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +17,9 @@ from data_pipelines.findings import Finding, find, finding_of, refusal
 from data_pipelines.ingest.clinical import COLUMNS, ClinicalTable, Value
 from data_pipelines.ingest.nifti import SUFFIXES
 from data_pipelines.ingest.source import Choice, IngestedSlice, make_patient_id, read_source
+from data_pipelines.ingest.totalsegmentator import segment_volume
 from data_pipelines.ingest.worker import Limits, run_guarded
 
-#: A single reader's regions, where the folder names none.
-READER = "reader"
 ROI_SUFFIXES = (".zip", ".roi")
 #: Relative difference between the table's index and the one measured here that is told.
 INDEX_TOLERANCE = 0.02
@@ -36,7 +37,7 @@ class Input:
     path: Path
     masks: Path | None = None
     rois: Mapping[str, Path] = field(default_factory=dict)
-    """Reader -> file or folder of regions."""
+    """reader1, reader2, ... -> file or folder of regions."""
     choice: Choice = field(default_factory=Choice)
 
     @property
@@ -56,7 +57,7 @@ class Patient:
     visible: dict[str, float]
     """Area column -> cm2 in view, of those that are not wholly in view."""
     readers: dict[str, dict[str, float]]
-    """Reader -> area column -> cm2 in view."""
+    """reader1, ... -> area column -> cm2 in view."""
     row: dict[str, Value]
     """Every clinical column, label and height; unknown is NaN or None."""
     findings: tuple[Finding, ...]
@@ -100,6 +101,7 @@ def read_patients(
         table: clinical rows, joined by patient_id.
         masks: of the one patient, or a folder holding <patient_id>/ or <patient_id>.nii.gz.
         rois: folder holding <reader>/<patient_id>.zip, .roi or folder of such; without <reader>/ for a single one.
+            Readers are numbered in the order of their names: a reader is a person too.
         choice: which slice; the table's positions are used where it names none.
         convention: name of the Hounsfield ranges.
         workers: processes; None: one a core.
@@ -108,28 +110,30 @@ def read_patients(
 
     Raises: InputDataError for no or equal names of inputs, UsageError for no input or a flag out of range.
     """
-    table, titles = table or ClinicalTable({}, ()), titles or {}
-    found = [_find_files(one, masks, rois, choice or Choice(), table) for one in sorted(
-        name_inputs(inputs), key=lambda one: one.patient_id)]
-    good = [one for one in found if isinstance(one, Input)]
-    tasks = [(one.path, one.masks, one.rois, one.choice, titles.get(one.patient_id, "")) for one in good]
-    outcomes = run_guarded(read_one, tasks, workers, Limits(seconds, memory_gib))
-    for one in track(found, "read images", len(found)):
-        if isinstance(one, Failure):
-            yield one
-            continue
-        outcome = next(outcomes)
-        if isinstance(outcome, InputDataError):
-            yield Failure(one, outcome)
-        else:
-            yield _join(one, *outcome, table.rows.get(one.patient_id, {}), convention)
+    table, titles = table or ClinicalTable({}), titles or {}
+    limits, ordered = Limits(seconds, memory_gib), sorted(name_inputs(inputs), key=lambda one: one.patient_id)
+    found = [_find_files(one, masks, rois, choice or Choice(), table) for one in ordered]
+    with tempfile.TemporaryDirectory(prefix="bonemet-") as folder:
+        found = list(_segment(found, Path(folder)))
+        good = [one for one in found if isinstance(one, Input)]
+        tasks = [(one.path, one.masks, one.rois, one.choice, titles.get(one.patient_id, "")) for one in good]
+        with contextlib.closing(run_guarded(read_one, tasks, workers, limits)) as outcomes:
+            for one in track(found, "read images", len(found)) if len(found) > 1 else found:
+                if isinstance(one, Failure):
+                    yield one
+                    continue
+                outcome = next(outcomes)
+                if isinstance(outcome, InputDataError):
+                    yield Failure(one, outcome)
+                else:
+                    yield _join(one, *outcome, table.rows.get(one.patient_id, {}), convention)
 
 
 def read_one(
     path: Path, masks: Path | None, rois: Mapping[str, Path], choice: Choice, title: str
 ) -> tuple[IngestedSlice, bytes]:
     """In the guarded process: the slice, and its overlay as PNG where a title is given."""
-    source = read_source(path, masks, choice)
+    source = read_source(path, masks, choice, rois)
     return source, _draw(source, title) if title else b""
 
 
@@ -178,6 +182,23 @@ def _find_files(
     return replace(one, masks=own_masks or masks, rois=own_rois, choice=_choose(choice, one.patient_id, table))
 
 
+def _segment(found: list[Input | Failure], folder: Path) -> Iterator[Input | Failure]:
+    """Masks by TotalSegmentator, where they are asked for and not given: minutes each, so not in the guarded time."""
+    wanted = {one.number for one in found if isinstance(one, Input) and one.choice.segment == "totalsegmentator"
+              and one.masks is None}  # fmt: skip
+    if not wanted:
+        yield from found
+        return
+    for one in track(found, "TotalSegmentator", len(found)):
+        if isinstance(one, Failure) or one.number not in wanted:
+            yield one
+            continue
+        try:
+            yield replace(one, masks=segment_volume(one.path, folder / str(one.number), one.choice.level))
+        except InputDataError as error:
+            yield Failure(one, error)
+
+
 def _find_own(folder: Path, path: Path, suffixes: Sequence[str]) -> Path | None:
     """<patient_id>/ or <patient_id><suffix> in a folder."""
     patient = make_patient_id(path)
@@ -187,20 +208,19 @@ def _find_own(folder: Path, path: Path, suffixes: Sequence[str]) -> Path | None:
 def _find_rois(rois: Path, one: Input) -> dict[str, Path]:
     own = _find_own(rois, one.path, ROI_SUFFIXES)
     if own is not None:
-        return {READER: own}
+        return {"reader1": own}
     folders = sorted(f for f in rois.iterdir() if f.is_dir()) if rois.is_dir() else []
-    found = {folder.name: _find_own(folder, one.path, ROI_SUFFIXES) for folder in folders}
+    found = {f"reader{n}": _find_own(folder, one.path, ROI_SUFFIXES) for n, folder in enumerate(folders, start=1)}
     readers = {reader: path for reader, path in found.items() if path is not None}
-    is_own = one.n == 1 and (rois.is_file() or any(rois.glob(f"*{end}") for end in ROI_SUFFIXES))
-    return {READER: rois} if is_own and not readers else readers
+    is_own = one.n == 1 and (rois.is_file() or any(f.suffix in ROI_SUFFIXES for f in rois.glob("*")))
+    return {"reader1": rois} if is_own and not readers else readers
 
 
 def _choose(choice: Choice, patient_id: str, table: ClinicalTable) -> Choice:
     """The table says which slice where the command does not."""
     if choice.slice_z_mm is not None or choice.slice_index is not None:
         return choice
-    z_mm, index = (getattr(table, name, {}).get(patient_id) for name in ("slice_z_mm", "slice_index"))
-    return replace(choice, slice_z_mm=z_mm, slice_index=index)
+    return replace(choice, slice_z_mm=table.slice_z_mm.get(patient_id), slice_index=table.slice_index.get(patient_id))
 
 
 # --- Joining ------------------------------------------------------------------------------------------

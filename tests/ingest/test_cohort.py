@@ -129,7 +129,7 @@ def _refused(kind: type[BonemetError], wanted: str, out: Path, **arguments: obje
 def test_bad_input_writes_nothing(dicom_folder: Path, clinical: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    (tmp_path / "noid.csv").write_text("id\n007\n")
+    (tmp_path / "noid.csv").write_text("age_years\n50\n")
     (tmp_path / "strangers.csv").write_text("patient_id\nx\n")
     twin = tmp_path / "twin" / "007"
     shutil.copytree(dicom_folder, twin)
@@ -137,7 +137,7 @@ def test_bad_input_writes_nothing(dicom_folder: Path, clinical: Path, tmp_path: 
     out.parent.mkdir()
     _refused(InputDataError, "no DICOM files", out, inputs=[empty])
     _refused(InputDataError, "no such file", out, inputs=[tmp_path / "absent"])
-    _refused(InputDataError, "found: id", out, inputs=[dicom_folder], clinical=tmp_path / "noid.csv")
+    _refused(InputDataError, "patient_id", out, inputs=[dicom_folder], clinical=tmp_path / "noid.csv")
     _refused(InputDataError, "name of an input folder", out, inputs=[dicom_folder], clinical=tmp_path / "strangers.csv")
     _refused(InputDataError, "inputs 1 and 2 have the same name", out, inputs=[dicom_folder, twin], choice=Choice(slice_z_mm=Z))
     _refused(InputDataError, "--slice-z", out, inputs=[dicom_folder], clinical=clinical)
