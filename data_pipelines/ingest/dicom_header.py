@@ -52,7 +52,7 @@ _PREFIX = b"\0" * 128 + b"DICM"
 
 
 class NotDicomError(Exception):
-    """The file is no DICOM file, or a DICOMDIR: it holds no image and no part of one. Its text is the fact that decides."""
+    """The file is no DICOM file, or a DICOMDIR: it holds no part of an image. Its text is the fact that decides."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,12 @@ def _load_groups(dataset: Dataset, file: InputFile) -> list[Dataset | None]:
     """Functional groups of every frame; of a single-frame file one None."""
     if _get(dataset, "SOPClassUID", file) not in MULTI_FRAME_CLASSES:
         return [None]
-    groups = _get(dataset, "PerFrameFunctionalGroupsSequence", file)
-    n_groups = len(groups) if isinstance(groups, Sequence) else 0
-    n_frames = _get(dataset, "NumberOfFrames", file)
-    if not n_groups or n_groups != n_frames:
-        raise refusal("dicom-frame-groups", file.where, fact=f"PerFrameFunctionalGroupsSequence of {n_groups}, "
+    value, n_frames = _get(dataset, "PerFrameFunctionalGroupsSequence", file), _get(dataset, "NumberOfFrames", file)
+    groups: list[Dataset | None] = list(value) if isinstance(value, Sequence) else []
+    if not groups or len(groups) != n_frames:
+        raise refusal("dicom-frame-groups", file.where, fact=f"PerFrameFunctionalGroupsSequence of {len(groups)}, "
                       f"NumberOfFrames {n_frames if isinstance(n_frames, int) else 'absent'}")
-    return list(groups)
+    return groups
 
 
 def load_pixel_dataset(file: InputFile) -> Dataset:

@@ -39,12 +39,12 @@ def is_copy(one: Frame, other: Frame) -> bool:
     names = ("RescaleSlope", "RescaleIntercept", "BitsStored", "PixelRepresentation", "PixelPaddingValue")
     if any(one.header.get(name) != other.header.get(name) for name in names):
         return False
-    datasets = [load_pixel_dataset(frame.file) for frame in (one, other)]
+    datasets = load_pixel_dataset(one.file), load_pixel_dataset(other.file)
+    if one.index == other.index and datasets[0].get("PixelData") == datasets[1].get("PixelData"):
+        return True
     for dataset, frame in zip(datasets, (one, other), strict=True):
         _check_pixels(dataset, frame)
-    if one.index == other.index and datasets[0].PixelData == datasets[1].PixelData:
-        return True
-    return np.array_equal(*(_decode(dataset, frame) for dataset, frame in zip(datasets, (one, other), strict=True)))
+    return np.array_equal(_decode(datasets[0], one), _decode(datasets[1], other))
 
 
 def _check_pixels(dataset: Dataset, frame: Frame) -> list[Finding]:
@@ -89,9 +89,11 @@ def _judge_lossy(frame: Frame, syntax: UID, stream: Codestream | None = None) ->
     is_told_lossy = frame.header.get("LossyImageCompression") == "01"
     if not is_told_lossy and (stream is None or stream.is_lossless):
         return []
-    facts = [f"TransferSyntaxUID {syntax.name}"] + [f"codestream {stream.kind}"] * (stream is not None)
-    facts += ["LossyImageCompression 01"] * is_told_lossy
-    return [find("dicom-lossy", fact=", ".join(facts), where=frame.file.where)]
+    facts = (
+        f"TransferSyntaxUID {syntax.name}", f"codestream {stream.kind}" if stream else "",
+        "LossyImageCompression 01" if is_told_lossy else "",
+    )  # fmt: skip
+    return [find("dicom-lossy", fact=", ".join(filter(None, facts)), where=frame.file.where)]
 
 
 def _extended_offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:

@@ -49,7 +49,7 @@ def compute_plane(header: Dataset) -> Plane:
     cosines = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
     if not np.allclose(cosines @ cosines.T, np.eye(2), rtol=0, atol=COSINE_TOLERANCE):
         raise ValueError("no two perpendicular unit vectors")
-    normal = np.cross(*cosines)
+    normal = np.cross(cosines[0], cosines[1])
     normal *= math.copysign(1.0, normal[2]) / np.linalg.norm(normal)
     tilt_deg = math.degrees(math.acos(min(1.0, normal[2])))
     along = np.sort(np.abs(cosines[0, :2]))

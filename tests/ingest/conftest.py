@@ -9,6 +9,8 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from data_pipelines.ingest.dicom import DicomStack, load_dicom
+from data_pipelines.ingest.files import find_files
 from data_pipelines.ingest.grid import Grid
 
 HEIGHT, WIDTH, N_SLICES = 60, 80, 5
@@ -57,6 +59,11 @@ def save_dicom(header: pydicom.Dataset, file: Path) -> None:
     """Write with the file meta information."""
     file.parent.mkdir(parents=True, exist_ok=True)
     header.save_as(file, enforce_file_format=True)
+
+
+def load_stack(path: Path, series: int | None = None) -> DicomStack:
+    """The DICOM series of a folder, an archive or a file."""
+    return load_dicom(find_files(path), path, series)
 
 
 @pytest.fixture
