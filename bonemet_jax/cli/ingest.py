@@ -42,10 +42,15 @@ class ReadingArgs(CommonArgs):
     """Slice number, 0 the lowest; wins over --level."""
     series: int | None = None
     """Which series, as the refusal counts them, where a folder holds several."""
-    segment: Literal["hu", "none"] = "hu"
-    """How fat is told apart where no mask does: by Hounsfield units, or not at all."""
+    segment: Literal["hu", "none", "totalsegmentator"] = "hu"
+    """How fat is told apart where no mask does: by Hounsfield units, or not at all; totalsegmentator runs the program
+    of that name, where it is installed, for the level and the muscle first."""
     hu_convention: Literal["paper", "boa"] = "paper"
     """Hounsfield ranges that count as fat and muscle: the paper's, or those of Body-and-Organ-Analysis."""
+    picture_window: tuple[float, float] | None = None
+    """Of a PNG or JPEG slice: Hounsfield units of black and of white. Left out: unknown, no thresholds."""
+    picture_spacing: tuple[float, float] | None = None
+    """Of a PNG or JPEG slice: row and column spacing, mm."""
     workers: int | None = None
     """Processes that read images; left out: one a core."""
     seconds: float = 10.0
@@ -56,8 +61,10 @@ class ReadingArgs(CommonArgs):
     def choice(self) -> dict[str, Any]:
         """The keyword arguments of data_pipelines.ingest and of data_pipelines.checks.verify."""
         from data_pipelines.ingest import Choice
+        from data_pipelines.ingest.picture import Picture
 
-        choice = Choice(self.level, self.slice_z, self.slice_index, self.series, self.segment)
+        picture = Picture(self.picture_spacing, self.picture_window)
+        choice = Choice(self.level, self.slice_z, self.slice_index, self.series, self.segment, picture)
         return {
             "masks": self.masks, "rois": self.rois, "clinical": self.clinical, "missing": self.missing,
             "choice": choice, "convention": self.hu_convention, "workers": self.workers, "seconds": self.seconds,

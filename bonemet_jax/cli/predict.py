@@ -7,7 +7,7 @@ from typing import Any
 import tyro
 
 from bonemet_jax import artifacts, schema
-from bonemet_jax.cli.ingest import SourceArgs, describe_areas
+from bonemet_jax.cli.ingest import SourceArgs, describe_areas, exit_code
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.stages import Run, check_finished
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
@@ -29,7 +29,10 @@ class PredictArgs(SourceArgs, DeviceArgs):
 
 
 def main(verb: str, argv: list[str]) -> int:
-    """Ingest the slices into OUTPUT/cohort, score them, write predictions.json and print a line a patient."""
+    """Ingest the slices into OUTPUT/cohort, score them, write predictions.json and print a line a patient.
+
+    Patients whose images cannot be read are listed and left out; the exit code is 8 then.
+    """
     args = parse(PredictArgs, verb, argv)
     report = VerbReport(verb, argv, args.report)
     run = open_finished(args.run)
@@ -37,17 +40,18 @@ def main(verb: str, argv: list[str]) -> int:
     from data_pipelines import ingest
 
     cohort_dir = args.output / "cohort"
-    ingest.ingest(list(args.input), cohort_dir, **args.choice())
+    ingested = ingest.ingest(list(args.input), cohort_dir, **args.choice())
     results = {
         "run": run.config.name, "fingerprint": run.config.fingerprint, "warning": WARNING,
         "patients": predict(run, cohort_dir, with_clinical=args.clinical is not None),
+        "failed": ingested["failed"],
     }
     artifacts.write_json(args.output / "predictions.json", results)
     for patient, facts in results["patients"].items():
         print(describe(patient, facts))
     print(f"overlays in {cohort_dir / 'overlays'}; {WARNING}")
     report.write(results, inputs=[args.run / "config.json"], outputs=[args.output], config=run.config)
-    return 0
+    return exit_code(results)
 
 
 def open_finished(directory: Path) -> Run:

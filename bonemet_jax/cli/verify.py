@@ -71,7 +71,7 @@ def print_findings(result: "Verification") -> None:
 
     console = Console(highlight=False)
     console.width = min(_WIDTH, console.width) if sys.stdout.isatty() else _WIDTH
-    severities: "tuple[Severity, ...]" = ("error", "warning")
+    severities: tuple[Severity, ...] = ("error", "warning")
     for severity in severities:
         if result.count(severity):
             with console.capture() as captured:
@@ -88,7 +88,7 @@ def _make_table(result: "Verification", severity: "Severity") -> object:
 
     title = Text(_plural(result.count(severity), severity), "bold red" if severity == "error" else "bold yellow")
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", expand=True)
-    for header, ratio in (("where", 3), ("what", 5), ("what to do", 4)):
+    for header, ratio in (("where", 4), ("what", 6), ("what to do", 5)):
         table.add_column(header, ratio=ratio, overflow="fold")
     for line in listing.make_lines(result.findings, severity, result.numbers):
         table.add_row(*(Text(text) for text in (line.place, line.text, line.mend)))

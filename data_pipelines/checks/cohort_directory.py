@@ -30,7 +30,10 @@ class CohortCheck:
     """The cohort table, rows in the file's order."""
     slices: list[dict[str, Any]] = field(default_factory=list)
     """Of every readable slice: slice_id, patient_id, and what the datacard tells of it."""
-    manifest: dict[str, Any] = field(default_factory=dict)
+    kind: str = ""
+    """synthetic or real, as the manifest says; empty when it cannot be read."""
+    intact: set[str] = field(default_factory=set)
+    """Files that are what the manifest says."""
 
 
 def is_cohort(directory: Path) -> bool:
@@ -68,13 +71,13 @@ def _with(check: CohortCheck, finding: Finding) -> CohortCheck:
 def _check_files(directory: Path, check: CohortCheck) -> Iterator[Finding]:
     """Every file of the manifest: there, and what was written."""
     try:
-        check.manifest = artifacts.load_json(directory / artifacts.MANIFEST)
-        listed = {name: (facts["sha256"], facts["bytes"]) for name, facts in check.manifest["files"].items()}
+        manifest = artifacts.load_json(directory / artifacts.MANIFEST)
+        listed = {name: (facts["sha256"], facts["bytes"]) for name, facts in manifest["files"].items()}
+        check.kind = str(manifest["facts"]["kind"])
     except CorruptFileError as error:
         yield find("cohort-unreadable", error.what, where=artifacts.MANIFEST)
         return
     except (KeyError, TypeError, AttributeError):
-        check.manifest = {}
         yield find("cohort-unreadable", "not a manifest of ours", where=artifacts.MANIFEST)
         return
     for name, (sha256, n_bytes) in listed.items():
@@ -83,6 +86,8 @@ def _check_files(directory: Path, check: CohortCheck) -> Iterator[Finding]:
             yield find("cohort-file-missing", where=name)
         elif file.stat().st_size != n_bytes or artifacts.sha256_file(file) != sha256:
             yield find("cohort-file-changed", fact=f"{file.stat().st_size} bytes, {n_bytes} when written", where=name)
+        else:
+            check.intact.add(name)
     extra = [str(f.relative_to(directory)) for f in artifacts.list_files(directory)]
     extra = [name for name in extra if name not in listed and name != SALT]
     if extra:
@@ -120,7 +125,8 @@ def _check_slices(directory: Path, check: CohortCheck, facts: dict[str, dict[str
             yield replace(image, where=name, patient=patient, row=i + 1)
             continue
         told = facts.get(slice_id, {})
-        check.slices.append({"row": i + 1, schema.SLICE_ID: slice_id, schema.PATIENT_ID: patient, **describe_image(image), **told})
+        check.slices.append({"row": i + 1, schema.SLICE_ID: slice_id, schema.PATIENT_ID: patient,
+                             **describe_image(image), **told})
         found = [*_check_areas(image, table.iloc[i]), *_stored_flags(told)]
         twin = find_twin(image, f"row {i + 1}", seen)
         found += [twin] if twin else []

@@ -62,26 +62,33 @@ def make_lines(findings: Sequence[Finding], severity: Severity, numbers: Mapping
 def _make_group(code: str, found: list[Finding], numbers: Mapping[str, int]) -> Iterator[Line]:
     """Rows of one code: what the row above has said already is not said again."""
     shown = found if len(found) <= SHOWN + 1 else found[:SHOWN]
-    above = Line("", "", "")
-    for i, finding in enumerate(shown):
-        line = Line(_place(finding, numbers), str(finding), finding.mend)
-        text = f"{line.text} [{code}]" if i == 0 else "the same" if line.text == above.text else line.text
-        yield Line(line.place, text, "" if line.mend == above.mend else line.mend)
-        above = line
+    above: Finding | None = None
+    for finding in shown:
+        file, text, mend = PurePath(finding.where).name, str(finding), finding.mend
+        spot = _find_spot(finding, numbers)
+        if above is None:
+            text = f"{text} [{code}]"
+        else:
+            file = "" if spot and above.where == finding.where else file
+            text = "the same" if text == str(above) else text
+            mend = "" if mend == above.mend else mend
+        yield Line(", ".join(part for part in (spot, file) if part), text, mend)
+        above = finding
     if len(shown) < len(found):
         yield Line(f"and {len(found) - len(shown)} more", "of this kind; -o DIR lists them all", "")
 
 
-def _place(finding: Finding, numbers: Mapping[str, int]) -> str:
-    """Where to look: input number; row and column unless the words name them; file, of a path its end."""
-    number = numbers.get(finding.patient)
-    parts = [f"input {number}" if number else "", _unless_told(finding, f"row {finding.row}" if finding.row else ""),
-             _unless_told(finding, f"column {finding.column}" if finding.column else ""), PurePath(finding.where).name]
+def _find_spot(finding: Finding, numbers: Mapping[str, int]) -> str:
+    """Input number; row and column unless the words name them."""
+    number, row, column = numbers.get(finding.patient), f"row {finding.row}", f"column {finding.column}"
+    is_row, is_column = finding.row is not None, bool(finding.column)
+    parts = [f"input {number}" if number else "", row if is_row and not _is_told(row, finding) else "",
+             finding.column if is_column and not _is_told(column, finding) else ""]
     return ", ".join(part for part in parts if part)
 
 
-def _unless_told(finding: Finding, place: str) -> str:
-    return "" if re.search(rf"\b{re.escape(place)}(?!\w)", finding.what) else place
+def _is_told(place: str, finding: Finding) -> bool:
+    return re.search(rf"\b{re.escape(place)}(?!\w)", finding.what) is not None
 
 
 def _values(finding: Finding) -> dict[str, Any]:

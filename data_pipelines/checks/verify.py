@@ -101,13 +101,14 @@ def _verify_cohort(inputs: list[Path], clinical: Path | None) -> Verification:
 def _make_cohort_card(directory: Path, check: CohortCheck) -> dict[str, Any] | None:
     if check.table is None:
         return None
-    facts = check.manifest.get("facts", {})
-    manifest = directory / artifacts.MANIFEST
-    agreement = directory / "agreement.json"
+    kind = "synthetic" if check.kind == "synthetic" else "real"
+    manifest, agreement = directory / artifacts.MANIFEST, directory / "agreement.json"
+    provenance = describe_provenance()
+    if manifest.is_file():
+        provenance["sha256 of manifest.json"] = artifacts.sha256_file(manifest)
     return make_card(CardSource(
-        "synthetic" if facts.get("kind") == "synthetic" else "real", check.table, check.slices, check.findings,
-        describe_provenance() | ({"sha256 of manifest.json": artifacts.sha256_file(manifest)} if manifest.is_file() else {}),
-        artifacts.load_json(agreement) if agreement.is_file() else None,
+        kind, check.table, check.slices, check.findings, provenance,
+        artifacts.load_json(agreement) if agreement.is_file() and "agreement.json" in check.intact else None,
     ))  # fmt: skip
 
 
@@ -122,7 +123,8 @@ def _describe_images(n: int, check: ImagesCheck) -> Verification:
     card = None
     if check.table is not None:
         card = make_card(CardSource("real", check.table, check.slices, check.findings, describe_provenance()))
-    return Verification("images", n, tuple(check.findings), check.numbers, card, lambda: _open_overlays(check))
+    findings = sorted(check.findings, key=lambda finding: check.numbers.get(finding.patient, 0))
+    return Verification("images", n, tuple(findings), check.numbers, card, lambda: _open_overlays(check))
 
 
 def _open_overlays(check: ImagesCheck) -> Iterator[Picture]:
@@ -140,12 +142,12 @@ def _worst_of(findings: list[Finding]) -> dict[str, Severity]:
 
 
 def _load_pictures(directory: Path, check: CohortCheck, worst: Mapping[str, Severity]) -> Iterator[Picture]:
-    """The overlay of every readable slice, drawn where the cohort holds none."""
+    """The overlay of every readable slice, drawn where the cohort holds no intact one."""
     for facts in check.slices:
         slice_id = facts[schema.SLICE_ID]
-        file = directory / "overlays" / f"{slice_id}.png"
-        if file.is_file():
-            with Image.open(file) as picture:
+        name = f"overlays/{slice_id}.png"
+        if name in check.intact:
+            with Image.open(directory / name) as picture:
                 picture.load()
         else:
             picture = draw_overlay(load_slice(directory / "slices" / f"{slice_id}.npz"), slice_id)

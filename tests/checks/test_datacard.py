@@ -1,0 +1,91 @@
+"""The datacard: figures equal pandas' own, small groups of real patients are masked, no id is in it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bonemet_jax import artifacts, schema
+from data_pipelines.checks import verify
+from data_pipelines.checks.datacard import CardSource, format_card, make_card, mask_small
+from data_pipelines.findings import find
+
+
+def card_of(table: pd.DataFrame, kind: str = "real") -> dict:
+    return make_card(CardSource(kind, table, [], [], {}))
+
+
+@pytest.fixture
+def table(sound_cohort: Path) -> pd.DataFrame:
+    return artifacts.load_table(sound_cohort / "cohort.parquet")
+
+
+def test_quartiles_and_counts_are_those_of_pandas(table: pd.DataFrame) -> None:
+    table.loc[3, "cea_ng_ml"] = np.nan
+    card = card_of(table, "synthetic")
+    for column in card["continuous"]:
+        values = table[column["name"]].astype(float)
+        wanted = values.describe()[["min", "25%", "50%", "75%", "max"]]
+        np.testing.assert_allclose(column["quartiles"], wanted, rtol=1e-12)
+        assert column["n_missing"] == values.isna().sum()
+    for column in card["categories"]:
+        counts = table[column["name"]].value_counts()
+        assert {k: v for k, v in column["counts"].items() if v} == {
+            k if isinstance(k, str) else f"{k:g}": v for k, v in counts.items()}
+    assert card["outcome"] == {"0": int((table.bone_metastasis == 0).sum()), "1": int(table.bone_metastasis.sum())}
+
+
+@pytest.mark.parametrize(("counts", "shown"), [
+    ({"a": 5, "b": 60}, {"a": 5, "b": 60}),
+    ({"a": 0, "b": 60}, {"a": 0, "b": 60}),
+    ({"a": 3, "b": 60}, {"a": "<5", "b": "not shown"}),
+    ({"a": 3, "b": 60, "c": 9}, {"a": "<5", "b": 60, "c": "not shown"}),
+    ({"a": 3, "b": 1, "c": 9}, {"a": "<5", "b": "<5", "c": 9}),
+    ({"a": 4, "b": 0}, {"a": "<5", "b": 0}),
+])
+def test_small_groups_are_masked_and_not_given_away_by_subtraction(counts: dict, shown: dict) -> None:
+    assert mask_small(counts) == shown
+
+
+def test_no_single_real_patient_shows(table: pd.DataFrame) -> None:
+    """An age nobody else has, and a rare level, are in a synthetic card and not in a real one."""
+    large = pd.concat([table] * 5, ignore_index=True)
+    large.loc[0, "age_years"] = 99.625
+    large["histology"] = ["other"] + ["ductal"] * (len(large) - 1)
+    shown = {kind: json.dumps(card_of(large, kind)) for kind in ("real", "synthetic")}
+    assert "99.625" in shown["synthetic"] and "99.625" not in shown["real"]
+    histology = {c["name"]: c["counts"] for c in card_of(large)["categories"]}["histology"]
+    assert histology == {"other": "<5", "ductal": "not shown"}
+
+
+def test_few_known_values_have_no_percentiles(table: pd.DataFrame) -> None:
+    assert all(column["quartiles"] is None for column in card_of(table)["continuous"])
+
+
+def test_page_is_made_of_whole_tables_and_names_no_patient(sound_cohort: Path) -> None:
+    result = verify([sound_cohort])
+    assert result.card is not None
+    page = format_card(result.card)
+    table = artifacts.load_table(sound_cohort / "cohort.parquet")
+    for name in (*table[schema.PATIENT_ID], *table[schema.SLICE_ID]):
+        assert name not in page and name not in json.dumps(result.card)
+    for block in page.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1, block
+    assert artifacts.sha256_file(sound_cohort / "manifest.json") in page
+    assert "not for clinical use" in page and "Synthetic" in page
+
+
+def test_flags_are_counted_by_code(table: pd.DataFrame) -> None:
+    findings = [find("slice-only"), find("slice-only"), find("cohort-cell")]
+    card = make_card(CardSource("real", table, [], findings, {}))
+    assert card["findings"] == [{"code": "cohort-cell", "severity": "error", "n": 1},
+                                {"code": "slice-only", "severity": "warning", "n": 2}]
+
+
+def test_readers_agreement_is_shown(table: pd.DataFrame) -> None:
+    card = make_card(CardSource("real", table, [], [], {}, {"sfa_cm2": {"icc_2_1": 0.29, "ci95": [0.02, 0.76]}}))
+    assert "| sfa_cm2 icc_2_1 | 0.29 |" in format_card(card)
+    assert "| sfa_cm2 ci95 | 0.02, 0.76 |" in format_card(card)
