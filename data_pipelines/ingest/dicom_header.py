@@ -3,10 +3,12 @@
 Files are untrusted: what is too large is refused before memory is taken, and no value is ever quoted.
 """
 
+import contextlib
 import io
+import logging
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -68,26 +70,46 @@ class Frame:
     """False where the file does not name its transfer syntax and pydicom recognised it by its first bytes."""
 
 
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom from warning and logging of odd values: it quotes them. What matters of them the rules check."""
+    logger = logging.getLogger("pydicom")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = was_disabled
+
+
 def load_frames(file: InputFile) -> list[Frame]:
     """Headers of a file's frames.
 
     Raises: NotDicomError, InputDataError for a damaged file.
     """
-    dataset, is_syntax_told = _read(file, (*PLAIN_TAGS, *SEQUENCES))
-    groups_of_frames = _load_groups(dataset, file)
-    shared = _first(dataset, "SharedFunctionalGroupsSequence", file)
-    frames = []
-    for index, own in enumerate(groups_of_frames):
-        header = Dataset()
-        _copy(dataset, PLAIN_TAGS, header, file)
-        for groups in (shared, own):
+    with quiet_pydicom():
+        dataset, is_syntax_told = _read(file, (*PLAIN_TAGS, *SEQUENCES))
+        common = _load_common(dataset, file)
+        frames = []
+        for index, groups in enumerate(_load_groups(dataset, file)):
+            header = Dataset()
+            header.update(common)
             _copy_groups(groups, header, file)
-        if table := _first(dataset, "ModalityLUTSequence", file):
-            item = Dataset()
-            _copy(table, LUT_TAGS, item, file)
-            header.ModalityLUTSequence = [item]
-        frames.append(Frame(file, index, header, is_syntax_told))
+            frames.append(Frame(file, index, header, is_syntax_told))
     return frames
+
+
+def _load_common(dataset: Dataset, file: InputFile) -> Dataset:
+    """What all frames of a file share: plain elements, lookup table, shared functional groups."""
+    header = Dataset()
+    _copy(dataset, PLAIN_TAGS, header, file)
+    if table := _first(dataset, "ModalityLUTSequence", file):
+        item = Dataset()
+        _copy(table, LUT_TAGS, item, file)
+        header.ModalityLUTSequence = [item]
+    _copy_groups(_first(dataset, "SharedFunctionalGroupsSequence", file), header, file)
+    return header
 
 
 def _load_groups(dataset: Dataset, file: InputFile) -> list[Dataset | None]:
@@ -104,16 +126,15 @@ def _load_groups(dataset: Dataset, file: InputFile) -> list[Dataset | None]:
 
 def load_pixel_dataset(file: InputFile) -> Dataset:
     """The file with its pixel data, not yet decoded. Raises: InputDataError."""
-    return _read(file, (*PLAIN_TAGS, "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"))[0]
+    with quiet_pydicom():
+        return _read(file, (*PLAIN_TAGS, "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"))[0]
 
 
 def _read(file: InputFile, tags: Iterable[str]) -> tuple[Dataset, bool]:
     """The elements asked for, and whether the file names its transfer syntax."""
     names = list(tags)
     is_header = "PixelData" not in names
-    with file.open() as opened, warnings.catch_warnings():
-        # pydicom warns of odd values and quotes them; what matters of them is checked by the rules.
-        warnings.simplefilter("ignore")
+    with file.open() as opened:
         try:
             # In memory a length that lies cannot make the reader ask for more than there is.
             stream = opened if is_header else io.BytesIO(opened.read())
@@ -168,12 +189,10 @@ def _inflate(stream: BinaryIO, syntax: UID | None, file: InputFile) -> BinaryIO:
 
 def _get(source: Dataset, name: str, file: InputFile) -> object:
     """A value, converted now: damage shows here. Raises: InputDataError naming the element, never its value."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return source.get(name)
-        except Exception as error:  # pydicom raises many kinds for a value that its representation forbids
-            raise refusal("dicom-value", file.where, fact=f"{name} cannot be read") from error
+    try:
+        return source.get(name)
+    except Exception as error:  # pydicom raises many kinds for a value that its representation forbids
+        raise refusal("dicom-value", file.where, fact=f"{name} cannot be read") from error
 
 
 def _first(source: Dataset, name: str, file: InputFile) -> Dataset | None:

@@ -1,7 +1,5 @@
 """One DICOM frame -> stored values -> Hounsfield units. What a codec would have to guess is refused or told."""
 
-import warnings
-
 import numpy as np
 from jaxtyping import Int16, Integer
 from pydicom.dataset import Dataset
@@ -12,7 +10,7 @@ from pydicom.uid import UID, RLELossless
 from bonemet_jax import schema
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.dicom_codestream import Codestream, parse_codestream
-from data_pipelines.ingest.dicom_header import Frame, load_pixel_dataset
+from data_pipelines.ingest.dicom_header import Frame, load_pixel_dataset, quiet_pydicom
 
 Stored = Integer[np.ndarray, "rows columns"]
 
@@ -106,8 +104,7 @@ def _n_frames(frame: Frame) -> int:
 
 
 def _decode(dataset: Dataset, frame: Frame) -> Stored:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_pydicom():
         try:
             return pixel_array(dataset, index=frame.index)
         except Exception as error:  # decoders raise many kinds

@@ -164,13 +164,23 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
+def _tell_unreadable(header: Dataset) -> str:
+    """The element that should be one number and is not."""
+    for name in ("NumberOfFrames", "BitsStored", "RescaleSlope", "RescaleIntercept", "GantryDetectorTilt"):
+        try:
+            float(header.get(name) or 0)
+        except (ValueError, TypeError):
+            return f"{name} is not one number"
+    return "an element that should hold numbers does not"
+
+
 def check_frame(frame: Frame) -> None:
     """Raise InputDataError for the first rule the header breaks."""
     for rule in RULES:
         try:
             is_broken = rule.is_broken(frame.header)
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
-            raise refusal("dicom-value", frame.file.where, fact=f"an element behind {rule.code}") from error
+            raise refusal("dicom-value", frame.file.where, fact=_tell_unreadable(frame.header)) from error
         if is_broken:
             raise refusal(rule.code, frame.file.where, fact=rule.fact(frame.header))
 

@@ -131,7 +131,7 @@ def _check_table(root: Path, files: Sequence[Path], rows: Sequence[Row]) -> None
 
 
 def _load_with_gdcm(file: Path) -> np.ndarray:
-    """Another decoder: pixels, slope and intercept as gdcm reads them, of a slice whose rows and columns run straight."""
+    """Another decoder: pixels, slope and intercept as gdcm reads them, of a slice with the usual cosines."""
     reader = gdcm.ImageReader()
     reader.SetFileName(str(file))
     assert reader.Read()
