@@ -138,8 +138,9 @@ def read_one(
 
 
 def _draw(source: IngestedSlice, title: str) -> bytes:
-    buffer = io.BytesIO()
-    draw_overlay(source.image, f"{title}   {source.level}   z {source.z_mm:.1f} mm").save(buffer, format="PNG")
+    picture, buffer = draw_overlay(source.image, f"{title}   {source.level}   z {source.z_mm:.1f} mm"), io.BytesIO()
+    # The usual level 6 takes half of a patient's time and gives larger files on these pictures.
+    picture.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from bonemet_jax import artifacts, schema
-from data_pipelines.bodycomp.agreement import bland_altman, dice, icc_2_1
 from data_pipelines.canonical import CanonicalSlice
 from data_pipelines.ingest.patients import Patient, is_known
 
@@ -47,6 +46,8 @@ class Agreement:
         both = np.array([pair for pair in values if all(is_known(value) for value in pair)], float)
         if not len(both):
             return None
+        from data_pipelines.bodycomp.agreement import bland_altman, icc_2_1  # scipy.stats: slow, and seldom needed
+
         told: dict[str, Any] = {"readers": readers, "n": len(both), "icc_2_1": None, "bland_altman": None}
         if len(both) > 1:
             told |= {"icc_2_1": _plain(icc_2_1(both)), "bland_altman": _plain(bland_altman(both))}
@@ -55,6 +56,8 @@ class Agreement:
 
 def compute_dice(images: list[CanonicalSlice]) -> dict[str, float]:
     """Area column -> mean Dice of the pairs of readers, of the tissues that both drew."""
+    from data_pipelines.bodycomp.agreement import dice
+
     found = {}
     for area, code in schema.AREA_CODES.items():
         drawn = [image.tissue == code for image in images if (image.tissue == code).any()]

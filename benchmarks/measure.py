@@ -1,0 +1,117 @@
+"""Slices a second and peak memory of the command `bonemet measure`, one DICOM slice a patient, 1 and 2 processes.
+
+Full size: 200 synthetic patients at 400x500, 0.8 mm. Quick: 12 at 112x144, 3 mm. The whole command is timed, its start
+and the overlays included; memory is the sum over its processes, pages they share counted in each.
+"""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Measurement, Options
+from bonemet_jax import artifacts
+from bonemet_jax.config import Config, PhantomConfig
+from data_pipelines.phantom import make_cohort
+from data_pipelines.phantom.dicom import PATIENTS, save_dicom_cohort
+
+FULL = Config("measure", phantom=PhantomConfig(n=200))
+QUICK = Config("measure", phantom=PhantomConfig(n=12, height=112, width=144, spacing_mm=3.0))
+_COMMAND = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
+_SAMPLE_S = 0.05
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One call of the command."""
+
+    seconds: float
+    peak_mib: float
+    trunk_cm2: float
+    """Median over the patients: shows that slices were read."""
+
+
+def measure(options: Options) -> list[Measurement]:
+    """Throughput and memory for each number of processes."""
+    config, n_calls = (QUICK, 1) if options.quick else (FULL, 3)
+    phantom, found = config.phantom, []
+    with tempfile.TemporaryDirectory() as folder:
+        make_cohort(phantom, Path(folder) / "cohort")
+        save_dicom_cohort(Path(folder) / "cohort", Path(folder) / "dicom")
+        for workers in (1, 2):
+            calls = [time_command(Path(folder), workers, phantom.n) for _ in range(n_calls)]
+            parameters: dict[str, Any] = {
+                "workers": workers, "patients": phantom.n, "height": phantom.height, "width": phantom.width,
+                "warm_up": 0,
+            }  # fmt: skip
+            quality = {"median_trunk_cm2": calls[0].trunk_cm2}
+            found += [
+                Measurement("measure", f"slices_per_s_{workers}p", "slices/s", "higher",
+                            [phantom.n / call.seconds for call in calls], parameters, config, quality),
+                Measurement("measure", f"peak_memory_{workers}p", "MiB", "lower",
+                            [call.peak_mib for call in calls], parameters, config, quality),
+            ]  # fmt: skip
+    return found
+
+
+def time_command(folder: Path, workers: int, n: int) -> Timing:
+    """Run `bonemet measure` on the DICOM below `folder`.
+
+    Raises: RuntimeError when it fails or reads fewer than `n`.
+    """
+    out = folder / "areas"
+    patients = sorted((folder / "dicom" / PATIENTS).iterdir())
+    command = [sys.executable, "-c", _COMMAND, "measure", "-i", *map(str, patients), "-o", str(out),
+               "--workers", str(workers)]  # fmt: skip
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        peak = _PeakMemory(process.pid)
+        said = process.communicate()[1]
+        seconds = time.perf_counter() - start
+        peak.stop()
+    rows = artifacts.load_json(out / "areas.json")["patients"] if process.returncode == 0 else []
+    if len(rows) != n:
+        raise RuntimeError(f"measure failed ({process.returncode}): {said[-500:]}")
+    return Timing(seconds, peak.mib, float(np.median([row["trunk_cm2"] for row in rows])))
+
+
+class _PeakMemory:
+    """Largest sum of the resident memory of a process and all below it, sampled from a thread; Linux only, else NaN."""
+
+    def __init__(self, pid: int) -> None:
+        self.mib = 0.0 if Path("/proc/self/status").is_file() else float("nan")
+        self._pid, self._ended = pid, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the sampling."""
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while self.mib == self.mib and not self._ended.wait(_SAMPLE_S):
+            self.mib = max(self.mib, sum(_resident_mib(pid) for pid in list_tree(self._pid)))
+
+
+def list_tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has ended
+        return []
+    return [pid, *(below for child in children for below in list_tree(int(child)))]
+
+
+def _resident_mib(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), 0.0)
