@@ -18,7 +18,7 @@ _SCIENTIFIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+")
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 #: One group of three digits behind a separator: 1234 or 1.234.
 _THREE = re.compile(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}")
-_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}([.,' ’][0-9]{3})+([.,][0-9]+)?")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}([.,'’\s][0-9]{3})+([.,][0-9]+)?")
 _BOUND = re.compile(r"([<>≤≥~≈]=?|=<|=>)\s*[0-9].*")
 _UNIT = re.compile(r"[+-]?[0-9][0-9.,]*\s*([^\W\d_]|[%‰°/]).*", re.DOTALL)
 _MONTH = r"(jan|feb|mar|mär|mrz|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-zä]*\.?"

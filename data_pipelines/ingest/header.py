@@ -37,7 +37,9 @@ def find_columns(sheet: Sheet, journal: Journal) -> dict[str, int]:
     unknown: list[str] = []
     for place, name in enumerate(sheet.header):
         known = NAMES.get(make_key(name))
-        if known is not None:
+        if known == schema.PATIENT_ID != name and schema.PATIENT_ID in sheet.header:
+            unknown.append(clean_name(name))  # "id" beside "patient_id" is a running number
+        elif known is not None:
             places.setdefault(known, []).append(place)
         else:
             _tell_unknown(place, name, sheet, journal, unknown)

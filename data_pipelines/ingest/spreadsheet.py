@@ -127,7 +127,7 @@ def _choose_separator(text: str, count_known: Callable[[list[str]], int], where:
             known[separator] = count_known(_first_record(text, separator))
         except csv.Error as error:
             fault = _explain(error)
-    if not known:
+    if fault and not any(known.values()):
         raise refusal("csv-quote", where, f"row 1 (line 1): {fault}")
     return max(known, key=lambda separator: known[separator])
 
