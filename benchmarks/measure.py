@@ -71,7 +71,7 @@ def time_command(folder: Path, workers: int, n: int) -> Timing:
                "--workers", str(workers)]  # fmt: skip
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        peak = _PeakMemory(process.pid)
+        peak = PeakMemory(process.pid)
         said = process.communicate()[1]
         seconds = time.perf_counter() - start
         peak.stop()
@@ -81,7 +81,7 @@ def time_command(folder: Path, workers: int, n: int) -> Timing:
     return Timing(seconds, peak.mib, float(np.median([row["trunk_cm2"] for row in rows])))
 
 
-class _PeakMemory:
+class PeakMemory:
     """Largest sum of the resident memory of a process and all below it, sampled from a thread; Linux only, else NaN."""
 
     def __init__(self, pid: int) -> None:

@@ -14,7 +14,7 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import UsageError
 from bonemet_jax.progress import say
 from data_pipelines.canonical import save_slice
-from data_pipelines.findings import Finding, refusal
+from data_pipelines.findings import VERDICTS, Finding, refusal
 from data_pipelines.ingest.clinical import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.ingest.patients import Failure, Patient, is_known, match_table, name_inputs, read_patients
 from data_pipelines.ingest.readers import Agreement
@@ -147,11 +147,9 @@ class Batch:
         if len(self.inputs) <= _TOLD_ONE_BY_ONE:
             yield from (f"{name}: {finding}" for name, finding in self._warnings)
             return
-        words = {finding.code: finding.what for _, finding in reversed(self._warnings)}
-        count = Counter(code for code in {(name, finding.code) for name, finding in self._warnings})
-        n_inputs = Counter(code for _, code in count)
-        for code, n in sorted(n_inputs.items()):
-            yield f"{n} of {len(self.inputs)} inputs: {code}" + (f": {words[code]}" if n == 1 else "")
+        counts = Counter(code for _, code in {(name, finding.code) for name, finding in self._warnings})
+        for code, n in sorted(counts.items()):
+            yield f"{n} of {len(self.inputs)} inputs: {VERDICTS[code].meaning} ({code})"
 
 
 def _load_table(clinical: Path | None, missing: tuple[str, ...]) -> ClinicalTable:
