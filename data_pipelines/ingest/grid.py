@@ -6,8 +6,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Int16, Shaped
 
-from bonemet_jax.errors import InputDataError
-from data_pipelines.findings import Finding
+from data_pipelines.findings import Finding, refusal
 
 #: Largest difference between an image's grid and its masks', pixels.
 TOLERANCE_PX = 0.1
@@ -71,7 +70,8 @@ def find_slice(grid: Grid, z_mm: float, where: object) -> int:
     k = int(np.argmin(np.abs(z - z_mm)))
     reach_mm = float(np.diff(z).max()) / 2 if len(z) > 1 else 1.0
     if not abs(z[k] - z_mm) <= reach_mm + 1e-3:
-        raise InputDataError(f"no slice at z {z_mm:g} mm", where, f"the slices lie at {z[0]:g} to {z[-1]:g} mm")
+        raise refusal("level-no-slice", where, f"no slice at z {z_mm:g} mm", mend=f"the slices lie at {z[0]:g} to "
+                      f"{z[-1]:g} mm")
     return k
 
 
@@ -80,20 +80,19 @@ def check_same_grid(image: Grid, masks: Grid, where: object) -> None:
 
     Raises: InputDataError naming the first difference.
     """
-    row_mm, column_mm = image.spacing_mm
-    slice_mm = float(np.diff(image.z_mm).min()) if len(image.z_mm) > 1 else 1.0
     shapes = [(len(grid.z_mm), grid.height, grid.width) for grid in (image, masks)]
     if shapes[0] != shapes[1]:
-        raise InputDataError(
-            f"mask of {_by(shapes[1])} on an image of {_by(shapes[0])} voxels", where, "segment this very image"
-        )
-    for name, ours, theirs, unit_mm in (
-        ("pixel spacing", image.spacing_mm, masks.spacing_mm, row_mm / max(image.height, image.width)),
-        ("position in the patient", image.corner_mm, masks.corner_mm, min(row_mm, column_mm)),
-        ("slice position", image.z_mm, masks.z_mm, slice_mm),
+        raise refusal("mask-shape", where, f"mask of {_by(shapes[1])} on an image of {_by(shapes[0])} voxels")
+    row_mm, column_mm = image.spacing_mm
+    slice_mm = float(np.diff(image.z_mm).min()) if len(image.z_mm) > 1 else 1.0
+    for code, ours, theirs, unit_mm in (
+        ("mask-spacing", image.spacing_mm, masks.spacing_mm, row_mm / max(image.height, image.width)),
+        ("mask-position", image.corner_mm, masks.corner_mm, min(row_mm, column_mm)),
+        ("mask-slices", image.z_mm, masks.z_mm, slice_mm),
     ):
-        if not np.allclose(ours, theirs, rtol=0, atol=TOLERANCE_PX * unit_mm):
-            raise InputDataError(f"mask and image differ in {name}", where, "segment this very image")
+        off_mm = float(np.abs(np.subtract(ours, theirs)).max())
+        if not off_mm <= TOLERANCE_PX * unit_mm:
+            raise refusal(code, where, fact=f"{off_mm:.3g} mm, at most {TOLERANCE_PX * unit_mm:.2g}")
 
 
 def _by(shape: tuple[int, ...]) -> str:

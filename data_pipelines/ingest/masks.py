@@ -63,15 +63,17 @@ class Masks:
 
         Raises: InputDataError for another grid, or values that are no labels.
         """
+        if self.grid is None or not self.vertebrae:
+            return {}
         at = VERTEBRAE.index(level)
         names = [name for name in VERTEBRAE[max(0, at - 1) : at + 2] if name in self.vertebrae]
         by_file: dict[str, list[str]] = defaultdict(list)
         for name in names:
             by_file[self.vertebrae[name].file.where].append(name)
-        counts = {}
+        counts = {level: np.zeros(len(self.grid.z_mm), np.int64)}
         for group in by_file.values():
             counts |= self._count(group)
-        return {name: counts[name] for name in names}
+        return counts
 
     def load_vertebra(self, level: str, k: int) -> Bool[np.ndarray, "height width"] | None:
         """The vertebra on slice k; None where the masks do not have it. Raises: as count_vertebrae."""

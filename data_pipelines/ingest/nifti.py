@@ -1,12 +1,13 @@
 """NIfTI volumes in the anatomical order of Grid, read slice by slice: a volume is never in memory as a whole."""
 
+import contextlib
 import gzip
 import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
@@ -54,21 +55,21 @@ class NiftiStack:
 
     def load_slice(self, k: int) -> Shaped[np.ndarray, "height width"]:
         """Values of slice k as they are. Raises: InputDataError for a damaged file."""
-        image = _open(self.file)
-        axis, is_flipped, n = _slice_axis(image)
-        return _cut(image, axis, n - 1 - k if is_flipped else k, self.file)
+        with _open(self.file) as image:
+            axis, is_flipped, n = _slice_axis(image)
+            return _cut(image, axis, n - 1 - k if is_flipped else k, self.file)
 
     def iter_slices(self) -> Iterator[tuple[int, Shaped[np.ndarray, "height width"]]]:
         """Every slice with its number, in one pass over the file; in the order of the file.
 
         Raises: InputDataError for a damaged file.
         """
-        image = _open(self.file)
-        axis, is_flipped, n = _slice_axis(image)
-        if axis != 2:  # every slice is spread over the whole file: reading them singly would read it n times
-            image = _load_whole(image, self.file)
-        for stored in range(n):
-            yield n - 1 - stored if is_flipped else stored, _cut(image, axis, stored, self.file)
+        with _open(self.file) as image:
+            axis, is_flipped, n = _slice_axis(image)
+            # Where every slice is spread over the whole file, reading them singly would read it n times.
+            source = image if axis == 2 else _load_whole(image, self.file)
+            for stored in range(n):
+                yield n - 1 - stored if is_flipped else stored, _cut(source, axis, stored, self.file)
 
     def to_anatomical(self, picture: Shaped[np.ndarray, "rows columns"]) -> Shaped[np.ndarray, "height width"]:
         """The picture itself: NIfTI has no display order, so regions are drawn on the slice as radiologists see it,
@@ -95,28 +96,43 @@ def load_nifti(file: InputFile) -> NiftiStack:
 
     Raises: InputDataError for whatever is no straight greyscale volume with a place in the patient.
     """
-    image = _open(file)
-    affine, findings = _load_affine(image, file)
-    canonical, shape = _make_canonical(affine, image.shape)
+    with _open(file) as image:
+        affine, findings = _load_affine(image, file)
+        canonical, shape = _make_canonical(affine, image.shape)
     tilt_deg, more = _judge_angles(canonical, file)
     return NiftiStack(_make_grid(canonical, shape), file, (*findings, *more), tilt_deg)
 
 
-def _open(file: InputFile) -> Any:
+@contextlib.contextmanager
+def _open(file: InputFile) -> Iterator[Any]:
     """The image, its voxels still in the file. Refused before memory is taken where the header tells."""
-    try:
-        packed = file.open()
-        is_packed = packed.read(2) == b"\x1f\x8b"
-        packed.seek(0)
-        stream = cast(io.IOBase, gzip.GzipFile(fileobj=packed) if is_packed else packed)
-        magic = stream.read(4)
-        stream.seek(0)
-        with LoggingOutputSuppressor():
-            image = (nib.Nifti2Image if magic in _NIFTI_2 else nib.Nifti1Image).from_stream(stream)
-    except Exception as error:  # nibabel raises many kinds for a damaged file
-        raise _damaged(file, error) from error
-    _check_voxels(image, file, is_packed)
-    return image
+    with contextlib.ExitStack() as streams:
+        try:
+            packed = streams.enter_context(file.open())
+            is_packed = packed.read(2) == b"\x1f\x8b"
+            packed.seek(0)
+            stream = cast(Any, streams.enter_context(gzip.GzipFile(fileobj=packed)) if is_packed else packed)
+            magic = stream.read(4)
+            stream.seek(0)
+            kind = nib.Nifti2Image if magic in _NIFTI_2 else nib.Nifti1Image
+            with LoggingOutputSuppressor():
+                header = kind.header_class.from_fileobj(stream)
+                stream.seek(0)
+                image = kind.from_stream(stream)
+        except Exception as error:  # nibabel raises many kinds for a damaged file
+            raise _damaged(file, error) from error
+        _check_scaling(header, file)
+        _check_voxels(image, file, is_packed)
+        if is_packed:
+            _check_whole(image, stream, packed, file)
+        yield image
+
+
+def _check_scaling(header: Any, file: InputFile) -> None:
+    """Raise for a slope that says nothing; 0 means unscaled values. nibabel takes any odd one for that."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if not (math.isfinite(slope) and math.isfinite(inter)) or (slope == 0 and inter != 0):
+        raise refusal("nifti-scaling", file.where, fact=f"scl_slope {slope:g}, scl_inter {inter:g}")
 
 
 def _check_voxels(image: Any, file: InputFile, is_packed: bool) -> None:
@@ -136,8 +152,24 @@ def _check_voxels(image: Any, file: InputFile, is_packed: bool) -> None:
     if not is_packed and image.dataobj.offset + n_bytes > file.n_bytes:
         raise refusal("nifti-damaged", file.where,
                       fact=f"dim {_by(shape)} needs {n_bytes} bytes, the file has {file.n_bytes}")
-    if not (np.isfinite(image.dataobj.slope) and np.isfinite(image.dataobj.inter)):
-        raise refusal("nifti-scaling", file.where, fact="scl_slope or scl_inter is not finite")
+
+
+def _check_whole(image: Any, stream: IO[bytes], packed: BinaryIO, file: InputFile) -> None:
+    """Raise for an archive that was cut off, though the slice wanted may be in what is left."""
+    end = image.dataobj.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
+    try:
+        here = packed.tell()
+        packed.seek(-4, io.SEEK_END)
+        n_told = int.from_bytes(packed.read(4), "little")
+        packed.seek(here)
+        if n_told != end % 2**32:  # cut off, or packed in several parts: only unpacking tells
+            stream.seek(end - 1)
+            if len(stream.read(1)) != 1:
+                raise EOFError
+            stream.read(1 << 20)  # the checksum is compared at the end
+            stream.seek(0)
+    except Exception as error:
+        raise _damaged(file, error) from error
 
 
 def _load_affine(image: Any, file: InputFile) -> tuple[Float64[np.ndarray, "4 4"], list[Finding]]:

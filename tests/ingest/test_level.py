@@ -12,24 +12,59 @@ def _grid(*z_mm: float) -> Grid:
     return Grid(10, 10, (1.0, 1.0), (0.0, 0.0), z_mm)
 
 
+FIVE = _grid(0, 1, 2, 3, 4)
+PX = {"T11": np.array([0, 9, 5, 7, 2]), "T12": np.array([9, 10, 5, 0, 0])}
+
+
 def test_largest_slice_among_those_where_t11_leads() -> None:
     """Slice 1 has more T11, but T12 is larger there."""
-    px = {"T11": np.array([0, 9, 5, 7, 2]), "T12": np.array([9, 10, 5, 0, 0])}
-    assert choose_slice(_grid(0, 1, 2, 3, 4), "T11", None, px, "x") == (3, [])
+    assert choose_slice(FIVE, "T11", None, None, PX, "x") == (3, [])
 
 
-def test_end_of_the_volume_is_told() -> None:
-    k, notes = choose_slice(_grid(0, 1), "T11", None, {"T11": np.array([1, 2])}, "x")
-    assert k == 1
-    assert "touches" in notes[0]
+def test_given_position_and_number_win_over_labels() -> None:
+    assert choose_slice(FIVE, "T11", 1.2, None, PX, "x") == (1, [])
+    assert choose_slice(FIVE, "T11", None, 4, PX, "x") == (4, [])
+    assert choose_slice(FIVE, "T11", None, 0, {}, "x") == (0, [])
+
+
+@pytest.mark.parametrize("index", [-1, 5])
+def test_numbers_off_the_stack_are_refused(index: int) -> None:
+    with pytest.raises(InputDataError, match=f"slice {index} of 5.*use 0 to 4") as refusal:
+        choose_slice(FIVE, "T11", None, index, PX, "x")
+    assert refusal.value.code == "level-no-slice"
+
+
+@pytest.mark.parametrize(("px", "k"), [([1, 2], 1), ([2, 1], 0)])
+def test_end_of_the_volume_is_told(px: list[int], k: int) -> None:
+    chosen, notes = choose_slice(_grid(0, 1), "T11", None, None, {"T11": np.array(px)}, "x")
+    assert chosen == k
+    assert [note.code for note in notes] == ["level-at-end"]
+    assert "touches" in str(notes[0])
+
+
+def test_level_that_is_not_in_the_volume_is_refused() -> None:
+    nothing = {"T11": np.zeros(5, int), "T12": np.array([1, 2, 3, 0, 0])}
+    with pytest.raises(InputDataError, match="T11 is not in the volume.*beside it: T12") as refusal:
+        choose_slice(FIVE, "T11", None, None, nothing, "x")
+    assert refusal.value.code == "level-missing"
+    with pytest.raises(InputDataError, match="beside it: T12"):
+        choose_slice(FIVE, "T11", None, None, {"T12": nothing["T12"]}, "x")
+
+
+def test_level_of_which_only_an_edge_is_in_the_volume_is_refused() -> None:
+    edge = {"T11": np.array([0, 0, 0, 1, 2]), "T12": np.array([9, 9, 9, 8, 7])}
+    with pytest.raises(InputDataError, match="only the edge of T11") as refusal:
+        choose_slice(FIVE, "T11", None, None, edge, "x")
+    assert refusal.value.code == "level-edge"
 
 
 def test_one_slice_is_taken_and_told_several_are_not_guessed() -> None:
-    k, notes = choose_slice(_grid(12.0), "T11", None, {}, "x")
+    k, notes = choose_slice(_grid(12.0), "T11", None, None, {}, "x")
     assert k == 0
-    assert "only slice" in notes[0]
-    with pytest.raises(InputDataError, match="--slice-z"):
-        choose_slice(_grid(0, 1), "T11", None, {}, "x")
+    assert "only slice (z 12 mm)" in str(notes[0])
+    with pytest.raises(InputDataError, match="--slice-z") as refusal:
+        choose_slice(_grid(0, 1), "T11", None, None, {}, "x")
+    assert refusal.value.code == "level-unknown"
 
 
 @pytest.mark.parametrize(("z_mm", "k"), [(-1.0, 0), (0.9, 0), (1.1, 1), (5.0, 2)])
@@ -39,5 +74,6 @@ def test_nearest_slice(z_mm: float, k: int) -> None:
 
 @pytest.mark.parametrize("z_mm", [-1.1, 5.1, float("nan"), float("inf")])
 def test_positions_off_the_stack_are_refused(z_mm: float) -> None:
-    with pytest.raises(InputDataError, match="no slice at z"):
+    with pytest.raises(InputDataError, match="no slice at z") as refusal:
         find_slice(_grid(0, 2, 4), z_mm, "x")
+    assert refusal.value.code == "level-no-slice"
