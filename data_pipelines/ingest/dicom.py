@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from bonemet_jax.errors import InputDataError
 from data_pipelines.findings import VERDICTS, Finding, find, refusal
-from data_pipelines.ingest.dicom_header import Frame, NotDicomError, load_frames
+from data_pipelines.ingest.dicom_header import Frame, NotDicomError, load_frames, quiet_pydicom
 from data_pipelines.ingest.dicom_pixels import is_copy, load_frame_hu
 from data_pipelines.ingest.dicom_rules import STRAIGHT_DEG, check_frame, compute_plane, judge_frame, rank_of
 from data_pipelines.ingest.files import InputFile
@@ -51,6 +51,7 @@ class DicomStack:
         return np.ascontiguousarray(picture[:: -1 if is_row_flipped else 1, :: -1 if is_column_flipped else 1])
 
 
+@quiet_pydicom()
 def load_dicom(files: Sequence[InputFile], path: Path, series: int | None = None) -> DicomStack:
     """Read the headers of every file, whatever their names, and take one axial CT series.
 

@@ -88,15 +88,14 @@ def load_frames(file: InputFile) -> list[Frame]:
 
     Raises: NotDicomError, InputDataError for a damaged file.
     """
-    with quiet_pydicom():
-        dataset, is_syntax_told = _read(file, (*PLAIN_TAGS, *SEQUENCES))
-        common = _load_common(dataset, file)
-        frames = []
-        for index, groups in enumerate(_load_groups(dataset, file)):
-            header = Dataset()
-            header.update(common)
-            _copy_groups(groups, header, file)
-            frames.append(Frame(file, index, header, is_syntax_told))
+    dataset, is_syntax_told = _read(file, (*PLAIN_TAGS, *SEQUENCES))
+    common = _load_common(dataset, file)
+    frames = []
+    for index, groups in enumerate(_load_groups(dataset, file)):
+        header = Dataset()
+        header.update(common)
+        _copy_groups(groups, header, file)
+        frames.append(Frame(file, index, header, is_syntax_told))
     return frames
 
 
@@ -126,8 +125,11 @@ def _load_groups(dataset: Dataset, file: InputFile) -> list[Dataset | None]:
 
 def load_pixel_dataset(file: InputFile) -> Dataset:
     """The file with its pixel data, not yet decoded. Raises: InputDataError."""
-    with quiet_pydicom():
-        return _read(file, (*PLAIN_TAGS, "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"))[0]
+    names = (*PLAIN_TAGS, "ModalityLUTSequence", "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+    dataset, _ = _read(file, names)
+    for name in names:
+        _get(dataset, name, file)
+    return dataset
 
 
 def _read(file: InputFile, tags: Iterable[str]) -> tuple[Dataset, bool]:

@@ -15,6 +15,7 @@ from data_pipelines.ingest.dicom_header import Frame, load_pixel_dataset, quiet_
 Stored = Integer[np.ndarray, "rows columns"]
 
 
+@quiet_pydicom()
 def load_frame_hu(frame: Frame) -> tuple[Int16[np.ndarray, "rows columns"], tuple[Finding, ...]]:
     """Decode one frame.
 
@@ -24,12 +25,11 @@ def load_frame_hu(frame: Frame) -> tuple[Int16[np.ndarray, "rows columns"], tupl
     """
     dataset = load_pixel_dataset(frame.file)
     findings = [*_check_pixels(dataset, frame)]
-    stored = _decode(dataset, frame)
-    stored, n_masked = _mask_high_bits(stored, frame.header)
-    if n_masked:
-        findings.append(find("dicom-high-bits", fact=f"{n_masked} pixels beyond BitsStored {frame.header.BitsStored}",
-                             where=frame.file.where))
-    return _rescale(stored, frame.header), tuple(findings)
+    stored, n_beyond = _mask_high_bits(_decode(dataset, frame), frame.header)
+    if n_beyond:
+        fact = f"{n_beyond} pixels beyond BitsStored {frame.header.BitsStored}"
+        findings.append(find("dicom-high-bits", fact=fact, where=frame.file.where))
+    return _rescale(stored, frame, dataset), tuple(findings)
 
 
 def is_copy(one: Frame, other: Frame) -> bool:
@@ -49,8 +49,8 @@ def _check_pixels(dataset: Dataset, frame: Frame) -> list[Finding]:
     """Compare what the header claims with what is there, before memory is taken for it."""
     where, syntax = frame.file.where, dataset.file_meta.TransferSyntaxUID
     data = dataset.get("PixelData")
-    if not data:
-        raise refusal("dicom-no-pixels", where, fact="PixelData absent")
+    if not data or not isinstance(data, bytes):
+        raise refusal("dicom-no-pixels", where, fact="PixelData no bytes" if data else "PixelData absent")
     if syntax.type != "Transfer Syntax":
         raise refusal("dicom-undecodable", where, fact="TransferSyntaxUID unknown")
     if syntax.is_encapsulated:
@@ -104,30 +104,33 @@ def _n_frames(frame: Frame) -> int:
 
 
 def _decode(dataset: Dataset, frame: Frame) -> Stored:
-    with quiet_pydicom():
-        try:
-            return pixel_array(dataset, index=frame.index)
-        except Exception as error:  # decoders raise many kinds
-            fact = f"TransferSyntaxUID {dataset.file_meta.TransferSyntaxUID.name}; {type(error).__name__}"
-            raise refusal("dicom-undecodable", frame.file.where, fact=fact) from error
+    try:
+        return pixel_array(dataset, index=frame.index, correct_unused_bits=False)
+    except Exception as error:  # decoders raise many kinds
+        fact = f"TransferSyntaxUID {dataset.file_meta.TransferSyntaxUID.name}; {type(error).__name__}"
+        raise refusal("dicom-undecodable", frame.file.where, fact=fact) from error
 
 
 def _mask_high_bits(stored: Stored, header: Dataset) -> tuple[Stored, int]:
-    """Keep the BitsStored lowest bits, extend the sign; also how many pixels that changed.
+    """Keep the BitsStored lowest bits and extend the sign; also how many pixels had something above.
 
-    The bits above hold nothing, or, in old files, an overlay.
+    The bits above hold the sign or zeros; in old files an overlay, and where BitsStored is wrong a part of the value.
     """
     spare = header.BitsAllocated - header.BitsStored
     if spare == 0:
         return stored, 0
     kept = np.right_shift(np.left_shift(stored, spare), spare)
-    return kept, int(np.count_nonzero(kept != stored))
+    return kept, int(np.count_nonzero((kept != stored) & (np.right_shift(stored, header.BitsStored) != 0)))
 
 
-def _rescale(stored: Stored, header: Dataset) -> Int16[np.ndarray, "rows columns"]:
+def _rescale(stored: Stored, frame: Frame, dataset: Dataset) -> Int16[np.ndarray, "rows columns"]:
     """Rescale slope and intercept, or the lookup table; values below schema.HU_PADDING are padding too."""
+    header = frame.header
     if "ModalityLUTSequence" in header:
-        hu = apply_modality_lut(stored, header).astype(np.float64)
+        try:
+            hu = apply_modality_lut(stored, dataset).astype(np.float64)
+        except Exception as error:  # pydicom raises many kinds for a table that is not as long as it says
+            raise refusal("dicom-value", frame.file.where, fact="ModalityLUTSequence cannot be read") from error
     else:
         hu = stored.astype(np.float64) * float(header.RescaleSlope) + float(header.RescaleIntercept)
     hu = np.clip(np.rint(hu), schema.HU_PADDING, np.iinfo(np.int16).max).astype(np.int16)

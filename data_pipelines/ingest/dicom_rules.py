@@ -83,8 +83,9 @@ class Rule:
 
 
 def _tell_class(header: Dataset) -> str:
-    uid = UID(str(header.get("SOPClassUID") or ""))
-    return f"SOPClassUID {uid.name}" if uid and uid.name != uid else "SOPClassUID of another kind"
+    uid = header.get("SOPClassUID")
+    is_known = isinstance(uid, UID) and uid.name != uid
+    return f"SOPClassUID {uid.name}" if is_known else "SOPClassUID of another kind"
 
 
 def _has_table(header: Dataset) -> bool:
