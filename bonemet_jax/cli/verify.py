@@ -37,8 +37,10 @@ def main(verb: str, argv: list[str]) -> int:
     args = parse(VerifyArgs, verb, argv)
     report = VerbReport(verb, argv, args.report)
     from data_pipelines.checks import listing, verify
-    from data_pipelines.checks.verify import save_verification
+    from data_pipelines.checks.verify import check_out, save_verification
 
+    if args.output is not None:
+        check_out(args.output, list(args.input))
     result = verify(list(args.input), with_overlays=args.output is not None, **args.choice())
     if args.output is not None:
         save_verification(result, args.output, list(args.input))
@@ -54,7 +56,7 @@ def main(verb: str, argv: list[str]) -> int:
 
 def describe_verdict(subject: str, n: int, n_errors: int, n_warnings: int) -> str:
     """The last line: what was looked at, how much was found, whether it can be used."""
-    units: Mapping[str, str] = {"cohort": "patients of the cohort", "images": "inputs", "table": "rows of the table"}
+    units: Mapping[str, str] = {"cohort": "patients of the cohort", "images": "inputs", "table": "usable rows"}
     found = f"{_plural(n_errors, 'error')}, {_plural(n_warnings, 'warning')} in {n} {units[subject]}"
     if n_errors:
         return f"verdict: not usable as it is: {found}"

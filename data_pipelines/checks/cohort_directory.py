@@ -127,7 +127,7 @@ def _check_slices(directory: Path, check: CohortCheck, facts: dict[str, dict[str
         told = facts.get(slice_id, {})
         check.slices.append({"row": i + 1, schema.SLICE_ID: slice_id, schema.PATIENT_ID: patient,
                              **describe_image(image), **told})
-        found = [*_check_areas(image, table.iloc[i]), *_stored_flags(told)]
+        found = [*_check_areas(image, table.iloc[i], told), *_stored_flags(told)]
         twin = find_twin(image, f"row {i + 1}", seen)
         found += [twin] if twin else []
         yield from (replace(finding, where=name, patient=patient, row=i + 1) for finding in found)
@@ -151,15 +151,19 @@ def describe_image(image: CanonicalSlice) -> dict[str, Any]:
             "height": height, "width": width, "trunk_cm2": float(image.body.sum() * image.pixel_cm2)}  # fmt: skip
 
 
-def _check_areas(image: CanonicalSlice, row: pd.Series) -> Iterator[Finding]:
-    """The table's areas against the slice's, to one pixel: a phantom's are planted and then drawn in whole pixels."""
+def _check_areas(image: CanonicalSlice, row: pd.Series, told: dict[str, Any]) -> Iterator[Finding]:
+    """The table's areas against the slice's, to one pixel: a phantom's are planted and then drawn in whole pixels.
+
+    Where readers drew, the table holds their mean and the slice is that of the first by name.
+    """
     for name, area_cm2 in compute_areas_cm2(image).items():
-        given = row.get(name, np.nan)
-        if not isinstance(given, float) or np.isnan(given) or np.isnan(area_cm2):
-            continue
-        if abs(given - area_cm2) > image.pixel_cm2:
-            yield Finding("cohort-area", f"{given:.2f} in the table, {area_cm2:.2f} cm2 on the slice",
-                          f"one pixel is {image.pixel_cm2:.4f} cm2", column=name)
+        readers = [told[key] for key in sorted(told) if key.startswith(f"{name}_")]
+        known = [value for value in readers if value is not None]
+        wanted_cm2 = sum(known) / len(known) if known else area_cm2
+        for given, wanted in ((row.get(name, np.nan), wanted_cm2), (readers[0] if readers else None, area_cm2)):
+            if isinstance(given, float) and abs(given - wanted) > image.pixel_cm2:
+                yield Finding("cohort-area", f"{given:.2f} in the table, {wanted:.2f} cm2 on the slice",
+                              f"one pixel is {image.pixel_cm2:.4f} cm2", column=name)
 
 
 def _stored_flags(told: dict[str, Any]) -> Iterator[Finding]:

@@ -55,7 +55,7 @@ def make_card(source: CardSource) -> dict[str, Any]:
         ],
         "continuous": [_describe_continuous(source.table, c, masked) for c in columns if c.kind == "continuous"],
         "categories": [_describe_category(source.table, c, masked) for c in columns if c.kind != "continuous"],
-        "provenance": dict(source.provenance), "agreement": source.agreement,
+        "provenance": dict(source.provenance), "agreement": _describe_agreement(source.agreement),
     }  # fmt: skip
 
 
@@ -120,6 +120,16 @@ def mask_small(counts: Mapping[str, int]) -> dict[str, int | str]:
     return shown
 
 
+def _describe_agreement(told: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Per area: ICC and Bland-Altman as ingest wrote them, Dice over the patients; readers and patients unnamed."""
+    return [
+        {"name": area, "label": COLUMNS[area].label, "n": facts["n"], "icc_2_1": facts["icc_2_1"],
+         "bland_altman": facts["bland_altman"],
+         "dice": _quartiles([own[area] for own in told["dice"].values() if own.get(area) is not None], (0, 100))}
+        for area, facts in told["columns"].items()
+    ] if told else []  # fmt: skip
+
+
 # --- Markdown -------------------------------------------------------------------------------------
 
 
@@ -175,17 +185,21 @@ def _levels(counts: Mapping[str, int | str]) -> str:
     return ", ".join(f"{names.get(level, level.replace('_', ' '))} {n}" for level, n in counts.items())
 
 
-def _format_agreement(agreement: Mapping[str, Any]) -> list[str]:
-    """Whatever ingest told of readers, one figure a row."""
-    return [_table(("measure", "value"), [(name, _figure(value)) for name, value in _flatten(agreement)])]
+def _format_agreement(agreement: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Two readers, one area a row; what could not be computed is a dash."""
+    rows = []
+    for facts in agreement:
+        icc, bland = facts["icc_2_1"] or {}, facts["bland_altman"] or {}
+        dice = facts["dice"] or (None,) * 5
+        rows.append((facts["label"], facts["n"], _figure(icc.get("value")), _span(icc.get("ci95")),
+                     _figure(bland.get("bias")), _span((bland.get("lower"), bland.get("upper"))),
+                     _figure(dice[2]), _figure(dice[0])))
+    return [_table(("area", "n", "ICC(2,1)", "95 % interval", "bias", "limits of agreement", "Dice, median",
+                    "Dice, lowest"), rows)]
 
 
-def _flatten(value: Any, name: str = "") -> list[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        return [pair for key, inner in value.items() for pair in _flatten(inner, f"{name} {key}".strip())]
-    if isinstance(value, list | tuple):
-        return [(name, ", ".join(_figure(v) for v in value))]
-    return [(name, value)]
+def _span(ends: Sequence[float | None] | None) -> str:
+    return "-" if not ends or None in ends else " to ".join(map(_figure, ends))
 
 
 def _what_it_is_not(is_synthetic: bool) -> str:

@@ -76,7 +76,7 @@ def save_verification(result: Verification, out: Path, inputs: list[Path]) -> No
 
     Raises: UsageError when `out` holds something else, or an input.
     """
-    _check_out(out, inputs)
+    check_out(out, inputs)
     with artifacts.atomic_dir(out) as partial:
         artifacts.write_json(partial / "findings.json", listing.make_json(result.findings))
         artifacts.write_text(partial / "findings.csv", listing.make_csv(result.findings))
@@ -154,9 +154,12 @@ def _load_pictures(directory: Path, check: CohortCheck, worst: Mapping[str, Seve
         yield Picture(f"row {facts['row']}", picture, worst.get(facts[schema.PATIENT_ID]))
 
 
-def _check_out(out: Path, inputs: list[Path]) -> None:
-    """Refuse to write into what is checked, or over what is no earlier verification."""
-    for path in inputs:
+def check_out(out: Path, inputs: list[Path]) -> None:
+    """Refuse to write into what is checked, or over what is no earlier verification.
+
+    Raises: UsageError.
+    """
+    for path in map(Path, inputs):
         if path.resolve().is_relative_to(out.resolve()) or out.resolve().is_relative_to(path.resolve()):
             raise UsageError("output directory holds an input, or lies in one", out, "give another -o")
     manifest = out / artifacts.MANIFEST

@@ -142,6 +142,20 @@ def test_flags_stored_at_ingest_are_listed_again(cohort: Path) -> None:
     ]
 
 
+def test_readers_mean_stands_in_the_table_and_the_first_readers_slice_is_stored(cohort: Path) -> None:
+    table = artifacts.load_table(cohort / "cohort.parquet")
+    row, slice_id = table.iloc[0], table[schema.SLICE_ID].iloc[0]
+    own = {"sfa_cm2_anna": row.sfa_cm2 - 4.0, "sfa_cm2_bert": row.sfa_cm2 + 4.0}
+    artifacts.write_json(cohort / "ingest.json", {slice_id: own})
+    seal(cohort)
+    (finding,) = check_cohort_directory(cohort).findings
+    assert (finding.code, finding.row, finding.column) == ("cohort-area", 1, "sfa_cm2"), "anna's slice has 4 cm2 more"
+    own = {"sfa_cm2_anna": row.sfa_cm2, "sfa_cm2_bert": row.sfa_cm2}
+    artifacts.write_json(cohort / "ingest.json", {slice_id: own})
+    seal(cohort)
+    assert check_cohort_directory(cohort).findings == []
+
+
 def test_every_refusal_of_training_is_an_error_here(cohort: Path) -> None:
     """bonemet_jax.cohort refuses at the first bad cell; what it refuses, verify must have found."""
     from bonemet_jax.cohort.table import check_cohort

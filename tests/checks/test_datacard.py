@@ -85,7 +85,18 @@ def test_flags_are_counted_by_code(table: pd.DataFrame) -> None:
                                 {"code": "slice-only", "severity": "warning", "n": 2}]
 
 
-def test_readers_agreement_is_shown(table: pd.DataFrame) -> None:
-    card = make_card(CardSource("real", table, [], [], {}, {"sfa_cm2": {"icc_2_1": 0.29, "ci95": [0.02, 0.76]}}))
-    assert "| sfa_cm2 icc_2_1 | 0.29 |" in format_card(card)
-    assert "| sfa_cm2 ci95 | 0.02, 0.76 |" in format_card(card)
+def test_readers_agreement_is_shown_and_nobody_named(table: pd.DataFrame) -> None:
+    """In the form of agreement.json; the figures are made up."""
+    limits = {"bias": -1.5, "lower": -4.25, "upper": 1.25, "n": 3}
+    told = {"n_patients": 3, "columns": {"sfa_cm2": {
+        "readers": ["anna", "bert"], "n": 3, "icc_2_1": {"value": 0.29, "ci95": [0.02, 0.76], "n": 3},
+        "bland_altman": limits}}, "dice": {name: {"sfa_cm2": value} for name, value in (("aa11", 0.9), ("bb22", 0.8),
+                                                                                        ("cc33", 0.97))}}
+    card = make_card(CardSource("real", table, [], [], {}, told))
+    page = format_card(card)
+    assert "| SFA (cm2) | 3 | 0.29 | 0.02 to 0.76 | -1.5 | -4.25 to 1.25 | 0.9 | 0.8 |" in page
+    assert not any(name in page + json.dumps(card) for name in ("anna", "bert", "aa11"))
+    unknown = {"n_patients": 1, "columns": {"sfa_cm2": {"readers": ["a"], "n": 1, "icc_2_1": None,
+                                                        "bland_altman": None}}, "dice": {}}
+    assert "| SFA (cm2) | 1 | - | - | - | - | - | - |" in format_card(
+        make_card(CardSource("real", table, [], [], {}, unknown)))

@@ -24,6 +24,13 @@ def csv_without_id(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.fixture
+def good_csv(tmp_path: Path) -> Path:
+    file = tmp_path / "good.csv"
+    file.write_text("patient_id,age_years\nempty,50\n")
+    return file
+
+
 CASES: dict[str, tuple[list[str], int, str]] = {
     "no verb": (["frobnicate"], 2, "frobnicate"),
     "unknown flag": (["run", SMOKE, "-o", "{out}", "--bogus"], 2, "--bogus"),
@@ -46,13 +53,20 @@ CASES: dict[str, tuple[list[str], int, str]] = {
     "ingest an empty folder": (["ingest", "-i", "{empty}", "-o", "{out}"], 8, "empty"),
     "ingest a missing folder": (["ingest", "-i", "{empty}/absent", "-o", "{out}"], 8, "absent"),
     "measure an empty folder": (["measure", "-i", "{empty}", "-o", "{out}"], 8, "empty"),
+    "verify nothing": (["verify"], 2, "--clinical"),
+    "verify into the input": (["verify", "-i", "{empty}", "-o", "{empty}/out"], 2, "-o"),
+    "no worker": (["measure", "-i", "{empty}", "-o", "{out}", "--workers", "0"], 2, "--workers"),
+    "code of a column that does not exist": (["ingest", "-i", "{empty}", "-o", "{out}", "--clinical", "{good_csv}",
+                                              "--missing", "shoes=9"], 2, "shoes"),
+    "vertebra that does not exist": (["ingest", "-i", "{empty}", "-o", "{out}", "--level", "T13"], 2, "T13"),
+    "CSV that is not there": (["ingest", "-i", "{empty}", "--clinical", "{empty}/absent", "-o", "{out}"], 8, "absent"),
     "CSV without patient_id": (["ingest", "-i", "{empty}", "--clinical", "{csv}", "-o", "{out}"], 8, "patient_id"),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_one_line_exit_code_and_nothing_written(
-    name: str, tmp_path: Path, empty: Path, csv_without_id: Path, capfd: pytest.CaptureFixture[str],
+    name: str, tmp_path: Path, empty: Path, csv_without_id: Path, good_csv: Path, capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     argv, code, said = CASES[name]
@@ -61,7 +75,7 @@ def test_one_line_exit_code_and_nothing_written(
         pytest.importorskip("jax")
         _refuse_other_platforms(monkeypatch)
     before = sorted(tmp_path.rglob("*"))
-    filled = [part.format(out=out, empty=empty, csv=csv_without_id) for part in argv]
+    filled = [part.format(out=out, empty=empty, csv=csv_without_id, good_csv=good_csv) for part in argv]
     assert main(filled) == code
     told = capfd.readouterr().err.strip().splitlines()
     print(told)
