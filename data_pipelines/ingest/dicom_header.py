@@ -217,4 +217,5 @@ def _copy_groups(groups: Dataset | None, header: Dataset, file: InputFile) -> No
         if item is not None:
             _copy(item, names, header, file)
     if "FrameType" in header:
-        header.ImageType = header.FrameType
+        # A new element: the frames of a file share those they have in common.
+        header.add_new("ImageType", "CS", header.FrameType)

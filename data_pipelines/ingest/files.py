@@ -86,14 +86,19 @@ def _of_zip(path: Path) -> list[InputFile]:
     n_bytes = sum(info.file_size for info in members)
     if n_bytes > min(MAX_ARCHIVE_BYTES, max(RATIO_FLOOR_BYTES, MAX_RATIO * path.stat().st_size)):
         raise refusal("file-archive-bomb", path, fact=f"{n_bytes} bytes unpacked from {path.stat().st_size}")
-    shown = [info for info in members if not _is_hidden(PurePosixPath(info.filename).parts)]
+    shown = [info for info in members if not _is_hidden(_path_of(info).parts)]
     return [_of_member(archive, info, path) for info in sorted(shown, key=lambda info: info.filename)]
+
+
+def _path_of(info: zipfile.ZipInfo) -> PurePosixPath:
+    """Path of a member as written; some packers write backslashes."""
+    return PurePosixPath(info.orig_filename.replace("\\", "/"))
 
 
 def _check_member(info: zipfile.ZipInfo, path: Path, number: int) -> None:
     """Refuse what no export of images holds. Nothing is ever unpacked to disk: an archive that tries is not trusted."""
-    name, fact = info.orig_filename.replace("\\", "/"), f"member {number}"
-    if name.startswith("/") or name[1:2] == ":" or "\0" in name or ".." in PurePosixPath(name).parts:
+    name, fact = str(_path_of(info)), f"member {number}"
+    if name.startswith("/") or name[1:2] == ":" or "\0" in name or ".." in _path_of(info).parts:
         raise refusal("file-archive-path", path, fact=fact)
     if info.external_attr >> 28 == _SYMLINK_TYPE:
         raise refusal("file-archive-link", path, fact=fact)
@@ -117,4 +122,4 @@ def _of_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> I
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
             raise refusal("file-archive-damaged", where) from error
 
-    return InputFile(PurePosixPath(info.filename).name, where, info.file_size, open_member)
+    return InputFile(_path_of(info).name, where, info.file_size, open_member)

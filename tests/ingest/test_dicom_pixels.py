@@ -182,8 +182,8 @@ def test_damaged_codestreams_are_refused(tmp_path: Path) -> None:
     for change, code, fact in (
         (_recompress(lambda data: data[:-1000]), "dicom-truncated", f"{syntax}: no end marker"),
         (_recompress(lambda data: data[:60]), "dicom-truncated", syntax),
-        (lambda h: setattr(h, "Rows", 256), "dicom-size-contradicts", "codestream of 512 x 512, Rows x Columns 256 x 512"),
-        (_recompress(lambda data: data[:8] + b"\0\0\xff\xff\0\0\xff\xff" + data[16:]), "dicom-size-contradicts", "65535"),
+        (lambda h: setattr(h, "Rows", 256), "dicom-size-contradicts", "of 512 x 512, Rows x Columns 256 x 512"),
+        (_recompress(lambda data: data[:8] + b"\0\0\xff\xff" * 2 + data[16:]), "dicom-size-contradicts", "65535"),
         (lambda h: setattr(h, "PixelData", h.PixelData[:4]), "dicom-truncated", syntax),
     ):
         _check_refused(_save_changed(tmp_path, change), code, fact)

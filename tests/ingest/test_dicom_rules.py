@@ -94,7 +94,7 @@ FAULTS: dict[str, tuple[Callable[[Dataset], None], str, str]] = {
     "two positions": (_set(ImagePositionPatient=[0, 0]), "dicom-no-position", "ImagePositionPatient not three"),
     "no orientation": (_drop("ImageOrientationPatient"), "dicom-no-orientation", "ImageOrientationPatient absent"),
     "no direction": (_set(ImageOrientationPatient=[0, 0, 0, 0, 0, 0]), "dicom-no-orientation", "perpendicular unit"),
-    "not perpendicular": (_set(ImageOrientationPatient=[1, 0, 0, 0.6, 0.8, 0]), "dicom-no-orientation", "perpendicular"),
+    "not perpendicular": (_set(ImageOrientationPatient=[1, 0, 0, 0.6, 0.8, 0]), "dicom-no-orientation", "not two"),
     "coronal": (_set(ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), "dicom-not-axial", "90.0 degrees"),
     "sagittal": (_set(ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), "dicom-not-axial", "90.0 degrees"),
     "oblique": (_set(ImageOrientationPatient=[1, 0, 0, 0, 0.966, 0.259]), "dicom-tilt-large", "15.0 degrees"),
