@@ -12,10 +12,12 @@ from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.phantom import PhantomArgs
 from bonemet_jax.cli.predict import PredictArgs
 from bonemet_jax.cli.run import RunArgs, parse_run
+from bonemet_jax.cli.verify import VerifyArgs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-ARGS = {"build": BuildArgs, "ingest": SourceArgs, "measure": SourceArgs, "phantom": PhantomArgs, "predict": PredictArgs}
+ARGS = {"build": BuildArgs, "ingest": SourceArgs, "measure": SourceArgs, "phantom": PhantomArgs, "predict": PredictArgs,
+        "verify": VerifyArgs}
 COMMANDS = [line.strip() for block in re.findall(r"```\n(.*?)```", README, re.S) for line in block.splitlines()
             if re.match(r"\s*bonemet [a-z]+ -|\s*bonemet run configs", line)]
 COMMANDS += re.findall(r"`(bonemet [a-z]+ (?:-|configs)[^`]*)`", README)

@@ -47,8 +47,7 @@ def make_card(source: CardSource) -> dict[str, Any]:
     columns = [column for column in COLUMNS.values() if column.name in source.table.columns]
     return {
         "kind": source.kind, "n_patients": len(source.table), "n_slices": len(source.slices), "masked": masked,
-        "outcome": _count_levels(source.table.get(schema.LABEL), (0.0, 1.0), masked),
-        "images": _describe_images(source.slices),
+        "outcome": _describe_outcome(source.table, masked), "images": _describe_images(source.slices, masked),
         "findings": [
             {"code": code, "severity": severity, "n": n}
             for (severity, code), n in sorted(Counter((f.severity, f.code) for f in source.findings).items())
@@ -59,10 +58,16 @@ def make_card(source: CardSource) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _describe_images(slices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _describe_outcome(table: pd.DataFrame, masked: bool) -> dict[str, int | str]:
+    values = table.get(schema.LABEL)
+    n_unknown = len(table) if values is None else int(values.isna().sum())
+    return {**_count_levels(values, (0.0, 1.0), masked), "unknown": n_unknown}
+
+
+def _describe_images(slices: Sequence[Mapping[str, Any]], masked: bool) -> dict[str, Any]:
     numbers = {
         "row spacing (mm)": "row_mm", "column spacing (mm)": "column_mm", "larger side of the field of view (mm)":
-        "field_mm", "slice position z (mm)": "z_mm", "slices of the volume": "n_slices", "trunk (cm2)": "trunk_cm2",
+        "field_mm", "slice position z (mm)": "z_mm", "slices of the volume": "n_slices",
     }  # fmt: skip
     return {
         "counts": {
@@ -71,6 +76,7 @@ def _describe_images(slices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "numbers": {label: _quartiles([s[key] for s in slices if s.get(key) is not None], (0, 100))
                     for label, key in numbers.items()},
+        "trunk_cm2": _summarise(np.array([s["trunk_cm2"] for s in slices], float), masked),
     }  # fmt: skip
 
 
@@ -81,11 +87,16 @@ def _count(slices: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
 def _describe_continuous(table: pd.DataFrame, column: schema.Column, masked: bool) -> dict[str, Any]:
     values = pd.to_numeric(table[column.name], errors="coerce").to_numpy(float)
     known = values[np.isfinite(values)]
-    enough = not masked or len(known) >= MIN_KNOWN
     return {
         "name": column.name, "label": column.label, "n_missing": int(len(values) - len(known)),
-        "quartiles": _quartiles(known, (5, 95) if masked else (0, 100)) if enough else None,
+        "quartiles": _summarise(known, masked),
     }  # fmt: skip
+
+
+def _summarise(known: np.ndarray, masked: bool) -> list[float] | None:
+    """Quartiles of values that belong to people."""
+    enough = not masked or len(known) >= MIN_KNOWN
+    return _quartiles(known, (5, 95) if masked else (0, 100)) if enough else None
 
 
 def _quartiles(values: Any, ends: tuple[int, int]) -> list[float] | None:
@@ -154,7 +165,7 @@ def format_card(card: Mapping[str, Any]) -> str:
 
 def _format_images(images: Mapping[str, Any]) -> list[str]:
     counts = [(f"{name}: {value}", n) for name, found in images["counts"].items() for value, n in found.items()]
-    numbers = [(label, *_figures(values)) for label, values in images["numbers"].items()]
+    numbers = [(label, *_figures(values)) for label, values in images["numbers"].items() if values is not None]
     return [_table(("", "slices"), counts), _table(("", "minimum", "quartile 1", "median", "quartile 3", "maximum"),
                                                    numbers)]
 
@@ -171,12 +182,17 @@ def _format_columns(card: Mapping[str, Any]) -> list[str]:
     note = (f"Real data: counts of 1 to {MIN_GROUP - 1} patients are shown as <{MIN_GROUP}, the ends are percentiles, "
             f"and columns with fewer than {MIN_KNOWN} known values have none.") if card["masked"] else (
             "Synthetic data: nothing is masked.")  # fmt: skip
+    known = {kind: [c for c in card[kind] if c["n_missing"] < card["n_patients"]]
+             for kind in ("continuous", "categories")}
+    empty = [c["label"] for kind, shown in known.items() for c in card[kind] if c not in shown]
+    numbers = [(c["label"], c["n_missing"], *_figures(c["quartiles"])) for c in known["continuous"]]
+    numbers += [("Trunk (cm2)", card["n_patients"] - card["n_slices"], *_figures(card["images"]["trunk_cm2"]))]
+    counts = [(c["label"], c["n_missing"], _levels(c["counts"])) for c in known["categories"]]
     return [
         note,
-        _table(("column", "missing", ends[0], "quartile 1", "median", "quartile 3", ends[1]),
-               [(c["label"], c["n_missing"], *_figures(c["quartiles"])) for c in card["continuous"]]),
-        _table(("column", "missing", "patients"),
-               [(c["label"], c["n_missing"], _levels(c["counts"])) for c in card["categories"]]),
+        _table(("column", "missing", ends[0], "quartile 1", "median", "quartile 3", ends[1]), numbers),
+        *([_table(("column", "missing", "patients"), counts)] if counts else []),
+        *([f"Empty columns: {', '.join(empty)}."] if empty else []),
     ]  # fmt: skip
 
 
@@ -226,7 +242,11 @@ def _rows(header: tuple[str, str], pairs: Any, names: Mapping[str, str] | None =
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table: the first column to the left, figures to the right."""
-    rule = ["---" if i == 0 or len(header) == 2 else "--:" for i in range(len(header))]
-    cells = [header, rule, *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    """A Markdown table: words to the left, figures to the right."""
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    rule = ["--:" if all(_is_figure(row[i]) for row in cells) else "---" for i in range(len(header))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *cells))
+
+
+def _is_figure(cell: str) -> bool:
+    return cell in ("-", "not shown", f"<{MIN_GROUP}") or cell.removeprefix("-").replace(".", "", 1).isdigit()

@@ -1,4 +1,4 @@
-"""The verbs of intake after a bad patient: what could be read is written, what could not is listed last, exit code 8."""
+"""The verbs of intake after a bad patient: what could be read is written, the others are listed last, exit code 8."""
 
 import re
 import shutil
