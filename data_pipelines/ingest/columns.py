@@ -75,7 +75,7 @@ FIELDS: dict[str, Field] = {
 
 #: Other names of a column that can mean nothing else; case, blanks and punctuation do not count. The schema's labels
 #: ("Age (years)", the paper's Table 1) are added below.
-# PAPER: the released code reads tables in gb18030 with the columns 序号 (id) and 骨转移 or 转移 (label); it names no other.
+# PAPER: the released code's tables, in gb18030, hold 序号 (id) and 骨转移 or 转移 (label); it names no other.
 ALIASES: dict[str, tuple[str, ...]] = {
     schema.PATIENT_ID: ("patient", "patient id", "patientid", "pid", "subject id", "id", "case id",
                         "患者编号", "编号", "序号"),
@@ -83,7 +83,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "menopause": ("menopausal status", "menopause status", "绝经状态"),
     "n_stage": ("pn", "n staging", "N分期"),
     "lvi": ("lymphovascular invasion", "脉管侵犯"),
-    "ki67_high": ("ki-67>=20%", "ki-67≥20%"),
+    "ki67_high": ("ki-67>=20%",),
     "ki67_percent": ("ki-67%", "ki-67(%)", "ki-67 percent"),
     "subtype": ("molecular subtype", "molecular type", "分子分型"),
     "multifocal": ("multifocality", "多灶"),

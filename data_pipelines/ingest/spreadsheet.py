@@ -76,8 +76,7 @@ def decode(data: bytes, where: object) -> tuple[str, list[Finding]]:
     for magic, kind in _WORKBOOKS.items():
         if data.startswith(magic):
             raise refusal("csv-workbook", where, f"this is {kind}, not a CSV")
-    has_utf16_bom = data.startswith(_UTF16_BOMS) and not data.startswith(b"\xff\xfe\0\0")
-    for encoding in ("utf-16",) if has_utf16_bom else ("utf-8-sig", "gb18030"):
+    for encoding in ("utf-16",) if data.startswith(_UTF16_BOMS) else ("utf-8-sig", "gb18030"):
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError:
@@ -124,7 +123,7 @@ def _choose_separator(text: str, count_known: Callable[[list[str]], int], where:
     fault = ""
     for separator in SEPARATORS:
         try:
-            known[separator] = count_known(_first_record(text, separator))
+            known[separator] = count_known(_first_record(text, separator)[: MAX_COLUMNS + 1])
         except csv.Error as error:
             fault = _explain(error)
     if fault and not any(known.values()):
@@ -145,7 +144,7 @@ def _read_records(text: str, separator: str, where: object) -> Iterator[tuple[in
         except csv.Error as error:
             raise refusal("csv-quote", where, f"row {row + 1} (line {line + 1}): {_explain(error)}") from error
         row, line = row + 1, lines.line_num
-        if any(cell.strip() for cell in cells):
+        if cells and any(cell.strip() for cell in cells):
             kept += 1
             if kept > MAX_ROWS + 1:
                 raise refusal("csv-too-large", where, f"more than {MAX_ROWS} rows")

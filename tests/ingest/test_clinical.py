@@ -72,8 +72,23 @@ def test_a_chinese_export(tmp_path: Path) -> None:
     assert table.rows["张1"] == {
         "age_years": 52.0, "height_m": 1.6, "menopause": "post", "er": 1.0, "bone_metastasis": 0.0,
     }  # fmt: skip
-    assert {"csv-gb18030", "csv-alias", "csv-spelling"} <= _codes(table)
     assert not table.errors
+    assert {"csv-gb18030", "csv-alias"} <= _codes(table)
+    told = {f.column: f.what for f in table.warnings if f.code == "csv-spelling"}
+    assert set(told) == {"年龄", "绝经状态", "雌激素受体", "骨转移"}
+    assert "full-width" in told["年龄"]
+
+
+def test_a_number_that_may_mean_unknown_is_told(tmp_path: Path) -> None:
+    table = _load(tmp_path, "patient_id,cea_ng_ml\n1,999\n2,99\n")
+    assert table.rows["1"] == {"cea_ng_ml": 999.0}
+    assert [(f.code, f.row, f.column) for f in table.findings] == [("csv-missing-doubtful", 2, "cea_ng_ml")]
+
+
+def test_of_an_id_given_twice_no_row_is_used(tmp_path: Path) -> None:
+    table = _load(tmp_path, "patient_id,lvi\n1,0\n2,0\n1,1\n1,0\n")
+    assert list(table.rows) == ["2"]
+    assert [(f.code, f.row) for f in table.errors] == [("csv-id-twice", 4), ("csv-id-twice", 5)]
 
 
 def test_the_released_codes_table(tmp_path: Path) -> None:
@@ -83,6 +98,11 @@ def test_the_released_codes_table(tmp_path: Path) -> None:
     table = _load(tmp_path, "序号,转移\n1,1\n".encode("gb18030"))
     assert [(f.code, f.row, f.column) for f in table.errors] == [("csv-column-open", 1, "转移")]
     assert "bone_metastasis or dmfs_event" in table.errors[0].what
+
+
+def test_signs_of_comparison_count_in_names(tmp_path: Path) -> None:
+    assert _load(tmp_path, "patient_id,Ki-67 (≥ 20 %)\n1,1\n").rows == {"1": {"ki67_high": 1.0}}
+    assert _load(tmp_path, "patient_id,Ki-67 (< 20 %)\n1,1\n").rows == {"1": {}}
 
 
 def test_a_running_number_beside_the_ids(tmp_path: Path) -> None:
@@ -264,6 +284,8 @@ FAULTS: dict[str, Fault] = {
                        "rename"),
     "event without time": Fault("patient_id,dmfs_months,dmfs_event\n1,,1\n", "csv-event-time", 2, "dmfs_months",
                                 "dmfs_event is given", "time"),
+    "event with a faulty time": Fault("patient_id,dmfs_months,dmfs_event\n1,x,1\n", "csv-not-number", 2,
+                                      "dmfs_months", "not a number", "write a number"),
     "event at time 0": Fault("patient_id,dmfs_months,dmfs_event\n1,0,1\n", "csv-event-at-zero", 2, "dmfs_months",
                              "dmfs_event is 1", "surgery"),
     "index": Fault("patient_id,SFA,SFI,height_m\n1,140.4,20.9,1.6\n", "csv-index", 2, "SFI", "= 54.8", "correct"),
