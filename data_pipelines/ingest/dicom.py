@@ -5,7 +5,7 @@ What is not understood is refused or left out and told; the rules are a table in
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +62,18 @@ def load_dicom(files: Sequence[InputFile], path: Path, series: int | None = None
 
     Raises: InputDataError when no series, or several, can be measured.
     """
-    frames, refused, other = _sort_out(files)
-    if not frames and not refused:
+    found = _sort_out(files)
+    other = found.other
+    if not found.frames and not found.refused:
         raise refusal("file-not-understood", path, "no DICOM files and no ct.nii.gz found", other[0] if other else "")
-    if not frames:
-        raise max(refused, key=rank_of)
-    _check_one_patient(frames, path)
-    notes = _tell_refused(refused, path)
+    if len(found.patients) > 1:
+        raise refusal("dicom-two-patients", path, fact=f"{len(found.patients)} different PatientID")
+    if not found.frames:
+        raise max(found.refused, key=rank_of)
+    notes = _tell_refused(found.refused, path)
     if other:
         notes.append(find("dicom-other-files", f"{len(other)} files are not DICOM and were left out", other[0], path))
-    chosen = _choose(_group(frames), series, path)
+    chosen = _choose(_group(found.frames), series, path)
     chosen, more = _drop_copies(chosen, path)
     grid = _make_grid(chosen)
     notes += [*more, *_check_places(chosen, grid, path)]
@@ -81,30 +83,40 @@ def load_dicom(files: Sequence[InputFile], path: Path, series: int | None = None
     )
 
 
-def _sort_out(files: Sequence[InputFile]) -> tuple[list[Frame], list[InputDataError], list[str]]:
-    """Frames of axial CT, the refusals of the others, and why other files hold no image at all."""
-    frames, refused, other = [], [], []
+@dataclass
+class _Found:
+    """What a folder holds."""
+
+    frames: list[Frame] = field(default_factory=list)
+    """Axial CT."""
+    refused: list[InputDataError] = field(default_factory=list)
+    """Why the other DICOM files and frames are none."""
+    other: list[str] = field(default_factory=list)
+    """Why the remaining files hold no image at all."""
+    patients: set[str] = field(default_factory=set)
+    """PatientID of every image, also of those refused: compared, never told."""
+
+
+def _sort_out(files: Sequence[InputFile]) -> _Found:
+    found = _Found()
     for file in files:
         try:
-            for frame in load_frames(file):
-                try:
-                    check_frame(frame)
-                    frames.append(frame)
-                except InputDataError as error:
-                    refused.append(error)
+            frames = load_frames(file)
         except NotDicomError as error:
             if file.name != "DICOMDIR" or len(files) == 1:  # a list of the images beside it
-                other.append(str(error))
+                found.other.append(str(error))
+            continue
         except InputDataError as error:
-            refused.append(error)
-    return frames, refused, other
-
-
-def _check_one_patient(frames: Sequence[Frame], path: Path) -> None:
-    """Refuse a folder of two patients; their ids are compared and never told."""
-    ids = {str(frame.header.get("PatientID") or "").strip() for frame in frames} - {""}
-    if len(ids) > 1:
-        raise refusal("dicom-two-patients", path, fact=f"{len(ids)} different PatientID")
+            found.refused.append(error)
+            continue
+        for frame in frames:
+            try:
+                check_frame(frame)
+                found.frames.append(frame)
+            except InputDataError as error:
+                found.refused.append(error)
+        found.patients |= {str(frames[0].header.get("PatientID") or "").strip()} - {""}
+    return found
 
 
 def _tell_refused(refused: Sequence[InputDataError], path: Path) -> list[Finding]:

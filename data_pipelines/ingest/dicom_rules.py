@@ -204,6 +204,9 @@ def judge_frame(frame: Frame) -> list[Finding]:
 
 
 def rank_of(error: InputDataError) -> int:
-    """How far down the rules a refusal lies: the further, the nearer the file was to being usable."""
+    """How far down the rules a refusal lies: the further, the nearer the file was to being usable.
+
+    A file too damaged for the rules may have been the CT: it comes after those that are none.
+    """
     codes = [rule.code for rule in RULES]
-    return codes.index(error.code) if error.code in codes else -1
+    return codes.index(error.code) if error.code in codes else codes.index("dicom-other-class") + 1

@@ -178,8 +178,10 @@ def test_empty_series_identifiers_are_one_series(dicom_folder: Path) -> None:
     assert load_stack(dicom_folder).grid == GRID
 
 
-def test_two_patients_are_refused_and_not_named(dicom_folder: Path) -> None:
-    _add_series(dicom_folder, _set(PatientID="canary^other", Modality="CT"))
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_two_patients_are_refused_and_not_named(dicom_folder: Path, modality: str) -> None:
+    """Also where the other patient's images would be left out: the folder is mixed up."""
+    _add_series(dicom_folder, _set(PatientID="canary^other", Modality=modality))
     assert _check_refused(dicom_folder, "dicom-two-patients").fact == "2 different PatientID"
 
 

@@ -296,6 +296,23 @@ def test_claims_larger_than_the_file_take_no_memory(tmp_path: Path, syntax: str)
     tracemalloc.stop()
 
 
+def test_hostile_structure_ends_in_no_traceback_and_takes_no_memory(tmp_path: Path) -> None:
+    """Sequences nested without end; pixel data said to be 4 GB long, of which only what Rows and Columns need is there.
+    """
+    save_dicom(make_dicom(make_hu()[0]), tmp_path / "x")
+    whole = (tmp_path / "x").read_bytes()
+    at = whole.index(b"\x08\0\x16\0UI")
+    nest = b"\x08\0\x15\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff" * 20_000
+    (tmp_path / "x").write_bytes(whole[:at] + nest + whole[at:])
+    _check_refused(tmp_path, "dicom-damaged", "RecursionError")
+    at = whole.index(b"\xe0\x7f\x10\0OW") + 8
+    (tmp_path / "x").write_bytes(whole[:at] + b"\xf0\xff\xff\xff" + whole[at + 4:])
+    tracemalloc.start()
+    np.testing.assert_array_equal(_load(tmp_path)[0], make_hu()[0])
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+
+
 def test_random_damage_never_ends_in_a_traceback(tmp_path: Path) -> None:
     """Bytes of the header changed at random, 400 files: read, or refused with a code."""
     dice = random.Random(0)
