@@ -1,6 +1,5 @@
 """One slice as a PNG or JPEG picture: grey levels, and Hounsfield units only where the window is declared."""
 
-import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,10 +116,10 @@ def _judge_window(window_hu: tuple[float, float] | None, n_levels: int, file: In
 def _load_grey(file: InputFile) -> tuple[Float64[np.ndarray, "height width"], int, bool]:
     """Grey levels 0 to 1, number of steps between, and whether they were compressed with loss."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), file.open() as stream:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(file.open().read()), formats=("PNG", "JPEG")) as image:
+            with Image.open(stream, formats=("PNG", "JPEG")) as image:
                 _check_header(image, file)
                 image.load()
                 return *_to_grey(image, file), image.format == "JPEG"

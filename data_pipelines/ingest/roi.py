@@ -77,7 +77,8 @@ def load_rois(
         sides[code].add(side)
     half = [code for code in masks if sides[code] in ({"left"}, {"right"})]
     notes += [find("mask-half", fact=f"{schema.TISSUE_NAMES[code]}: one side", where=path) for code in half]
-    return {code: mask for code, mask in masks.items() if code not in half}, (*notes, *_find_overlaps(masks, path))
+    masks = {code: mask for code, mask in masks.items() if code not in half}
+    return masks, (*notes, *_find_overlaps(masks, path))
 
 
 def find_shape(roi: ImagejRoi, where: object) -> Shape:
@@ -89,7 +90,8 @@ def find_shape(roi: ImagejRoi, where: object) -> Shape:
     if roi.roitype in _NO_AREA or roi.subtype in (ROI_SUBTYPE.TEXT, ROI_SUBTYPE.ARROW, ROI_SUBTYPE.IMAGE):
         raise refusal("roi-no-area", where, fact=kind)
     # Rounded corners and splines are computed by ImageJ when it draws: the file holds no outline.
-    if roi.rounded_rect_arc_size or roi.options & ROI_OPTIONS.SPLINE_FIT:
+    is_rounded = roi.roitype == ROI_TYPE.RECT and roi.rounded_rect_arc_size
+    if is_rounded or roi.options & ROI_OPTIONS.SPLINE_FIT:
         raise refusal("roi-kind", where, fact=f"{kind}, rounded or spline")
     if roi.roitype in (ROI_TYPE.RECT, ROI_TYPE.OVAL) and not roi.composite:
         box = (roi.xd, roi.yd, roi.widthd, roi.heightd) if roi.subpixelrect else (
@@ -153,7 +155,8 @@ def _load_roi(file: InputFile) -> ImagejRoi:
     if file.n_bytes > MAX_FILE_BYTES:
         raise refusal("roi-damaged", file.where, fact=f"{file.n_bytes} bytes, at most {MAX_FILE_BYTES}")
     try:
-        return ImagejRoi.frombytes(file.open().read())
+        with file.open() as stream:
+            return ImagejRoi.frombytes(stream.read())
     except Exception as error:  # roifile raises many kinds for a damaged file, and quotes it
         raise refusal("roi-damaged", file.where, fact=type(error).__name__) from error
 
