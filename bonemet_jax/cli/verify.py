@@ -1,7 +1,6 @@
 """`bonemet verify`: every data check; nothing is changed, every problem is named with its remedy."""
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,8 +55,8 @@ def main(verb: str, argv: list[str]) -> int:
 
 def describe_verdict(subject: str, n: int, n_errors: int, n_warnings: int) -> str:
     """The last line: what was looked at, how much was found, whether it can be used."""
-    units: Mapping[str, str] = {"cohort": "patients of the cohort", "images": "inputs", "table": "usable rows"}
-    found = f"{_plural(n_errors, 'error')}, {_plural(n_warnings, 'warning')} in {n} {units[subject]}"
+    unit = {"cohort": "patient", "images": "input", "table": "usable row"}[subject]
+    found = f"{_plural(n_errors, 'error')}, {_plural(n_warnings, 'warning')} in {_plural(n, unit)}"
     if n_errors:
         return f"verdict: not usable as it is: {found}"
     return f"verdict: usable, look at the warnings: {found}" if n_warnings else f"verdict: good: {found}"

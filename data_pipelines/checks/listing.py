@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -62,33 +61,36 @@ def make_lines(findings: Sequence[Finding], severity: Severity, numbers: Mapping
 def _make_group(code: str, found: list[Finding], numbers: Mapping[str, int]) -> Iterator[Line]:
     """Rows of one code: what the row above has said already is not said again."""
     shown = found if len(found) <= SHOWN + 1 else found[:SHOWN]
-    above: Finding | None = None
+    above: tuple[str, str, str] | None = None
     for finding in shown:
-        file, text, mend = PurePath(finding.where).name, str(finding), finding.mend
-        spot = _find_spot(finding, numbers)
+        spot, file = _find_spot(finding, numbers), PurePath(finding.where).name
+        text, mend = _shorten(finding), finding.mend
+        this = (finding.where, text, mend)
         if above is None:
             text = f"{text} [{code}]"
         else:
-            file = "" if spot and above.where == finding.where else file
-            text = "the same" if text == str(above) else text
-            mend = "" if mend == above.mend else mend
+            file = "" if spot and above[0] == finding.where else file
+            text = "the same" if text == above[1] else text
+            mend = "" if mend == above[2] else mend
         yield Line(", ".join(part for part in (spot, file) if part), text, mend)
-        above = finding
+        above = this
     if len(shown) < len(found):
         yield Line(f"and {len(found) - len(shown)} more", "of this kind; -o DIR lists them all", "")
 
 
 def _find_spot(finding: Finding, numbers: Mapping[str, int]) -> str:
-    """Input number; row and column unless the words name them."""
-    number, row, column = numbers.get(finding.patient), f"row {finding.row}", f"column {finding.column}"
-    is_row, is_column = finding.row is not None, bool(finding.column)
-    parts = [f"input {number}" if number else "", row if is_row and not _is_told(row, finding) else "",
-             finding.column if is_column and not _is_told(column, finding) else ""]
+    """Input number, row, column."""
+    number = numbers.get(finding.patient)
+    parts = [f"input {number}" if number else "", "" if finding.row is None else f"row {finding.row}", finding.column]
     return ", ".join(part for part in parts if part)
 
 
-def _is_told(place: str, finding: Finding) -> bool:
-    return re.search(rf"\b{re.escape(place)}(?!\w)", finding.what) is not None
+def _shorten(finding: Finding) -> str:
+    """The finding without the row and column that its words begin with: they stand beside it."""
+    told = [f"row {finding.row}", f"column {finding.column}"]
+    prefixes = [f"{', '.join(told)}: ", *(f"{part}: " for part in told)]
+    text = str(finding)
+    return next((text.removeprefix(prefix) for prefix in prefixes if text.startswith(prefix)), text)
 
 
 def _values(finding: Finding) -> dict[str, Any]:

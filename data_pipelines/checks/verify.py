@@ -10,6 +10,7 @@ from PIL import Image
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import UsageError
+from bonemet_jax.progress import track
 from bonemet_jax.versions import find_versions
 from data_pipelines.bodycomp.overlay import draw_overlay
 from data_pipelines.canonical import load_slice
@@ -143,7 +144,7 @@ def _worst_of(findings: list[Finding]) -> dict[str, Severity]:
 
 def _load_pictures(directory: Path, check: CohortCheck, worst: Mapping[str, Severity]) -> Iterator[Picture]:
     """The overlay of every readable slice, drawn where the cohort holds no intact one."""
-    for facts in check.slices:
+    for facts in track(check.slices, "contact sheets", len(check.slices)):
         slice_id = facts[schema.SLICE_ID]
         name = f"overlays/{slice_id}.png"
         if name in check.intact:

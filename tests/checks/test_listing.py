@@ -28,9 +28,10 @@ def test_lines_name_the_input_by_number_and_say_what_the_words_do_not() -> None:
     assert (line.place, line.text) == ("input 3, row 4, er, cohort.parquet",
                                        "7 is out of range (0 or 1) [cohort-cell]")
     told = Finding("cohort-cell", "row 4, column er: other", where="/a/b/clinical.csv", row=4, column="er")
-    assert make_lines([told], "error", {})[0].place == "clinical.csv"
-    half_told = Finding("cohort-cell", "row 41, other columns", row=4, column="er")
-    assert make_lines([half_told], "error", {})[0].place == "row 4, er"
+    (line,) = make_lines([told], "error", {})
+    assert (line.place, line.text) == ("row 4, er, clinical.csv", "other [cohort-cell]")
+    other = Finding("cohort-cell", "row 41: other columns", row=4, column="er")
+    assert make_lines([other], "error", {})[0].text.startswith("row 41: other columns")
 
 
 def test_many_of_a_kind_are_counted() -> None:

@@ -1,7 +1,6 @@
 """`bonemet verify` as its user meets it: a table of at most 100 columns, one verdict line, the exit code."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def broken(cohort: Path, tmp_path: Path) -> Path:
 
 def test_sound_cohort_is_good(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "-i", str(cohort)]) == 0
-    assert capsys.readouterr().out == "verdict: good: 0 errors, 0 warnings in 12 patients of the cohort\n"
+    assert capsys.readouterr().out == "verdict: good: 0 errors, 0 warnings in 12 patients\n"
 
 
 def test_broken_cohort_is_told_in_a_table_that_fits(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +44,7 @@ def test_broken_cohort_is_told_in_a_table_that_fits(broken: Path, capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     print(*lines, sep="\n")
     assert max(map(len, lines)) <= 100
-    assert lines[-1] == "verdict: not usable as it is: 14 errors, 1 warning in 12 patients of the cohort"
+    assert lines[-1] == "verdict: not usable as it is: 14 errors, 1 warning in 12 patients"
     assert lines[0] == "14 errors" and "1 warning" in lines
     text = " ".join("\n".join(lines).split())
     assert "row 1, age_years, " in text and "and 7 more" in text and "[cohort-no-slice]" in text
@@ -76,7 +75,7 @@ def test_clinical_table_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["verify", "--clinical", str(table)]) == 8
     said = " ".join(capsys.readouterr().out.split())
     print(said)
-    assert "2 errors" in said and re.search(r"row 3, column age_years", said) and "row 4, column age_years" in said
+    assert "2 errors" in said and "row 3, age_years," in said and "row 4, age_years" in said
     assert not any(name in said for name in ("Anna", "Berta", "Clara"))
 
 
