@@ -157,6 +157,8 @@ VERDICTS: dict[str, Verdict] = {
     "mask-spacing": Verdict("error", "mask and image differ in pixel spacing", "segment this very image"),
     "mask-position": Verdict("error", "mask and image differ in position in the patient", "segment this very image"),
     "mask-slices": Verdict("error", "mask and image differ in slice position", "segment this very image"),
+    "mask-version": Verdict("error", "labels are numbered as by TotalSegmentator 1, or BOA before 1.0",
+                            "segment with version 2, or give one file a structure"),
     "mask-values": Verdict("error", "mask values are not labels", "give whole numbers from 0"),
     "mask-full": Verdict("error", "the mask covers everything", "segment this very image"),
     "mask-off-body": Verdict("error", "the mask lies outside the body", "segment this very image"),
@@ -194,8 +196,16 @@ VERDICTS: dict[str, Verdict] = {
         "warning", "fat is unsegmented: subcutaneous and visceral fat together, no SFA and no VFA",
         "give masks, or leave --segment at hu",
     ),
-    "field-touched": Verdict("warning", "the trunk touches the image border", "look at the overlay"),
-    "field-cut": Verdict("error", "the image border cuts the trunk", "reconstruct with a larger field of view"),
+    "fat-no-wall": Verdict("warning", "no wall of muscle and ribs is found: fat stays unsegmented, no SFA and no VFA",
+                           "look at the overlay; give masks"),
+    "muscle-estimated": Verdict("warning", "the erector spinae are found by Hounsfield units and the vertebra's label: "
+                                "about 10 % off, more in wasted muscle", "look at the overlay, or give a mask"),
+    "field-touched": Verdict("warning", "the trunk touches the edge of the field of view", "look at the overlay"),
+    "field-cut": Verdict("warning", "the field of view cuts the trunk: areas at its edge are incomplete",
+                         "reconstruct with a larger field of view"),
+    "field-arm": Verdict("warning", "an arm lies against the trunk and is cut off where it joins",
+                         "look at the overlay"),
+    "slice-height": Verdict("error", "body height is out of range", "give metres, 0.5 to 2.6"),
     # --- clinical table ---
     # The file as a whole.
     "csv-unreadable": Verdict("error", "cannot read the clinical CSV", "check the path and its permissions"),

@@ -14,12 +14,11 @@ from data_pipelines.ingest.files import InputFile, find_files
 from data_pipelines.ingest.grid import Grid, check_same_grid
 from data_pipelines.ingest.nifti import SUFFIXES, NiftiStack, load_nifti
 
-#: TotalSegmentator's class numbers (task `total`, version 2; version 1 numbers differently).
+#: TotalSegmentator's class numbers (task `total`, version 2).
 LABEL_OF_VERTEBRA: dict[str, int] = (
     {f"L{i}": 32 - i for i in range(1, 6)} | {f"T{i}": 44 - i for i in range(1, 13)}
     | {f"C{i}": 51 - i for i in range(1, 8)}
 )  # fmt: skip
-_VERTEBRA_OF_LABEL = {label: name for name, label in LABEL_OF_VERTEBRA.items()}
 #: From the head to the feet.
 VERTEBRAE = tuple(sorted(LABEL_OF_VERTEBRA, key=lambda name: -LABEL_OF_VERTEBRA[name]))
 #: Autochthon (the deep back muscles) stands for the erector spinae.
@@ -31,14 +30,17 @@ FILES_OF_TISSUE: dict[int, tuple[str, ...]] = {
     schema.TISSUE_VAT: ("torso_fat",),
     schema.TISSUE_ESM: ("autochthon_left", "autochthon_right"),
 }
-#: Body-and-Organ-Analysis (0.1 to 1.0) writes total.nii.gz in TotalSegmentator's numbers, and these label maps, whose
-#: names later versions spell with `_`. Regions come first: they hold every pixel, tissues only BOA's own HU ranges.
+#: Body-and-Organ-Analysis 1.0 writes total.nii.gz in TotalSegmentator's numbers, and these label maps, in its source
+#: spelt with - or _. Regions come first: they hold every pixel, tissues only those in BOA's own HU ranges.
 BOA_LABELS: dict[str, dict[int, int]] = {
     "body-regions": {schema.TISSUE_SAT: 1, schema.TISSUE_VAT: 3},
     "tissues": {schema.TISSUE_SAT: 3, schema.TISSUE_VAT: 4},
 }
-#: Files that hold a label map in TotalSegmentator's numbers, whatever else lies beside them.
+#: File that holds a label map in TotalSegmentator's numbers, whatever else lies beside it.
 _TOTAL = "total"
+#: What version 1 numbered L5 to T10. In version 2: bowel, bladder, prostate, cysts and sacrum, in no such order.
+_OLD_SPINE = slice(18, 26)
+_OLD_STEP_MM, _OLD_STEPS = (10.0, 60.0), 3
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,13 @@ class Masks:
         parts = [self.vertebrae[name] for name in names]
         stack = self._open(parts[0].file)
         px = {name: np.zeros(len(stack.grid.z_mm), np.int64) for name in names}
+        old_spine = np.zeros((len(stack.grid.z_mm), 8), np.int64)
         for k, values in stack.iter_slices():
             labels = _check_labels(values, parts[0].file)
+            old_spine[k] = np.bincount(labels[::4, ::4].clip(0, 255).astype(np.uint8).ravel(), minlength=26)[_OLD_SPINE]
             for name, part in zip(names, parts, strict=True):
                 px[name][k] = np.count_nonzero(labels == part.label if part.label is not None else labels)
+        _check_version(old_spine, stack.grid, parts[0].file)
         return px
 
     def _load_part(self, part: Part, k: int) -> Bool[np.ndarray, "height width"]:
@@ -154,6 +159,16 @@ def _find_named(files: Mapping[str, InputFile]) -> tuple[dict[str, Part], dict[i
         parts = tuple(Part(files[name]) for name in names if name in files)
         tissues |= {code: parts} if parts else {}
     return vertebrae, tissues
+
+
+def _check_version(px: Int[np.ndarray, "slice label"], grid: Grid, file: InputFile) -> None:
+    """Raise InputDataError where labels 18 to 25 are stacked as vertebrae are: version 1 calls other ones T11."""
+    n = px.sum(axis=0)
+    middle_mm = (px * np.array(grid.z_mm)[:, None]).sum(axis=0) / np.where(n > 0, n, np.nan)
+    step_mm = np.diff(middle_mm)
+    n_steps = int(((step_mm >= _OLD_STEP_MM[0]) & (step_mm <= _OLD_STEP_MM[1])).sum())
+    if n_steps >= _OLD_STEPS:
+        raise refusal("mask-version", file.where, fact=f"{n_steps} of labels 18 to 25 lie one above the other")
 
 
 def _check_labels(values: Shaped[np.ndarray, "height width"], file: InputFile) -> Shaped[np.ndarray, "height width"]:

@@ -260,7 +260,8 @@ def _load_whole(image: Any, file: InputFile) -> Any:
 
 def _damaged(file: InputFile, error: Exception) -> InputDataError:
     # The kind alone: nibabel's text can quote the file.
-    return refusal("nifti-damaged", file.where, fact=type(error).__name__)
+    code = "nifti-too-large" if isinstance(error, MemoryError) else "nifti-damaged"
+    return refusal(code, file.where, fact=type(error).__name__)
 
 
 def _sizes(affine: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "3"]:

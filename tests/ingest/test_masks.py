@@ -141,6 +141,18 @@ def test_half_a_muscle_is_unsegmented_and_told(tmp_path: Path, form: str) -> Non
     assert "1 of 2 parts of erector spinae" in str(notes[0])
 
 
+def test_numbers_of_version_1_are_refused(tmp_path: Path) -> None:
+    """There 18 to 25 are L5 to T10, from below upwards, and 33 is T2."""
+    grid = Grid(HEIGHT, WIDTH, SPACING_MM, GRID.corner_mm, tuple(5.0 * k for k in range(60)))
+    labels = np.zeros((60, HEIGHT, WIDTH), np.uint8)
+    for k in range(60):
+        labels[k, 20:40, 20:40] = 18 + k * 16 // 60
+    save_nifti(labels, tmp_path / "total.nii.gz", grid)
+    with pytest.raises(InputDataError, match="7 of labels 18 to 25") as refusal:
+        load_masks(tmp_path, grid).count_vertebrae("T11")
+    assert refusal.value.code == "mask-version"
+
+
 def test_label_map_without_muscle_on_the_slice_leaves_it_unsegmented(tmp_path: Path) -> None:
     labels = _label_map()
     labels[2][labels[2] > 80] = 0
