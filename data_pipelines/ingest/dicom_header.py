@@ -8,7 +8,7 @@ import io
 import logging
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -71,7 +71,7 @@ class Frame:
 
 
 @contextlib.contextmanager
-def quiet_pydicom() -> Iterator[None]:
+def quiet_pydicom() -> Generator[None]:
     """Keep pydicom from warning and logging of odd values: it quotes them. What matters of them the rules check."""
     logger = logging.getLogger("pydicom")
     was_disabled, logger.disabled = logger.disabled, True

@@ -71,6 +71,8 @@ def _check_codestream(dataset: Dataset, frame: Frame, syntax: UID) -> list[Findi
         stream = None if syntax == RLELossless else parse_codestream(data)
     except Exception as error:  # pydicom raises many kinds for damaged fragments; the parser ValueError, IndexError
         raise refusal("dicom-truncated", where, fact=told) from error
+    if stream is None and syntax != RLELossless:
+        raise refusal("dicom-undecodable", where, fact=f"{told}: no JPEG, JPEG-LS or JPEG 2000 codestream")
     if stream is None:
         return _judge_lossy(frame, syntax)
     size, wanted = (stream.rows, stream.columns), (frame.header.Rows, frame.header.Columns)
@@ -135,14 +137,21 @@ def _rescale(stored: Stored, frame: Frame, dataset: Dataset) -> Int16[np.ndarray
         hu = stored.astype(np.float64) * float(header.RescaleSlope) + float(header.RescaleIntercept)
     hu = np.clip(np.rint(hu), schema.HU_PADDING, np.iinfo(np.int16).max).astype(np.int16)
     if "PixelPaddingValue" in header:
-        ends = [_as_stored(header.get(name, header.PixelPaddingValue), header)
-                for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+        ends = _load_padding(frame)
         hu[(stored >= min(ends)) & (stored <= max(ends))] = schema.HU_PADDING
     return hu
 
 
-def _as_stored(value: int, header: Dataset) -> int:
-    """A padding value in the pixels' own signedness: many files write -2000 as 63536, or the other way round."""
-    n_values = 1 << header.BitsAllocated
-    value = int(value) % n_values
-    return value - n_values if header.PixelRepresentation == 1 and value >= n_values // 2 else value
+def _load_padding(frame: Frame) -> list[int]:
+    """First and last padding value, in either order, in the pixels' own signedness.
+
+    Many files write -2000 as 63536, or the other way round.
+    """
+    header, n_values, ends = frame.header, 1 << frame.header.BitsAllocated, []
+    for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = header.get(name, header.PixelPaddingValue)
+        if not isinstance(value, int):
+            raise refusal("dicom-value", frame.file.where, fact=f"{name} is not one whole number")
+        value %= n_values
+        ends.append(value - n_values if header.PixelRepresentation == 1 and value >= n_values // 2 else value)
+    return ends

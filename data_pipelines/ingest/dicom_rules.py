@@ -106,11 +106,19 @@ def _tilt_tag_deg(header: Dataset) -> float:
     return abs(float(header.get("GantryDetectorTilt") or 0.0))
 
 
+def _is_count(header: Dataset, name: str) -> bool:
+    """True for one whole number from 1."""
+    value = header.get(name)
+    return isinstance(value, int) and value > 0
+
+
 def _are_bits_odd(header: Dataset) -> bool:
-    allocated, stored = header.get("BitsAllocated"), header.get("BitsStored")
+    if not (_is_count(header, "BitsAllocated") and _is_count(header, "BitsStored")):
+        return True
+    allocated, stored = header.BitsAllocated, header.BitsStored
     return (
-        allocated not in (8, 16) or header.get("PixelRepresentation") not in (0, 1)
-        or not 1 <= int(stored or 0) <= allocated or header.get("HighBit", stored - 1) != stored - 1
+        allocated not in (8, 16) or stored > allocated or header.get("HighBit", stored - 1) != stored - 1
+        or header.get("PixelRepresentation") not in (0, 1)
     )  # fmt: skip
 
 
@@ -126,8 +134,7 @@ RULES: tuple[Rule, ...] = (
          lambda h: int(h.get("NumberOfFrames") or 1) > 1 and h.get("SOPClassUID") not in MULTI_FRAME_CLASSES,
          lambda h: tell(h, "NumberOfFrames")),
     Rule("dicom-localiser", lambda h: "LOCALIZER" in (h.get("ImageType") or ()), lambda h: "ImageType LOCALIZER"),
-    Rule("dicom-no-image",
-         lambda h: not (is_numbers(h, "Rows", 1) and is_numbers(h, "Columns", 1) and h.Rows * h.Columns),
+    Rule("dicom-no-image", lambda h: not (_is_count(h, "Rows") and _is_count(h, "Columns")),
          lambda h: f"{tell(h, 'Rows')}, {tell(h, 'Columns')}"),
     Rule("dicom-too-large", lambda h: h.Rows * h.Columns > MAX_PIXELS, lambda h: f"{h.Rows} x {h.Columns} pixels"),
     Rule("dicom-not-grey", lambda h: h.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2")
@@ -166,13 +173,18 @@ RULES: tuple[Rule, ...] = (
 
 
 def _tell_unreadable(header: Dataset) -> str:
-    """The element that should be one number and is not."""
-    for name in ("NumberOfFrames", "BitsStored", "RescaleSlope", "RescaleIntercept", "GantryDetectorTilt"):
+    """The element that should hold numbers, or one number, and does not."""
+    for name in ("NumberOfFrames", "RescaleSlope", "RescaleIntercept", "GantryDetectorTilt"):
         try:
             float(header.get(name) or 0)
         except (ValueError, TypeError):
             return f"{name} is not one number"
-    return "an element that should hold numbers does not"
+    for name in ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"):
+        try:
+            is_numbers(header, name, 1)
+        except (ValueError, TypeError):
+            return f"{name} holds no numbers"
+    return "a value of another kind"
 
 
 def check_frame(frame: Frame) -> None:

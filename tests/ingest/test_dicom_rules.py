@@ -13,6 +13,7 @@ from pydicom.tag import Tag
 from bonemet_jax.errors import InputDataError
 from data_pipelines.findings import VERDICTS
 from data_pipelines.ingest import read_source
+from data_pipelines.ingest.dicom_header import PLAIN_TAGS
 from data_pipelines.ingest.dicom_rules import RULES
 from tests.ingest.conftest import GRID, Z_MM, load_stack, make_dicom, make_hu, save_dicom
 
@@ -118,6 +119,45 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, fault: str, caplog: p
     assert (error.code, fact in error.fact) == (code, True), str(error)
     assert error.mend and error.where and "\n" not in str(error)
     assert CANARY not in (str(error) + caplog.text).lower()
+
+
+ODD_VALUES = (
+    ("LO", b"canary"), ("DS", b"canary"), ("DS", b"1\\2\\3 "), ("DS", b"1e999 "), ("DS", b"16.0"), ("IS", b"1.5 "),
+    ("FD", b"\0" * 6 + b"\xf0\x7f"), ("UN", b"canary"), ("US", b"\1\0\2\0"), ("SS", b"\xff\xff"), ("UI", b"canary"),
+    ("SQ", b""), ("PN", b"canary^x"), ("OB", b"\0\1"), ("AT", b"\x28\0\x10\0"), ("US", b""),
+)  # fmt: skip
+
+
+def _save_with(name: str, vr: str, value: bytes, file: Path) -> None:
+    """A whole CT file in which one element's bytes are replaced: pydicom itself would not write most of these."""
+    header = make_dicom(make_hu()[0])
+    header.NumberOfFrames, header.GantryDetectorTilt, header.LossyImageCompression = 1, 0, "00"
+    for padding in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        header.add_new(padding, "SS", -2000)
+    save_dicom(header, file)
+    whole, tag = file.read_bytes(), Tag(tag_for_keyword(name) or 0)
+    key = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little")
+    at = whole.index(key + header[tag].VR.encode(), 132)
+    n = int.from_bytes(whole[at + 6:at + 8], "little")
+    is_long = vr in ("UN", "SQ", "OB")
+    length = b"\0\0" + len(value).to_bytes(4, "little") if is_long else len(value).to_bytes(2, "little")
+    file.write_bytes(whole[:at] + key + vr.encode() + length + value + whole[at + 8 + n:])
+
+
+@pytest.mark.parametrize("name", PLAIN_TAGS)
+def test_no_value_of_another_kind_ends_in_a_traceback(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every element read, in sixteen representations that are not its own: read, or refused with the fact."""
+    for vr, value in ODD_VALUES:
+        _save_with(name, vr, value, tmp_path / "x")
+        caplog.clear()
+        try:
+            load_stack(tmp_path).load_hu(0)
+        except InputDataError as error:
+            assert error.fact and error.code != "input", (vr, value)
+            assert CANARY not in str(error).lower()
+        assert CANARY not in caplog.text
 
 
 def test_every_rule_is_shown() -> None:
