@@ -8,12 +8,14 @@ from typing import Literal
 
 # --- Tissue -----------------------------------------------------------------------------------
 
-#: Inclusive Hounsfield ranges of the paper (row B1), applied inside a drawn region.
-HU_RANGES: dict[str, tuple[int, int]] = {
-    "muscle": (-29, 150),
-    "visceral_fat": (-150, -50),
-    "subcutaneous_fat": (-190, -30),
+#: Name of a convention -> tissue -> inclusive Hounsfield range, applied inside a region when areas are counted.
+#: paper: row B1. boa: Body-and-Organ-Analysis counts all adipose tissue alike (Haubold et al., Investigative Radiology
+#: 59:433, 2024).
+HU_CONVENTIONS: dict[str, dict[str, tuple[int, int]]] = {
+    "paper": {"muscle": (-29, 150), "visceral_fat": (-150, -50), "subcutaneous_fat": (-190, -30)},
+    "boa": {"muscle": (-29, 150), "visceral_fat": (-190, -30), "subcutaneous_fat": (-190, -30)},
 }
+HU_RANGES: dict[str, tuple[int, int]] = HU_CONVENTIONS["paper"]
 
 #: Codes of the `tissue` label map of a canonical slice. Regions are disjoint.
 TISSUE_NONE, TISSUE_SAT, TISSUE_VAT, TISSUE_ESM, TISSUE_FAT_UNSEGMENTED = range(5)

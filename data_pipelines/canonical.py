@@ -3,6 +3,7 @@
 Orientation is anatomical: row 0 anterior, column 0 the patient's right side (the picture's left).
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +19,22 @@ class CanonicalSlice:
     """One slice in Hounsfield units with its tissue labels."""
 
     hu: Int16[np.ndarray, "height width"]
-    """Hounsfield units; outside the scanned field schema.HU_PADDING."""
+    """Hounsfield units; outside the scanned field schema.HU_PADDING. Grey levels where is_hu is false."""
     spacing_mm: tuple[float, float]
     """Row and column spacing, mm."""
     tissue: UInt8[np.ndarray, "height width"]
     """Tissue codes of the schema, disjoint regions."""
     body: UInt8[np.ndarray, "height width"]
     """1 inside the trunk: table and arms left out."""
+    tilt_deg: float = 0.0
+    """Angle between the slice and the axial plane."""
+    is_hu: bool = True
+    """False where values are grey levels only: no Hounsfield range applies."""
 
     @property
     def pixel_cm2(self) -> float:
-        """Area of one pixel, cm2."""
-        return self.spacing_mm[0] * self.spacing_mm[1] / 100.0
+        """Area of one pixel as the axial plane sees it, cm2: a slice tilted by t shows bodies 1 / cos(t) too long."""
+        return self.spacing_mm[0] * self.spacing_mm[1] / 100.0 * math.cos(math.radians(self.tilt_deg))
 
     @property
     def fat_mask(self) -> UInt8[np.ndarray, "height width"]:
@@ -46,6 +51,8 @@ def save_slice(path: Path, image: CanonicalSlice) -> None:
             "spacing_mm": np.asarray(image.spacing_mm, np.float64),
             "tissue": image.tissue.astype(np.uint8),
             "body": image.body.astype(np.uint8),
+            "tilt_deg": np.float64(image.tilt_deg),
+            "is_hu": np.bool_(image.is_hu),
         },
     )
 
@@ -62,4 +69,8 @@ def load_slice(path: Path) -> CanonicalSlice:
     if not arrays["hu"].shape == arrays["tissue"].shape == arrays["body"].shape:
         raise CorruptFileError("image and labels differ in shape", path, "run ingest or phantom again")
     row, column = arrays["spacing_mm"].tolist()
-    return CanonicalSlice(arrays["hu"], (row, column), arrays["tissue"], arrays["body"])
+    return CanonicalSlice(
+        arrays["hu"], (row, column), arrays["tissue"], arrays["body"],
+        # Files of version 0.1 have neither: axial, in Hounsfield units.
+        float(arrays.get("tilt_deg", 0.0)), bool(arrays.get("is_hu", True)),
+    )  # fmt: skip

@@ -31,7 +31,7 @@ _MARGIN = 16
 _SIZES = (22, 19, 16)
 _BACKGROUND, _INK = (18, 18, 20), (240, 240, 240)
 _AREA_OF_CODE = {code: name for name, code in schema.AREA_CODES.items()} | {
-    schema.TISSUE_FAT_UNSEGMENTED: areas.FAT_UNSEGMENTED
+    schema.TISSUE_FAT_UNSEGMENTED: areas.TRUNK_FAT
 }
 
 
@@ -110,7 +110,7 @@ def _make_legend(image: CanonicalSlice) -> list[tuple[tuple[int, int, int], str]
     lines = []
     for code, colour in COLOURS.items():
         area_cm2 = measured.get(_AREA_OF_CODE[code], np.nan)
-        low, high = schema.HU_RANGES[areas.HU_RANGE_OF_CODE[code]]
+        low, high = areas.get_range(code)
         if not np.isnan(area_cm2):
             red, green, blue = _blend(np.full(3, _window(np.array(_TYPICAL_HU[code]))), colour).astype(int).tolist()
             lines.append(((red, green, blue), f"{schema.TISSUE_NAMES[code]}: {area_cm2:.1f} cm2  ({low} to {high} HU)"))

@@ -5,19 +5,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Int16
+from jaxtyping import Bool, Float64, Int16
 
 from bonemet_jax import schema
+from data_pipelines.bodycomp.field import compute_cut, judge_arms, judge_cut
+from data_pipelines.bodycomp.mask_check import judge_mask
+from data_pipelines.bodycomp.muscle import segment_muscle
+from data_pipelines.bodycomp.segment import segment_fat
 from data_pipelines.bodycomp.tissue import label_tissue
-from data_pipelines.bodycomp.trunk import TISSUE_ABOVE_HU, compute_cut_mm, compute_trunk
+from data_pipelines.bodycomp.trunk import TISSUE_ABOVE_HU, compute_trunk
 from data_pipelines.canonical import CanonicalSlice
 from data_pipelines.findings import Finding, find, refusal
 
 Mask = Bool[np.ndarray, "height width"]
+Hu = Int16[np.ndarray, "height width"]
 Segmenter = Literal["hu", "none"]
-MAX_CUT_MM = 10.0
 MIN_TRUNK_CM2 = 100.0
-MAX_OUTSIDE_CM2 = 1.0
+#: In grey levels, tissue is lighter than this share of the range from black to white.
+GREY_TISSUE = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class MeasuredSlice:
 
 
 def make_slice(
-    hu: Int16[np.ndarray, "height width"],
+    hu: Hu,
     spacing_mm: tuple[float, float],
     regions: Mapping[int, Mask],
     where: object,
@@ -46,38 +51,64 @@ def make_slice(
     Args:
         hu: Hounsfield units, anatomical.
         spacing_mm: row and column spacing, mm.
-        regions: tissue code -> region drawn by a reader or a network.
+        regions: tissue code -> region drawn by a reader or a network: wins over what would be segmented.
         where: named in errors.
         vertebra: the vertebra's label on this slice, a help for the muscle.
         tilt_deg: angle to the axial plane.
-        is_hu: false when `hu` holds grey levels only.
-        segment: "hu" finds subcutaneous and visceral fat where no mask gives them; "none" leaves fat unsegmented.
+        is_hu: false when `hu` holds grey levels only: nothing is segmented and regions count whole.
+        segment: "hu" finds subcutaneous and visceral fat, and with `vertebra` muscle, where no mask gives them; "none"
+            leaves fat unsegmented.
 
-    Raises: InputDataError when the values are no Hounsfield units or no trunk is in view.
+    Raises: InputDataError when the values are no Hounsfield units, no trunk is in view, or a mask cannot be this
+        picture's.
     """
-    if hu.min() > TISSUE_ABOVE_HU:
-        raise refusal("slice-no-air", where, f"no air on the slice (lowest value {hu.min()}): not in Hounsfield "
-                      "units, or cut too closely")
-    trunk = compute_trunk(hu, spacing_mm)
-    pixel_cm2 = spacing_mm[0] * spacing_mm[1] / 100
-    if trunk.sum() * pixel_cm2 < MIN_TRUNK_CM2:
-        raise refusal("slice-no-trunk", where, f"no trunk of {MIN_TRUNK_CM2:g} cm2 or more on the slice")
-    cut_mm = compute_cut_mm(trunk, spacing_mm)
-    if cut_mm > MAX_CUT_MM:
-        raise refusal("field-cut", where, f"the image border cuts the trunk over {cut_mm:.0f} mm: its areas would "
-                      "be too small")
-    findings = [find("field-touched")] if cut_mm > 0 else []
-    findings += [note for code, region in regions.items() for note in _judge_mask(code, region, trunk, pixel_cm2)]
-    tissue = label_tissue(hu, trunk, regions)
-    if schema.TISSUE_FAT_UNSEGMENTED in tissue:
-        findings.append(find("fat-unsegmented"))
-    return MeasuredSlice(CanonicalSlice(hu, spacing_mm, tissue, trunk.astype(np.uint8)), tuple(findings))
+    trunk = _find_trunk(hu, spacing_mm, is_hu, where)
+    findings = [note for code, region in regions.items()
+                for note in judge_mask(code, region, hu, trunk, spacing_mm, where, is_hu=is_hu)]  # fmt: skip
+    if not is_hu:
+        tissue = label_tissue(hu, np.ones_like(trunk), regions, find_fat=False)
+        image = CanonicalSlice(hu, spacing_mm, tissue, trunk.astype(np.uint8), tilt_deg, is_hu)
+        return MeasuredSlice(image, tuple(findings))
+    wall_depth_mm, segmented, notes = None, dict(regions), []
+    if segment == "hu":
+        wall_depth_mm, segmented, notes = _segment(hu, trunk, spacing_mm, regions, vertebra)
+    tissue = label_tissue(hu, trunk, segmented)
+    if schema.TISSUE_FAT_UNSEGMENTED in tissue and not any(note.code == "fat-no-wall" for note in notes):
+        notes.append(find("fat-unsegmented"))
+    cut, incomplete = judge_cut(compute_cut(hu, trunk, spacing_mm), trunk, wall_depth_mm, segmented, spacing_mm)
+    arms = judge_arms(hu, trunk, wall_depth_mm, spacing_mm)
+    image = CanonicalSlice(hu, spacing_mm, tissue, trunk.astype(np.uint8), tilt_deg, is_hu)
+    return MeasuredSlice(image, (*findings, *notes, *cut, *arms), incomplete)
 
 
-def _judge_mask(code: int, region: Mask, trunk: Mask, pixel_cm2: float) -> list[Finding]:
-    name, outside_cm2 = schema.TISSUE_NAMES[code], float((region & ~trunk).sum() * pixel_cm2)
-    if not region.any():
-        return [find("mask-empty", f"the mask of {name} is empty on this slice")]
-    if outside_cm2 <= MAX_OUTSIDE_CM2 and (region & trunk).any():
-        return []
-    return [find("mask-outside", f"{outside_cm2:.1f} cm2 of the mask of {name} lie outside the trunk and are left out")]
+def _find_trunk(hu: Hu, spacing_mm: tuple[float, float], is_hu: bool, where: object) -> Mask:
+    black, white = float(hu.min()), float(hu.max())
+    if is_hu and black > TISSUE_ABOVE_HU:
+        raise refusal("slice-no-air", where, fact=f"lowest value {black:g} HU, above {TISSUE_ABOVE_HU}")
+    above = TISSUE_ABOVE_HU if is_hu else black + GREY_TISSUE * (white - black)
+    trunk = compute_trunk(hu, spacing_mm, above)
+    trunk_cm2 = float(trunk.sum() * spacing_mm[0] * spacing_mm[1] / 100)
+    if trunk_cm2 < MIN_TRUNK_CM2:
+        raise refusal("slice-no-trunk", where, fact=f"largest body {trunk_cm2:.0f} cm2, a trunk has {MIN_TRUNK_CM2:g} "
+                      "or more")
+    return trunk
+
+
+def _segment(
+    hu: Hu, trunk: Mask, spacing_mm: tuple[float, float], given: Mapping[int, Mask], vertebra: Mask | None
+) -> tuple[Float64[np.ndarray, "height width"] | None, dict[int, Mask], list[Finding]]:
+    """Depth below the wall, regions given and found, findings."""
+    found = segment_fat(hu, trunk, spacing_mm)
+    needs_fat = schema.TISSUE_SAT not in given or schema.TISSUE_VAT not in given
+    if found is None:
+        return None, dict(given), [find("fat-no-wall")] if needs_fat else []
+    regions = {schema.TISSUE_SAT: found.subcutaneous_fat, schema.TISSUE_VAT: found.visceral_fat}
+    notes = []
+    if schema.TISSUE_ESM not in given and vertebra is not None:
+        muscle = segment_muscle(hu, trunk, found.wall_depth_mm, vertebra, spacing_mm)
+        if muscle is not None:
+            regions[schema.TISSUE_ESM] = muscle
+            notes.append(find("muscle-estimated"))
+    # What was drawn wins, wherever it lies.
+    drawn = np.logical_or.reduce([*given.values(), np.zeros_like(trunk)])
+    return found.wall_depth_mm, {code: region & ~drawn for code, region in regions.items()} | dict(given), notes

@@ -1,4 +1,4 @@
-"""The tissue label map of a slice: from masks where there are some, from Hounsfield units where there are none."""
+"""The tissue label map of a slice: from regions where there are some, from Hounsfield units where there are none."""
 
 from collections.abc import Mapping
 
@@ -15,6 +15,8 @@ def label_tissue(
     hu: Int16[np.ndarray, "height width"],
     trunk: Bool[np.ndarray, "height width"],
     regions: Mapping[int, Bool[np.ndarray, "height width"]],
+    *,
+    find_fat: bool = True,
 ) -> UInt8[np.ndarray, "height width"]:
     """Tissue codes of the schema.
 
@@ -24,9 +26,10 @@ def label_tissue(
         regions: tissue code -> region; what lies outside the trunk, as fat of the arms does, is left out. Without
             any fat region, the trunk's fat becomes TISSUE_FAT_UNSEGMENTED: Hounsfield units alone cannot tell
             subcutaneous from visceral fat (row B1).
+        find_fat: false where `hu` holds grey levels: nothing is called fat by its value.
     """
     tissue = np.full(hu.shape, schema.TISSUE_NONE, np.uint8)
-    if schema.TISSUE_SAT not in regions and schema.TISSUE_VAT not in regions:
+    if find_fat and schema.TISSUE_SAT not in regions and schema.TISSUE_VAT not in regions:
         low, high = schema.HU_RANGES["subcutaneous_fat"]
         tissue[trunk & (hu >= low) & (hu <= high)] = schema.TISSUE_FAT_UNSEGMENTED
     for code in PRECEDENCE:

@@ -1,7 +1,7 @@
 """The trunk from Hounsfield units alone: the patient without table and arms."""
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int16
+from jaxtyping import Bool, Float64, Int, Int16
 from scipy import ndimage
 
 #: Tissue is denser than this, HU: half-way between air and fat, below lung-free tissue's noise.
@@ -14,15 +14,24 @@ BRIDGE_MM = 15.0
 Mask = Bool[np.ndarray, "height width"]
 
 
-def compute_trunk(hu: Int16[np.ndarray, "height width"], spacing_mm: tuple[float, float]) -> Mask:
+def compute_trunk(
+    hu: Int16[np.ndarray, "height width"], spacing_mm: tuple[float, float], above: float = TISSUE_ABOVE_HU
+) -> Mask:
     """True inside the trunk, lungs and bowel gas included; table and arms left out. All false when there is no body.
 
-    Args: hu in Hounsfield units; spacing_mm of row and column, mm.
+    Args: hu in Hounsfield units; spacing_mm of row and column, mm; above: the value that parts tissue from air.
     """
-    body = _fill(_find_core(hu > TISSUE_ABOVE_HU, THIN_MM, spacing_mm))
+    body = compute_body(hu, spacing_mm, above)
     core = _find_core(body, BRIDGE_MM, spacing_mm)
     # Skin folds sharper than the core are body too; of an arm that touches, a stub of that length stays.
-    return _fill(_largest(body & _dilate(core, BRIDGE_MM, spacing_mm)))
+    return _fill(largest(body & _dilate(core, BRIDGE_MM, spacing_mm)))
+
+
+def compute_body(
+    hu: Int16[np.ndarray, "height width"], spacing_mm: tuple[float, float], above: float = TISSUE_ABOVE_HU
+) -> Mask:
+    """The trunk and what lies against it."""
+    return _fill(_find_core(hu > above, THIN_MM, spacing_mm))
 
 
 def compute_cut_mm(trunk: Mask, spacing_mm: tuple[float, float]) -> float:
@@ -33,19 +42,28 @@ def compute_cut_mm(trunk: Mask, spacing_mm: tuple[float, float]) -> float:
 
 def _find_core(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mask:
     """The largest part of the mask that stays in one piece when the radius is shaved off, grown back to its size."""
-    return _dilate(_largest(_distance_mm(mask, spacing_mm) > radius_mm), radius_mm, spacing_mm)
+    return _dilate(largest(distance_mm(mask, spacing_mm) > radius_mm), radius_mm, spacing_mm)
 
 
 def _dilate(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mask:
-    return _distance_mm(~mask, spacing_mm) <= radius_mm if mask.any() else mask
+    return distance_mm(~mask, spacing_mm) <= radius_mm if mask.any() else mask
 
 
-def _distance_mm(mask: Mask, spacing_mm: tuple[float, float]) -> Float64[np.ndarray, "height width"]:
-    """Distance of every pixel of the mask to the nearest pixel outside it."""
+def distance_mm(mask: Mask, spacing_mm: tuple[float, float]) -> Float64[np.ndarray, "height width"]:
+    """Distance of every pixel of the mask to the nearest pixel outside it, middle to middle, mm."""
     return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm))
 
 
-def _largest(mask: Mask) -> Mask:
+def find_labels(labels: Int[np.ndarray, "height width"], n: int, where: Mask) -> Bool[np.ndarray, " label"]:
+    """Which of the labels 0..n lie on a place, at least with one pixel; 0, the background, never."""
+    found = np.zeros(n + 1, bool)
+    found[labels[where]] = True
+    found[0] = False
+    return found
+
+
+def largest(mask: Mask) -> Mask:
+    """The largest piece of a mask."""
     labels, n = ndimage.label(mask)
     return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:]) if n else mask
 

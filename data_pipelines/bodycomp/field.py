@@ -1,0 +1,127 @@
+"""What the field of view cuts off, and arms that lie against the trunk."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int16
+from scipy import ndimage
+
+from bonemet_jax import schema
+from data_pipelines.bodycomp.areas import TRUNK_FAT
+from data_pipelines.bodycomp.trunk import compute_body, compute_cut_mm, find_labels
+from data_pipelines.findings import Finding, find
+
+Mask = Bool[np.ndarray, "height width"]
+Field = Float64[np.ndarray, "height width"]
+Hu = Int16[np.ndarray, "height width"]
+
+#: A trunk that lies on so much of the image border, or of the reconstruction circle, merely touches it, mm. A flank
+#: bends with a radius of about 70 mm: behind 10 mm of straight border or 40 mm of the circle no more than skin is lost.
+TOUCHED_BORDER_MM, TOUCHED_CIRCLE_MM = 10.0, 40.0
+#: Radius of a reconstruction circle as a share of the smaller image side.
+CIRCLE_SHARE = (0.4, 0.51)
+#: Outside the circle all is one value, air or padding, HU.
+EMPTY_BELOW_HU = -900
+#: An arm: so much body against the trunk, cm2; so much bone, HU and cm2, so far outside the wall, mm.
+MIN_ARM_CM2, ARM_BONE_HU, MIN_ARM_BONE_CM2, ARM_OUTSIDE_MM = 5.0, 250, 1.0, 10.0
+#: The back's muscles reach so far from the trunk's middle, mm.
+BACK_MUSCLE_MM = 80.0
+_WALL_AT_EDGE_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where image border or reconstruction circle cut the trunk."""
+
+    border_mm: float
+    """Length of image border under the trunk."""
+    circle_mm: float
+    """Length of the reconstruction circle under the trunk."""
+    edge: Mask
+    """Pixels of the trunk on either."""
+
+    @property
+    def is_cut(self) -> bool:
+        """True where more than the skin may be missing."""
+        return self.border_mm > TOUCHED_BORDER_MM or self.circle_mm > TOUCHED_CIRCLE_MM
+
+
+def compute_cut(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> Cut:
+    """Find what the field of view cuts off the trunk."""
+    edge = np.zeros_like(trunk)
+    for line in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+        edge[line] = trunk[line]
+    on_circle, circle_mm = _find_on_circle(hu, trunk, spacing_mm)
+    return Cut(compute_cut_mm(trunk, spacing_mm), circle_mm, edge | on_circle)
+
+
+def judge_cut(
+    cut: Cut, trunk: Mask, wall_depth_mm: Field | None, regions: Mapping[int, Mask], spacing_mm: tuple[float, float]
+) -> tuple[list[Finding], frozenset[str]]:
+    """Findings, and the area columns of which only a part is in view.
+
+    Args:
+        cut: where the trunk is cut.
+        trunk: true inside the trunk.
+        wall_depth_mm: depth below the wall of muscle and ribs; None where none was found.
+        regions: tissue code -> region that will be measured.
+        spacing_mm: row and column spacing, mm.
+    """
+    if not cut.edge.any():
+        return [], frozenset()
+    what = [f"{mm:.0f} mm of {name}" for name, mm in
+            (("the image border", cut.border_mm), ("the reconstruction circle", cut.circle_mm)) if mm > 0]  # fmt: skip
+    fact = f"{' and '.join(what)} under the trunk"
+    if not cut.is_cut:
+        return [find("field-touched", fact=fact)], frozenset()
+    # The fat ring is the outermost: whatever is cut, it is cut.
+    incomplete = {"sfa_cm2", TRUNK_FAT}
+    inside = cut.edge if wall_depth_mm is None else cut.edge & (wall_depth_mm > _WALL_AT_EDGE_MM)
+    middle_row, middle_column = ndimage.center_of_mass(trunk)
+    rows, columns = np.indices(trunk.shape)
+    at_back = (rows > middle_row) & (np.abs(columns - middle_column) * spacing_mm[1] < BACK_MUSCLE_MM)
+    if inside.any():
+        incomplete.add("vfa_cm2")
+    if (inside & at_back).any():
+        incomplete.add("esma_cm2")
+    incomplete |= {name for name, code in schema.AREA_CODES.items() if code in regions
+                   and (regions[code] & cut.edge).any()}  # fmt: skip
+    return [find("field-cut", fact=f"{fact}; cut: {', '.join(sorted(incomplete))}")], frozenset(incomplete)
+
+
+def judge_arms(hu: Hu, trunk: Mask, wall_depth_mm: Field | None, spacing_mm: tuple[float, float]) -> list[Finding]:
+    """A finding where an arm was cut off the trunk it touches, or could not be."""
+    pixel_cm2 = spacing_mm[0] * spacing_mm[1] / 100
+    pieces, n = ndimage.label(compute_body(hu, spacing_mm) & ~trunk)
+    piece_cm2 = np.bincount(pieces.ravel(), minlength=n + 1) * pixel_cm2
+    arms = (find_labels(pieces, n, pieces > 0) & (piece_cm2 > MIN_ARM_CM2))[pieces]
+    contact = trunk & ndimage.binary_dilation(arms)
+    if contact.any():
+        return [find("field-arm", fact=f"contact over {contact.sum() * sum(spacing_mm) / 2:.0f} mm")]
+    if wall_depth_mm is None:
+        return []
+    bones, n = ndimage.label(trunk & (hu > ARM_BONE_HU) & (wall_depth_mm < -ARM_OUTSIDE_MM))
+    bone_cm2 = float(np.bincount(bones.ravel(), minlength=2)[1:].max() * pixel_cm2)
+    if bone_cm2 < MIN_ARM_BONE_CM2:
+        return []
+    return [find("field-arm", "an arm lies against the trunk and may be counted with it",
+                 f"{bone_cm2:.1f} cm2 of bone outside the wall of muscle and ribs")]
+
+
+def _find_on_circle(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> tuple[Mask, float]:
+    """Trunk pixels on the reconstruction circle and its length under the trunk, mm; none where there is no circle."""
+    height, width = hu.shape
+    rows, columns = np.indices(hu.shape)
+    down_mm, right_mm = ((rows - (height - 1) / 2) * spacing_mm[0], (columns - (width - 1) / 2) * spacing_mm[1])
+    radius_mm = np.hypot(down_mm, right_mm)
+    corners = hu[[0, 0, -1, -1], [0, -1, 0, -1]]
+    field = hu != corners[0]
+    circle_mm = float(radius_mm[field].max(initial=0.0))
+    side_mm = min(height * spacing_mm[0], width * spacing_mm[1])
+    low, high = CIRCLE_SHARE
+    if (corners != corners[0]).any() or corners[0] > EMPTY_BELOW_HU or not low <= circle_mm / side_mm <= high:
+        return np.zeros_like(trunk), 0.0
+    on_circle = trunk & (radius_mm > circle_mm - 1.5 * max(spacing_mm))
+    degrees = np.unique(np.degrees(np.arctan2(down_mm, right_mm))[on_circle].round())
+    return on_circle, float(degrees.size * np.radians(1) * circle_mm)
