@@ -69,7 +69,7 @@ VERDICTS: dict[str, Verdict] = {
     "dicom-not-hu": Verdict("error", "pixel values are not Hounsfield units", "export the original CT series"),
     "dicom-lookup-table": Verdict("error", "the pixels' lookup table does not give Hounsfield units",
                                   "export the series with rescale slope and intercept"),
-    "dicom-no-slope": Verdict("error", "rescale slope or intercept is missing: no Hounsfield units",
+    "dicom-no-slope": Verdict("error", "rescale slope or intercept is missing or no use: no Hounsfield units",
                               "export the original CT series"),
     "dicom-no-spacing": Verdict("error", "pixel spacing is missing or not positive",
                                 "export the series with PixelSpacing"),

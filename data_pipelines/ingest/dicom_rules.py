@@ -68,9 +68,9 @@ def tell(header: Dataset, name: str) -> str:
     value = header.get(name)
     if value is None or value == "":
         return f"{name} absent"
-    if isinstance(value, int | float):
-        return f"{name} {value:g}"
-    return f"{name} {value}" if value in TOLD_VALUES.get(name, ()) else f"{name} of another kind"
+    if name in TOLD_VALUES:
+        return f"{name} {value}" if value in TOLD_VALUES[name] else f"{name} of another kind"
+    return f"{name} {value:g}" if isinstance(value, int | float) else f"{name} of another kind"
 
 
 @dataclass(frozen=True)
