@@ -170,7 +170,7 @@ def make_facts(patient: Patient) -> dict[str, Any]:
     numbers |= {f"{name}_{reader}": area for reader, own in patient.readers.items() for name, area in own.items()}
     return {
         "kind": source.kind, "level": source.level, "z_mm": source.z_mm, "slice_index": source.index,
-        "n_slices": source.n_slices, "row_mm": row_mm, "column_mm": column_mm,
+        "n_slices": source.n_slices, "row_mm": row_mm, "column_mm": column_mm, "hu_convention": patient.convention,
         "trunk_cm2": float(source.image.body.sum() * source.image.pixel_cm2),
         **{name: value if is_known(value) else None for name, value in sorted(numbers.items())},
         "flags": sorted({finding.code for finding in patient.findings}),
@@ -202,11 +202,15 @@ def make_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def make_cell(value: Any) -> Any:
-    """A cell that a spreadsheet shows and does not run: text that begins like a formula gets an apostrophe."""
+    """A cell that a spreadsheet shows and does not run.
+
+    Text that begins like a formula gets an apostrophe; what cannot be seen (line ends, other controls) is spelled out.
+    """
     if isinstance(value, list):
         value = ";".join(value) if all(" " not in part for part in value) else "; ".join(value)
-    if isinstance(value, str) and value.lstrip()[:1] in tuple("=+-@"):
-        return f"'{value}"
+    if isinstance(value, str):
+        value = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+        return f"'{value}" if value.lstrip()[:1] in tuple("=+-@") else value
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
