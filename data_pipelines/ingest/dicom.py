@@ -20,8 +20,8 @@ from data_pipelines.ingest.dicom_rules import STRAIGHT_DEG, check_frame, compute
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import Grid
 
-#: Slices nearer than this lie at one position, mm.
-SAME_POSITION_MM = 0.01
+#: Differences below these are rounding: position along the normal, cosines, pixel spacing.
+SAME_POSITION_MM, SAME_COSINE, SAME_SPACING_MM = 0.01, 1e-3, 1e-4
 #: Largest sideways shift between slices of one series, pixels.
 MAX_SHIFT_PX = 1.0
 
@@ -143,22 +143,32 @@ def _spacing_mm(frame: Frame) -> tuple[float, float]:
 
 
 def _group(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Series, each sorted from the feet to the head; in an order that does not hang on file names.
-
-    Identifiers may be empty, and one identifier may hold two reconstructions: what makes slices a stack counts too.
-    """
-    groups: dict[tuple[object, ...], list[Frame]] = {}
+    """Series, each sorted from the feet to the head; in an order that does not hang on file names."""
+    groups: list[list[Frame]] = []
     for frame in frames:
-        header = frame.header
-        key = (
-            header.Rows, header.Columns, tuple(round(mm, 5) for mm in _spacing_mm(frame)),
-            tuple(round(float(v), 3) + 0.0 for v in header.ImageOrientationPatient),
-            str(header.get("SeriesInstanceUID") or ""),
-        )  # fmt: skip
-        groups.setdefault(key, []).append(frame)
-    for group in groups.values():
+        group = next((group for group in groups if _is_same_series(group[0], frame)), None)
+        if group is None:
+            groups.append([frame])
+        else:
+            group.append(frame)
+    for group in groups:
         group.sort(key=_height_mm)
-    return [groups[key] for key in sorted(groups, key=lambda key: (-len(groups[key]), _height_mm(groups[key][0]), key))]
+    return sorted(groups, key=lambda g: (-len(g), _height_mm(g[0]), _spacing_mm(g[0]), _series(g[0])))
+
+
+def _series(frame: Frame) -> str:
+    return str(frame.header.get("SeriesInstanceUID") or "")
+
+
+def _is_same_series(one: Frame, other: Frame) -> bool:
+    """Identifiers may be empty, and one may hold two reconstructions: what makes slices a stack counts too."""
+    if (_series(one), one.header.Rows, one.header.Columns) != (_series(other), other.header.Rows, other.header.Columns):
+        return False
+    return all(
+        abs(float(a) - float(b)) < tolerance
+        for name, tolerance in (("ImageOrientationPatient", SAME_COSINE), ("PixelSpacing", SAME_SPACING_MM))
+        for a, b in zip(one.header[name].value, other.header[name].value, strict=True)
+    )
 
 
 def _choose(groups: list[list[Frame]], series: int | None, path: Path) -> list[Frame]:

@@ -169,6 +169,15 @@ def test_order_of_series_does_not_hang_on_file_names(tmp_path: Path) -> None:
         assert [load_stack(tmp_path / folder, n).grid.z_mm for n in (1, 2)] == [(-300.0,), (10.0,)]
 
 
+def test_rounding_makes_no_series_of_its_own(tmp_path: Path) -> None:
+    for k in range(N_SLICES):
+        header = make_dicom(make_hu()[k], k)
+        header.ImageOrientationPatient = [1, 0.00049 + 0.00001 * k, 0, 0, 1, -1e-9 * k]
+        header.PixelSpacing = [4.0, 3.000004 + 0.000001 * k]
+        save_dicom(header, tmp_path / str(k))
+    assert len(load_stack(tmp_path).frames) == N_SLICES
+
+
 def test_empty_series_identifiers_are_one_series(dicom_folder: Path) -> None:
     for file in dicom_folder.rglob("*"):
         if file.is_file():
