@@ -16,8 +16,7 @@ _AREAS = {
     "SFA": "sfa_cm2",
     "VFA": "vfa_cm2",
     "ESMA": "esma_cm2",
-    "fat of the trunk, unsegmented (visceral fat included)": "fat_unsegmented_cm2",
-    "fat of the whole trunk": "trunk_fat_cm2",
+    "all fat of the trunk": "trunk_fat_cm2",
 }
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,11 @@ def _check_areas(image: CanonicalSlice, row: pd.Series, told: dict[str, Any]) ->
 
     Where readers drew, the table holds their mean and the slice is that of the first by name.
     """
-    for name, area_cm2 in compute_areas_cm2(image).items():
+    convention = get_convention(told)
+    if convention not in schema.HU_CONVENTIONS:
+        yield find("cohort-unreadable", "Hounsfield ranges of a name that is not known", where=FACTS)
+        return
+    for name, area_cm2 in compute_areas_cm2(image, convention).items():
         readers = [told[key] for key in sorted(told) if key.startswith(f"{name}_")]
         known = [value for value in readers if value is not None]
         wanted_cm2 = sum(known) / len(known) if known else area_cm2
@@ -164,6 +168,11 @@ def _check_areas(image: CanonicalSlice, row: pd.Series, told: dict[str, Any]) ->
             if isinstance(given, float) and abs(given - wanted) > image.pixel_cm2:
                 yield Finding("cohort-area", f"{given:.2f} in the table, {wanted:.2f} cm2 on the slice",
                               f"one pixel is {image.pixel_cm2:.4f} cm2", column=name)
+
+
+def get_convention(facts: Mapping[str, Any]) -> str:
+    """Name of the Hounsfield ranges by which a slice was measured; a phantom's are the paper's."""
+    return str(facts.get("hu_convention", "paper"))
 
 
 def _stored_flags(told: dict[str, Any]) -> Iterator[Finding]:

@@ -8,11 +8,11 @@ from pathlib import PurePath
 from typing import Any
 
 from data_pipelines.findings import Finding, Severity
+from data_pipelines.ingest.cohort import make_cell
 
 #: Findings of one code that the terminal shows one by one; the files hold all.
 SHOWN = 5
 _FIELDS = ("severity", "code", "patient_id", "where", "row", "column", "what", "fact", "mend")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def make_csv(findings: Iterable[Finding]) -> str:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _safe(value) for name, value in _values(f).items()} for f in findings)
+    writer.writerows({name: make_cell(value) for name, value in _values(f).items()} for f in findings)
     return text.getvalue()
 
 
@@ -98,7 +98,3 @@ def _values(finding: Finding) -> dict[str, Any]:
         "severity": finding.severity, "code": finding.code, "patient_id": finding.patient, "where": finding.where,
         "row": finding.row, "column": finding.column, "what": finding.what, "fact": finding.fact, "mend": finding.mend,
     }  # fmt: skip
-
-
-def _safe(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -8,7 +8,7 @@ from data_pipelines.findings import VERDICTS
 HEADINGS = {
     "file": "Files, archives and the reader that opens them", "dicom": "DICOM", "nifti": "NIfTI",
     "picture": "PNG and JPEG", "level": "The level", "mask": "Masks", "roi": "Regions drawn by readers",
-    "slice": "The slice", "field": "Field of view", "fat": "Fat and muscle", "csv": "The clinical table",
+    "slice": "The slice", "field": "Field of view", "fat": "Fat", "muscle": "Muscle", "csv": "The clinical table",
     "cohort": "Cohorts",
 }  # fmt: skip
 _HEAD = """# What intake may say of your data

@@ -1,7 +1,7 @@
 """Every data check on a cohort, on patients' images or on a clinical table; nothing of the user's is changed."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,12 @@ from bonemet_jax.versions import find_versions
 from data_pipelines.bodycomp.overlay import draw_overlay
 from data_pipelines.canonical import load_slice
 from data_pipelines.checks import listing
-from data_pipelines.checks.cohort_directory import CohortCheck, check_cohort_directory, is_cohort
+from data_pipelines.checks.cohort_directory import (
+    CohortCheck,
+    check_cohort_directory,
+    get_convention,
+    is_cohort,
+)
 from data_pipelines.checks.datacard import CardSource, format_card, make_card
 from data_pipelines.checks.images import ImagesCheck, check_clinical, check_images
 from data_pipelines.checks.sheet import Picture, save_sheets
@@ -104,7 +109,7 @@ def _make_cohort_card(directory: Path, check: CohortCheck) -> dict[str, Any] | N
         return None
     kind = "synthetic" if check.kind == "synthetic" else "real"
     manifest, agreement = directory / artifacts.MANIFEST, directory / "agreement.json"
-    provenance = describe_provenance()
+    provenance = describe_provenance(check.slices)
     if manifest.is_file():
         provenance["sha256 of manifest.json"] = artifacts.sha256_file(manifest)
     return make_card(CardSource(
@@ -113,17 +118,21 @@ def _make_cohort_card(directory: Path, check: CohortCheck) -> dict[str, Any] | N
     ))  # fmt: skip
 
 
-def describe_provenance() -> dict[str, str]:
-    """What decides the numbers: conventions and versions."""
-    ranges = "; ".join(f"{name.replace('_', ' ')} {low} to {high}" for name, (low, high) in schema.HU_RANGES.items())
-    versions = find_versions(("numpy", "scipy", "pydicom", "python-gdcm", "nibabel"))
-    return {"Hounsfield ranges (HU)": ranges, **versions}
+def describe_provenance(slices: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What decides the numbers: the Hounsfield ranges of the slices, versions."""
+    told: dict[str, str] = {}
+    for convention in sorted({get_convention(facts) for facts in slices}):
+        ranges = schema.HU_CONVENTIONS.get(convention, {}).items()
+        told[f"Hounsfield ranges (HU), {convention}"] = "; ".join(
+            f"{name.replace('_', ' ')} {low} to {high}" for name, (low, high) in ranges)
+    return told | find_versions(("numpy", "scipy", "pydicom", "python-gdcm", "nibabel"))
 
 
 def _describe_images(n: int, check: ImagesCheck) -> Verification:
     card = None
     if check.table is not None:
-        card = make_card(CardSource("real", check.table, check.slices, check.findings, describe_provenance()))
+        card = make_card(CardSource("real", check.table, check.slices, check.findings,
+                                    describe_provenance(check.slices)))
     findings = sorted(check.findings, key=lambda finding: check.numbers.get(finding.patient, 0))
     return Verification("images", n, tuple(findings), check.numbers, card, lambda: _open_overlays(check))
 

@@ -4,7 +4,7 @@ import contextlib
 import io
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -63,6 +63,8 @@ class Patient:
     findings: tuple[Finding, ...]
     overlay: bytes
     """PNG; empty unless asked for."""
+    convention: str = "paper"
+    """Name of the Hounsfield ranges by which the areas were counted."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def read_patients(
     seconds: float = Limits.seconds,
     memory_gib: float = Limits.memory_gib,
     titles: Mapping[str, str] | None = None,
-) -> Iterator[Patient | Failure]:
+) -> Generator[Patient | Failure]:
     """Yield every input's patient or failure, in the order of patient_id, whatever order the processes finish in.
 
     Args:
@@ -126,7 +128,7 @@ def read_patients(
                 if isinstance(outcome, InputDataError):
                     yield Failure(one, outcome)
                 else:
-                    yield _join(one, *outcome, table.rows.get(one.patient_id, {}), convention)
+                    yield join_row(one, *outcome, table.rows.get(one.patient_id, {}), convention)
 
 
 def read_one(
@@ -242,10 +244,10 @@ def match_table(inputs: Sequence[Path], table: ClinicalTable, where: object) -> 
     return found
 
 
-def _join(
+def join_row(
     one: Input, source: IngestedSlice, overlay: bytes, given: dict[str, Value], convention: str
 ) -> Patient:
-    """Slice and table row. An area measured here wins over the table's, and so does its index, unknown or not."""
+    """Join slice and table row. An area measured here wins over the table's, and so does its index, unknown or not."""
     seen, readers = _measure(source, convention)
     visible = {name: area for name, area in seen.items() if name in source.incomplete and not math.isnan(area)}
     areas = {name: math.nan if name in visible else area for name, area in seen.items()}
@@ -256,13 +258,13 @@ def _join(
     ours = {name: areas[name] for name in schema.AREA_CODES if is_known(areas[name]) or name in visible}
     ours |= {index: indices[index] for index, area in schema.INDEX_OF_AREA.items() if area in ours}
     findings = (*source.findings, *_compare(given, ours))
-    return Patient(one, source, areas, visible, readers, row | ours, findings, overlay)
+    return Patient(one, source, areas, visible, readers, row | ours, findings, overlay, convention)
 
 
 def _measure(source: IngestedSlice, convention: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Areas in view: the readers' mean where there are readers, over those who drew it; and each reader's own."""
-    readers = {name: compute_areas_cm2(image) for name, image in source.readers.items()}
-    areas = compute_areas_cm2(source.image)
+    readers = {name: compute_areas_cm2(image, convention) for name, image in source.readers.items()}
+    areas = compute_areas_cm2(source.image, convention)
     for name in areas:
         drawn = [own[name] for own in readers.values() if name in own and is_known(own[name])]
         areas[name] = sum(drawn) / len(drawn) if drawn else areas[name]
