@@ -15,13 +15,15 @@ from data_pipelines.findings import Finding, find, refusal
 
 Mask = Bool[np.ndarray, "height width"]
 Hu = Int16[np.ndarray, "height width"]
-#: Share of the trunk that no tissue reaches, and share of a mask that must lie in the trunk (arms may lie outside).
-MAX_OF_TRUNK, MIN_IN_TRUNK = 0.9, 0.5
+#: Share of the trunk that no tissue reaches, and share of a mask that must lie on the trunk (arms may lie outside).
+MAX_OF_TRUNK, MIN_ON_TRUNK = 0.9, 0.5
 MAX_OUTSIDE_CM2 = 1.0
 #: Fat of any kind, wider than the counted ranges: edges are blurred.
 FAT_HU, MUSCLE_HU = (-190, -30), (-29, 150)
 #: Air and lung lie below the first, bone and contrast above the second: no soft tissue, HU.
 SOFT_HU = (-300, 180)
+#: Readers draw a little beyond the skin: air this near to the trunk tells nothing, mm.
+RIM_MM = 6.0
 #: Fat at this depth below the skin's surface is subcutaneous, mm.
 SUPERFICIAL_MM = (4.0, 10.0)
 #: A region was drawn as a whole where at least this share of it lies deeper inside it; else it follows the fat.
@@ -78,9 +80,9 @@ def judge_mask(
     if n_inside > MAX_OF_TRUNK * np.count_nonzero(trunk):
         raise refusal("mask-full", where, fact=f"{name}: {n_inside / np.count_nonzero(trunk):.0%} of the trunk, "
                       f"at most {MAX_OF_TRUNK:.0%}")
-    if n_inside < MIN_IN_TRUNK * n:
-        raise refusal("mask-off-body", where, fact=f"{name}: {n_inside / n:.0%} in the trunk, "
-                      f"at least {MIN_IN_TRUNK:.0%}")
+    on_body = np.count_nonzero(region & (trunk | _find_rim(trunk, spacing_mm))) / n
+    if on_body < MIN_ON_TRUNK:
+        raise refusal("mask-off-body", where, fact=f"{name}: {on_body:.0%} on the trunk, at least {MIN_ON_TRUNK:.0%}")
     outside_cm2 = (n - n_inside) * spacing_mm[0] * spacing_mm[1] / 100
     findings = []
     if outside_cm2 > MAX_OUTSIDE_CM2:
@@ -96,14 +98,14 @@ def compute_shares(
     if code == schema.TISSUE_VAT and _is_massive(region, spacing_mm):
         return []  # a cavity drawn as a whole: organs, gas and bone are in it by right
     values = hu[region]
-    not_soft = float(((values < SOFT_HU[0]) | (values > SOFT_HU[1])).mean())
+    not_soft = ((values < SOFT_HU[0]) | (values > SOFT_HU[1])) & ~_find_rim(trunk, spacing_mm)[region]
     if code == schema.TISSUE_SAT:
         fit = COVERED, _compute_covered(region, hu, trunk, spacing_mm)
     elif code == schema.TISSUE_VAT:
         fit = IS_FAT, _share_in(values, FAT_HU)
     else:
         fit = IS_MUSCLE, _share_in(values, MUSCLE_HU)
-    return [(NOT_SOFT, not_soft), fit]
+    return [(NOT_SOFT, float(not_soft.mean())), fit]
 
 
 def _judge_content(
@@ -128,6 +130,11 @@ def _compute_covered(region: Mask, hu: Hu, trunk: Mask, spacing_mm: tuple[float,
     depth = np.asarray(ndimage.distance_transform_edt(trunk, sampling=spacing_mm))
     fat = (depth > SUPERFICIAL_MM[0]) & (depth <= SUPERFICIAL_MM[1]) & (hu >= FAT_HU[0]) & (hu <= FAT_HU[1])
     return float(region[fat].mean()) if fat.any() else 1.0
+
+
+def _find_rim(trunk: Mask, spacing_mm: tuple[float, float]) -> Mask:
+    """The surroundings of the trunk."""
+    return ~trunk & (np.asarray(ndimage.distance_transform_edt(~trunk, sampling=spacing_mm)) <= RIM_MM)
 
 
 def _is_massive(region: Mask, spacing_mm: tuple[float, float]) -> bool:

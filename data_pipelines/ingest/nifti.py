@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import io
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import IO, Any, BinaryIO, cast
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float64, Int16, Shaped
-from nibabel.imageglobals import LoggingOutputSuppressor
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
@@ -27,7 +27,10 @@ MAX_VOXEL_BYTES = 2 << 30
 SPACING_MM = (0.05, 20.0)
 #: Up to this angle a volume counts as straight, and up to that it is measured with a warning, degrees.
 STRAIGHT_DEG, MAX_OBLIQUE_DEG = 0.6, 5.0
-_MM_OF_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+#: The standard's code of a unit of length -> its name and mm.
+_UNITS = {0: ("unknown", 1.0), 1: ("m", 1000.0), 2: ("mm", 1.0), 3: ("um", 0.001)}
+# nibabel tells on standard error what it mends in a header, and quotes it.
+logging.getLogger("nibabel.global").disabled = True
 _NIFTI_2 = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
 
 
@@ -115,10 +118,9 @@ def _open(file: InputFile) -> Iterator[Any]:
             magic = stream.read(4)
             stream.seek(0)
             kind = nib.Nifti2Image if magic in _NIFTI_2 else nib.Nifti1Image
-            with LoggingOutputSuppressor():
-                header = kind.header_class.from_fileobj(stream)
-                stream.seek(0)
-                image = kind.from_stream(stream)
+            header = kind.header_class.from_fileobj(stream)
+            stream.seek(0)
+            image = kind.from_stream(stream)
         except Exception as error:  # nibabel raises many kinds for a damaged file
             raise _damaged(file, error) from error
         _check_scaling(header, file)
@@ -183,17 +185,17 @@ def _load_affine(image: Any, file: InputFile) -> tuple[Float64[np.ndarray, "4 4"
         raise refusal("nifti-spacing", file.where, fact="voxel size 0 or not finite")
     if len({(nib.aff2axcodes(form), tuple(np.round(_sizes(form), 2))) for form in known}) > 1:
         raise refusal("nifti-two-orientations", file.where, fact="qform and sform")
-    unit = header.get_xyzt_units()[0]
-    if unit not in _MM_OF_UNIT:
-        raise refusal("nifti-spacing", file.where, fact=f"xyzt_units {int(header['xyzt_units'])}")
-    affine = np.diag([_MM_OF_UNIT[unit]] * 3 + [1.0]) @ known[0]
+    unit = int(header["xyzt_units"]) & 0x7  # the bits above tell the unit of time
+    if unit not in _UNITS:
+        raise refusal("nifti-spacing", file.where, fact=f"xyzt_units {unit}")
+    name, unit_mm = _UNITS[unit]
+    affine = np.diag([unit_mm] * 3 + [1.0]) @ known[0]
     low, high = SPACING_MM
     sizes = _sizes(affine)
     if not ((sizes >= low) & (sizes <= high)).all():
         raise refusal("nifti-spacing", file.where,
                       fact=f"voxel of {' x '.join(f'{size:.4g}' for size in sizes)} mm, {low:g} to {high:g} each")
-    is_told = _MM_OF_UNIT[unit] != 1.0
-    return affine, [find("nifti-units", fact=f"xyzt_units {unit}", where=file.where)] if is_told else []
+    return affine, [find("nifti-units", fact=f"xyzt_units {name}", where=file.where)] if unit_mm != 1.0 else []
 
 
 def _make_canonical(

@@ -5,6 +5,7 @@ of the first pixel, so the centre of row i, column j is (x, y) = (j + 0.5, i + 0
 belongs when the edge is the region's left or upper one, so that regions side by side share no pixel.
 """
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ SPELLINGS: dict[int, tuple[str, ...]] = {
 SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 MAX_FILE_BYTES, MAX_REGIONS = 16 << 20, 1000
 MAX_OVERLAP_PX = 20
+# roifile tells on standard error what it finds odd.
+logging.getLogger("roifile").disabled = True
 _CODE_OF_SPELLING = {name: code for code, names in SPELLINGS.items() for name in names}
 _NO_AREA = (ROI_TYPE.LINE, ROI_TYPE.FREELINE, ROI_TYPE.POLYLINE, ROI_TYPE.NOROI, ROI_TYPE.ANGLE, ROI_TYPE.POINT)
 _POLYGONS = (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED)
@@ -103,7 +106,7 @@ def find_shape(roi: ImagejRoi, where: object) -> Shape:
         raise refusal("roi-kind", where, fact=kind)
     try:
         paths = [np.asarray(path, np.float64) for path in roi.coordinates(multi=True)]
-    except (RuntimeError, NotImplementedError, IndexError) as error:
+    except (RuntimeError, IndexError, ValueError, OverflowError) as error:  # paths with curves, or damaged ones
         raise refusal("roi-kind", where, fact=f"{kind}, curved") from error
     if not all(np.isfinite(path).all() for path in paths):
         raise refusal("roi-damaged", where, fact="coordinates that are not finite")

@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
@@ -271,6 +272,20 @@ def _mirrored(case: Case, axis: int) -> bool:
 
 def test_real_masks_raise_no_alarm(real_slices: list[Case]) -> None:
     assert [_is_caught(case, case[2].items()) for case in real_slices] == [False] * 30
+
+
+def _drawn_beyond_the_skin(case: Case) -> bool:
+    """The subcutaneous ring as a reader draws it who follows the skin from 5 mm outside."""
+    _, trunk, masks, spacing = case
+    rim = ndimage.binary_dilation(trunk, iterations=max(1, round(5 / spacing[0]))) & ~trunk
+    return _is_caught(case, [(SAT, masks[SAT] | rim)])
+
+
+def test_generous_readers_raise_no_alarm(real_slices: list[Case], phantoms: list[Case]) -> None:
+    """The same ring, 5 mm into the air; and every mask a pixel larger on all sides: 3 mm on the real slices."""
+    assert not any(_drawn_beyond_the_skin(case) for case in (*real_slices, *phantoms))
+    larger = [[(code, ndimage.binary_dilation(mask)) for code, mask in case[2].items()] for case in real_slices]
+    assert not any(_is_caught(case, masks) for case, masks in zip(real_slices, larger, strict=True))
 
 
 def test_flipped_real_masks_are_caught(real_slices: list[Case]) -> None:

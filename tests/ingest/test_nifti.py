@@ -256,6 +256,33 @@ def test_volumes_not_understood_are_refused(tmp_path: Path, name: str) -> None:
         pytest.fail("not refused")
 
 
+def test_unknown_unit_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ct.nii").write_bytes(_bytes(_plain(), xyzt_units=5))
+    with pytest.raises(InputDataError, match="xyzt_units 5"):
+        _load(tmp_path)
+
+
+def test_random_damage_is_refused_or_harmless(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """400 headers with up to three bytes changed, a fifth of them cut: one line or a slice, nothing on the screen."""
+    random, whole = np.random.default_rng(0), _plain().to_bytes()
+    verdicts = set()
+    for _ in range(400):
+        content = bytearray(whole)
+        for _ in range(random.integers(1, 4)):
+            content[random.integers(0, 352)] = random.integers(0, 256)
+        if random.random() < 0.2:
+            content = content[: random.integers(0, len(content))]
+        (tmp_path / "ct.nii").write_bytes(content)
+        try:
+            stack = _load(tmp_path)
+            verdicts.add(stack.load_hu(len(stack.grid.z_mm) - 1)[0].dtype.name)
+        except InputDataError as error:
+            assert "\n" not in str(error) and error.fact
+            verdicts.add(error.code)
+    assert {"int16", "nifti-damaged", "nifti-spacing"} <= verdicts
+    assert "".join(capfd.readouterr()) == ""
+
+
 def test_header_texts_are_never_told(tmp_path: Path) -> None:
     fields = {"descrip": b"canary", "db_name": b"canary", "aux_file": b"canary", "intent_name": b"canary"}
     (tmp_path / "ct.nii").write_bytes(_bytes(_plain(), qform_code=0, sform_code=0, **fields))
