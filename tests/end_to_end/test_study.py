@@ -138,12 +138,17 @@ def test_real_slice_ingest_measure_predict(
     assert main(["measure", *where, "-o", str(tmp_path / "areas")]) == 0
     capfd.readouterr()
     out = tmp_path / "prediction"
-    assert main(["predict", "--run", str(run_dir), *where, "-o", str(out)]) == 0
-    printed = capfd.readouterr().out
-    assert "unsegmented" in printed
+    (tmp_path / "other.dcm").write_text("no image")
+    where[1:2] = [source, str(tmp_path / "other.dcm")]
+    assert main(["predict", "--run", str(run_dir), *where, "-o", str(out)]) == 8
+    printed, said = capfd.readouterr()
+    assert "failed: input 2 of 2: " in said.splitlines()[-1]
+    assert "SFA" in printed and "all fat of the trunk 157." in printed
     facts = next(iter(json.loads((out / "predictions.json").read_text())["patients"].values()))
-    assert abs(facts["areas"]["fat_unsegmented_cm2"] - 157.6) / 157.6 < 0.03
-    assert facts["areas"]["sfa_cm2"] is None
+    areas = facts["areas"]
+    assert abs(areas["trunk_fat_cm2"] - 157.6) / 157.6 < 0.03
+    assert 0 < areas["sfa_cm2"] + areas["vfa_cm2"] < areas["trunk_fat_cm2"]
+    assert areas["esma_cm2"] is None, "no label, no muscle"
     assert 0 < facts["score_imaging"] < 1
     assert list(out.rglob("*.png"))
 
@@ -155,7 +160,7 @@ def test_predict_with_clinical_data_tells_what_was_filled_in(run_dir: Path, shar
     assert main(["predict", "--run", str(run_dir), *source, "--clinical", str(tmp_path / "c.csv"), "-o", str(out)]) == 0
     facts = artifacts.load_json(out / "predictions.json")["patients"]["ct_t11_dicom"]
     assert 0 < facts["score_both"] < 1
-    assert any(line.startswith("22 of 24 clinical values are missing") for line in facts["warnings"]), facts
+    assert any(line.startswith("18 of 24 clinical values are missing") for line in facts["warnings"]), facts
 
 
 def test_no_row_joins_by_position(run_dir: Path) -> None:
