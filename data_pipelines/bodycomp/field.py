@@ -19,10 +19,11 @@ Hu = Int16[np.ndarray, "height width"]
 #: A trunk that lies on so much of the image border, or of the reconstruction circle, merely touches it, mm. A flank
 #: bends with a radius of about 70 mm: behind 10 mm of straight border or 40 mm of the circle no more than skin is lost.
 TOUCHED_BORDER_MM, TOUCHED_CIRCLE_MM = 10.0, 40.0
-#: Radius of a reconstruction circle as a share of the smaller image side.
-CIRCLE_SHARE = (0.4, 0.51)
-#: Outside the circle all is one value, air or padding, HU.
+#: Outside a reconstruction circle all is one value, air or padding, HU.
 EMPTY_BELOW_HU = -900
+#: Radius of the circle as a share of the smaller image side. Where air inside has that one value too (clipped, or
+#: drawn), nothing shows a circle and only one that fits the image is believed.
+CIRCLE_SHARE, FITTED_SHARE, UNIFORM_AIR = (0.4, 0.51), (0.49, 0.51), 0.95
 #: An arm: so much body against the trunk, cm2; so much bone, HU and cm2, so far outside the wall, mm.
 MIN_ARM_CM2, ARM_BONE_HU, MIN_ARM_BONE_CM2, ARM_OUTSIDE_MM = 5.0, 250, 1.0, 10.0
 #: The back's muscles reach so far from the trunk's middle, mm.
@@ -119,7 +120,9 @@ def _find_on_circle(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> tup
     field = hu != corners[0]
     circle_mm = float(radius_mm[field].max(initial=0.0))
     side_mm = min(height * spacing_mm[0], width * spacing_mm[1])
-    low, high = CIRCLE_SHARE
+    air = hu[(hu <= EMPTY_BELOW_HU) & (radius_mm < circle_mm)]
+    is_uniform = air.size and (air == corners[0]).mean() > UNIFORM_AIR
+    low, high = FITTED_SHARE if is_uniform else CIRCLE_SHARE
     if (corners != corners[0]).any() or corners[0] > EMPTY_BELOW_HU or not low <= circle_mm / side_mm <= high:
         return np.zeros_like(trunk), 0.0
     on_circle = trunk & (radius_mm > circle_mm - 1.5 * max(spacing_mm))
