@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from roifile import ImagejRoi
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
+from data_pipelines.bodycomp.areas import compute_areas_cm2
 from data_pipelines.ingest import Choice, read_source
 from data_pipelines.ingest.files import find_files
 from data_pipelines.ingest.picture import Picture, PictureStack, find_picture, load_picture
@@ -164,6 +166,17 @@ def test_picture_as_a_patient(tmp_path: Path) -> None:
     assert {"picture-hu", "slice-only"} <= {finding.code for finding in found.findings}
     fat = (HU > -190) & (HU < -30)
     assert (found.image.tissue == schema.TISSUE_FAT_UNSEGMENTED)[fat].mean() > 0.99
+
+
+def test_regions_on_a_grey_picture_are_counted_whole(tmp_path: Path) -> None:
+    """Without a window no range applies: 400 pixels of 4 x 3 mm are 48 cm2, whatever lies under them."""
+    path = _save(tmp_path / "p.png", GREY)
+    points = np.array([[30, 20], [50, 20], [50, 40], [30, 40]], np.int32)
+    (tmp_path / "VAT.roi").write_bytes(ImagejRoi.frompoints(points, name="VAT").tobytes())
+    found = read_source(path, choice=Choice(picture=Picture(SPACING_MM)), rois={"reader": tmp_path / "VAT.roi"})
+    assert not found.image.is_hu
+    assert compute_areas_cm2(found.image)["vfa_cm2"] == pytest.approx(48.0)
+    assert np.isnan(compute_areas_cm2(found.image)["sfa_cm2"])
 
 
 def test_two_pictures_are_no_patient(tmp_path: Path) -> None:
