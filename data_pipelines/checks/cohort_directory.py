@@ -53,18 +53,13 @@ def check_cohort_directory(directory: Path) -> CohortCheck:
     try:
         check.table = artifacts.load_table(directory / TABLE)
     except CorruptFileError as error:
-        return _with(check, find("cohort-unreadable", error.what, where=TABLE))
+        check.findings.append(find("cohort-unreadable", error.what, where=TABLE))
+        return check
     check.findings += (replace(finding, where=finding.where or TABLE) for finding in check_table(check.table))
-    facts = _load_facts(directory)
-    if isinstance(facts, Finding):
-        return _with(check, facts)
+    # A synthetic cohort has no such file; one that was changed is not believed.
+    facts = artifacts.load_json(directory / FACTS) if FACTS in check.intact else {}
     if schema.SLICE_ID in check.table.columns:
         check.findings += _check_slices(directory, check, facts)
-    return check
-
-
-def _with(check: CohortCheck, finding: Finding) -> CohortCheck:
-    check.findings.append(finding)
     return check
 
 
@@ -99,19 +94,6 @@ def _check_salt(salt: Path) -> Iterator[Finding]:
         yield find("cohort-salt-open", fact=f"mode {stat.S_IMODE(salt.stat().st_mode):o}, wanted 600", where=SALT)
 
 
-def _load_facts(directory: Path) -> dict[str, dict[str, Any]] | Finding:
-    """What ingest wrote of every slice; a synthetic cohort has none."""
-    file = directory / FACTS
-    if not file.is_file():
-        return {}
-    try:
-        facts = artifacts.load_json(file)
-    except CorruptFileError as error:
-        return find("cohort-unreadable", error.what, where=FACTS)
-    is_sound = isinstance(facts, dict) and all(isinstance(value, dict) for value in facts.values())
-    return facts if is_sound else find("cohort-unreadable", "not the facts that ingest writes", where=FACTS)
-
-
 def _check_slices(directory: Path, check: CohortCheck, facts: dict[str, dict[str, Any]]) -> Iterator[Finding]:
     """Every patient's slice: there, readable, its areas those of the table, no two alike; its flags once more."""
     table = check.table
@@ -138,9 +120,12 @@ def _load(directory: Path, slice_id: str) -> CanonicalSlice | Finding:
     if Path(slice_id).name != slice_id or not file.is_file():
         return find("cohort-no-slice")
     try:
-        return load_slice(file)
+        image = load_slice(file)
     except CorruptFileError as error:
         return find("cohort-slice-damaged", error.what)
+    except (TypeError, ValueError):
+        return find("cohort-slice-damaged", "arrays of another form than a slice's")
+    return image if image.hu.ndim == 2 else find("cohort-slice-damaged", f"{image.hu.ndim} axes, wanted 2")
 
 
 def describe_image(image: CanonicalSlice) -> dict[str, Any]:

@@ -62,6 +62,22 @@ def lose(cohort: Path) -> None:
     seal(cohort)
 
 
+def damage_facts(cohort: Path) -> None:
+    (cohort / "ingest.json").write_text("{}")
+    seal(cohort)
+    (cohort / "ingest.json").write_text("[1, 2")
+
+
+def flatten(cohort: Path) -> None:
+    arrays = artifacts.load_npz(slice_file(cohort, 12))
+    artifacts.save_npz(slice_file(cohort, 12), arrays | {k: arrays[k].ravel() for k in ("hu", "tissue", "body")})
+
+
+def respace(cohort: Path, row: int) -> None:
+    file = slice_file(cohort, row)
+    artifacts.save_npz(file, artifacts.load_npz(file) | {"spacing_mm": np.ones(3)})
+
+
 def rename_column(cohort: Path) -> None:
     table = artifacts.load_table(cohort / "cohort.parquet")
     artifacts.save_table(cohort / "cohort.parquet", table.rename(columns={"age_years": "age"}))
@@ -84,7 +100,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, int | None, str]] = {
                                  "manifest.json"),
     "table truncated": (lambda c: (c / "cohort.parquet").write_bytes(b"PAR1"), "cohort-unreadable", None,
                         "cohort.parquet"),
-    "facts damaged": (lambda c: (c / "ingest.json").write_text("{"), "cohort-unreadable", None, "ingest.json"),
+    "facts damaged": (damage_facts, "cohort-file-changed", None, "ingest.json"),
     "column renamed": (rename_column, "cohort-no-column", None, "age_years"),
     "age out of range": (lambda c: change(c, 6, "age_years", 210.0), "cohort-cell", 6, "age_years"),
     "level that does not exist": (lambda c: change(c, 7, "subtype", "luminal"), "cohort-cell", 7, "subtype"),
@@ -99,6 +115,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, int | None, str]] = {
     "slice gone": (lose, "cohort-no-slice", 5, "slices/"),
     "slice leads outside": (lambda c: change(c, 5, "slice_id", "../slices/x"), "cohort-no-slice", 5, "slices/"),
     "slice is no npz": (lambda c: slice_file(c, 11).write_bytes(b"x"), "cohort-slice-damaged", 11, "slices/"),
+    "slice of one axis": (flatten, "cohort-slice-damaged", 12, "slices/"),
+    "spacing of three numbers": (lambda c: respace(c, 1), "cohort-slice-damaged", 1, "slices/"),
     "area is not the slice's": (grow_fat, "cohort-area", 3, "sfa_cm2"),
     "one image, two ids": (double_image, "cohort-same-image", 2, "slices/"),
     "salt open": (lambda c: [(c / "salt").write_bytes(b"x"), (c / "salt").chmod(0o644)], "cohort-salt-open", None,

@@ -64,6 +64,8 @@ def test_card_and_sheet_hold_those_who_could_be_read(result: Verification, tmp_p
     names = {file.name for file in (tmp_path / "out").iterdir()}
     assert names == {"findings.json", "findings.csv", "datacard.md", "datacard.json", "contact_sheet_01.png",
                      "manifest.json"}
+    for file in (tmp_path / "out").iterdir():
+        assert b"Synthetic^Phantom" not in file.read_bytes(), f"PatientName in {file.name}"
     page = (tmp_path / "out" / "datacard.md").read_text()
     assert "P00000" not in page and "Real" in page
     assert [picture.caption for picture in result.pictures()] == ["input 1", "input 2", "input 4"]
