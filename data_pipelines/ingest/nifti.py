@@ -21,6 +21,8 @@ from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import Grid
 
 SUFFIXES = (".nii.gz", ".nii")
+#: Endings of what lies beside a volume and is no image.
+NOTES = (".txt", ".json", ".csv", ".md")
 #: Voxels of one file, unpacked: bytes. A CT of 512 x 512 x 2000 voxels in 16 bit has 1 GiB.
 MAX_VOXEL_BYTES = 2 << 30
 #: Pixel and slice spacings of CT lie well inside, mm.
@@ -84,14 +86,17 @@ class NiftiStack:
 def find_nifti(files: Sequence[InputFile]) -> InputFile | None:
     """The CT volume meant: ct.nii.gz or ct.nii, else the only volume outside a folder `masks`; None when there is none.
 
+    Beside a volume of another name only notes are suffered: among other files it may be derived from a DICOM series.
+
     Raises: InputDataError when the files are several volumes and none is called ct.
     """
     volumes = [f for f in files if f.name.endswith(SUFFIXES)]
     named = [f for f in volumes if f.name in ("ct.nii.gz", "ct.nii")]
     images = named or [f for f in volumes if PurePath(f.where.replace(":", "/")).parent.name != "masks"]
-    if len(images) > 1 and len(volumes) == len(files):
+    is_alone = all(f.name.endswith((*SUFFIXES, *NOTES)) for f in files)
+    if len(images) > 1 and is_alone:
         raise refusal("nifti-several", images[0].where, fact=f"{len(images)} volumes")
-    return images[0] if len(images) == 1 else None
+    return images[0] if len(images) == 1 and (named or is_alone) else None
 
 
 def load_nifti(file: InputFile) -> NiftiStack:

@@ -82,8 +82,17 @@ def test_several_volumes_without_a_ct_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputDataError, match=r"2 volumes.*ct\.nii\.gz") as refusal:
         find_nifti(find_files(tmp_path))
     assert refusal.value.code == "nifti-several"
+
+
+def test_volume_of_another_name_among_other_files_is_not_taken(tmp_path: Path) -> None:
+    """Perhaps a dose or a label map beside the DICOM series; ct.nii.gz is taken wherever it lies."""
+    save_nifti(make_hu(), tmp_path / "dose.nii.gz")
+    assert find_nifti(find_files(tmp_path)) is not None
     (tmp_path / "IM0001").write_bytes(b"x")
-    assert find_nifti(find_files(tmp_path)) is None, "other files: perhaps a DICOM series with derived volumes"
+    assert find_nifti(find_files(tmp_path)) is None
+    save_nifti(make_hu(), tmp_path / "ct.nii.gz")
+    found = find_nifti(find_files(tmp_path))
+    assert found is not None and found.name == "ct.nii.gz"
 
 
 def test_level_comes_from_the_masks_beside(nifti_folder: Path) -> None:

@@ -359,29 +359,32 @@ def test_one_reader_wins_over_the_masks(nifti_folder: Path, rois: dict[str, Path
     assert read_source(nifti_folder, choice=choice).readers == {}
 
 
-@pytest.mark.parametrize("is_transposed", [False, True])
-def test_regions_lie_on_the_stored_picture(tmp_path: Path, is_transposed: bool) -> None:
-    """A slice stored upside down, or along columns first: the region drawn on it turns with it."""
-    hu = make_hu()[0]
-    stored = hu.T if is_transposed else hu[::-1]
-    header = make_dicom(stored)
-    if is_transposed:
-        header.ImageOrientationPatient, header.PixelSpacing = [0, 1, 0, 1, 0, 0], [3.0, 4.0]
-    else:
-        header.ImageOrientationPatient = [1, 0, 0, 0, -1, 0]
-        header.ImagePositionPatient = [-118.5, -118.0 + 59 * 4.0, Z_MM[0]]
+#: How the slice is stored -> (rows and columns along, first pixel, spacing), and the stored picture of an upright one.
+STORED = {
+    "upright": ([1, 0, 0, 0, 1, 0], [-118.5, -118.0], [4.0, 3.0], lambda image: image),
+    "upside down": ([1, 0, 0, 0, -1, 0], [-118.5, -118.0 + 59 * 4.0], [4.0, 3.0], lambda image: image[::-1]),
+    "mirrored": ([-1, 0, 0, 0, 1, 0], [-118.5 + 79 * 3.0, -118.0], [4.0, 3.0], lambda image: image[:, ::-1]),
+    "columns first": ([0, 1, 0, 1, 0, 0], [-118.5, -118.0], [3.0, 4.0], lambda image: image.T),
+}
+
+
+@pytest.mark.parametrize("form", STORED)
+def test_regions_lie_on_the_stored_picture(tmp_path: Path, form: str) -> None:
+    """A box of muscle, drawn on the picture as it is stored: it turns with the slice."""
+    cosines, corner, spacing, store = STORED[form]
+    target = np.zeros(SHAPE, bool)
+    target[32:40, 48:56] = True
+    header = make_dicom(np.ascontiguousarray(store(make_hu()[0])))
+    header.ImageOrientationPatient, header.PixelSpacing = cosines, spacing
+    header.ImagePositionPatient = [*corner, Z_MM[0]]
     save_dicom(header, tmp_path / "p" / "0")
-    bright = stored == 400
-    rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+    stored = store(target)
+    rows, columns = np.flatnonzero(stored.any(axis=1)), np.flatnonzero(stored.any(axis=0))
     (x0, x1), (y0, y1) = columns[[0, -1]] + [0, 1], rows[[0, -1]] + [0, 1]
-    box = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.int32)
-    save_zip(tmp_path / "r.zip", [make_roi("ESM", box)])
-    try:
-        found = read_source(tmp_path / "p", choice=Choice(segment="none"), rois={"r": tmp_path / "r.zip"})
-    except InputDataError as error:  # bone is no muscle: the mask check says so, once it is asked
-        assert error.code == "mask-foreign"
-        return
-    np.testing.assert_array_equal(found.image.tissue == ESM, hu == 400)
+    save_zip(tmp_path / "r.zip", [make_roi("ESM", np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.int32))])
+    found = read_source(tmp_path / "p", choice=Choice(segment="none"), rois={"r": tmp_path / "r.zip"})
+    np.testing.assert_array_equal(found.image.hu, make_hu()[0])
+    np.testing.assert_array_equal(found.image.tissue == ESM, target)
 
 
 def test_region_of_another_slice_is_refused(tmp_path: Path, rois: dict[str, Path]) -> None:
