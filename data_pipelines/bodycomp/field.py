@@ -28,7 +28,6 @@ CIRCLE_SHARE, FITTED_SHARE, UNIFORM_AIR = (0.4, 0.51), (0.49, 0.51), 0.95
 MIN_ARM_CM2, ARM_BONE_HU, MIN_ARM_BONE_CM2, ARM_OUTSIDE_MM = 5.0, 250, 1.0, 10.0
 #: The back's muscles reach so far from the trunk's middle, mm.
 BACK_MUSCLE_MM = 80.0
-_WALL_AT_EDGE_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -78,14 +77,14 @@ def judge_cut(
         return [find("field-touched", fact=fact)], frozenset()
     # The fat ring is the outermost: whatever is cut, it is cut.
     incomplete = {"sfa_cm2", TRUNK_FAT}
-    inside = cut.edge if wall_depth_mm is None else cut.edge & (wall_depth_mm > _WALL_AT_EDGE_MM)
+    # Where what lies inside the wall is cut, the wall's curve runs along the cut.
+    inside = cut.edge if wall_depth_mm is None else cut.edge & (wall_depth_mm > -max(spacing_mm))
     middle_row, middle_column = ndimage.center_of_mass(trunk)
     rows, columns = np.indices(trunk.shape)
     at_back = (rows > middle_row) & (np.abs(columns - middle_column) * spacing_mm[1] < BACK_MUSCLE_MM)
-    if inside.any():
-        incomplete.add("vfa_cm2")
-    if (inside & at_back).any():
-        incomplete.add("esma_cm2")
+    for name, part in (("vfa_cm2", inside), ("esma_cm2", inside & at_back)):
+        if np.count_nonzero(part) * sum(spacing_mm) / 2 > TOUCHED_BORDER_MM:
+            incomplete.add(name)
     incomplete |= {name for name, code in schema.AREA_CODES.items() if code in regions
                    and (regions[code] & cut.edge).any()}  # fmt: skip
     return [find("field-cut", fact=f"{fact}; cut: {', '.join(sorted(incomplete))}")], frozenset(incomplete)

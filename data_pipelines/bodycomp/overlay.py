@@ -1,6 +1,7 @@
 """The tissue overlay of one slice (Figure 1): what was measured, drawn on the picture it was measured in."""
 
 import io
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from bonemet_jax import artifacts, schema
 from data_pipelines.bodycomp import areas
 from data_pipelines.canonical import CanonicalSlice
+from data_pipelines.findings import Finding
 
 #: Soft-tissue window, HU: black, white.
 WINDOW_HU = (-160, 240)
@@ -25,26 +27,41 @@ COLOURS: dict[int, tuple[int, int, int]] = {
 _TYPICAL_HU = {schema.TISSUE_SAT: -100, schema.TISSUE_VAT: -100, schema.TISSUE_ESM: 50,
                schema.TISSUE_FAT_UNSEGMENTED: -100}  # fmt: skip
 TRUNK_COLOUR = (150, 235, 235)
+FLAG_COLOUR = (255, 140, 0)
+MAX_FLAGS = 5
 OPACITY = 0.6
 _PICTURE_WIDTH = 900
 _MARGIN = 16
 _SIZES = (22, 19, 16)
 _BACKGROUND, _INK = (18, 18, 20), (240, 240, 240)
-_AREA_OF_CODE = {code: name for name, code in schema.AREA_CODES.items()} | {
-    schema.TISSUE_FAT_UNSEGMENTED: areas.TRUNK_FAT
-}
+#: A line of the legend: colour of its patch, if it has one, and text.
+Line = tuple[tuple[int, int, int] | None, str]
+_AREA_OF_CODE = {code: name for name, code in schema.AREA_CODES.items()}
 
 
-def draw_overlay(image: CanonicalSlice, title: str) -> Image.Image:
+def draw_overlay(
+    image: CanonicalSlice,
+    title: str,
+    incomplete: Collection[str] = (),
+    findings: Sequence[Finding] = (),
+    convention: str = "paper",
+) -> Image.Image:
     """Picture of the slice with its tissues coloured, a legend with areas in cm2, orientation letters, a scale bar.
 
     Coloured are the pixels that count, region and Hounsfield range both; the trunk's outline shows what was left out.
     Pixels come out square whatever the spacing.
+
+    Args:
+        image: the slice.
+        title: first line.
+        incomplete: area columns of which only a part is in view: told as that.
+        findings: what the reader of the picture should know; the first MAX_FLAGS are written below the legend.
+        convention: name in schema.HU_CONVENTIONS.
     """
-    picture, px_per_cm = _make_picture(image)
+    picture, px_per_cm = _make_picture(image, convention)
     _draw_orientation(picture)
     _draw_scale_bar(picture, px_per_cm)
-    lines = _make_legend(image)
+    lines = [*_make_legend(image, incomplete, convention), *_make_flags(findings)]
     line_height = 34
     width, height = picture.size
     header = 2 * _MARGIN + 28
@@ -55,7 +72,8 @@ def draw_overlay(image: CanonicalSlice, title: str) -> Image.Image:
     sheet.paste(picture, (0, header))
     for row, (colour, text) in enumerate(lines):
         middle = header + height + _MARGIN + line_height * row + line_height // 2
-        draw.rectangle((_MARGIN, middle - 11, _MARGIN + 34, middle + 11), fill=colour, outline=_INK)
+        if colour is not None:
+            draw.rectangle((_MARGIN, middle - 11, _MARGIN + 34, middle + 11), fill=colour, outline=_INK)
         shown, font = _fit(text, width - 2 * _MARGIN - 50)
         draw.text((_MARGIN + 50, middle), shown, fill=_INK, font=font, anchor="lm")
     return sheet
@@ -68,20 +86,28 @@ def save_overlay(path: Path, image: CanonicalSlice, title: str) -> None:
     artifacts.write_bytes(path, buffer.getvalue())
 
 
-def _make_picture(image: CanonicalSlice) -> tuple[Image.Image, float]:
+def _make_picture(image: CanonicalSlice, convention: str) -> tuple[Image.Image, float]:
     """Windowed slice with coloured tissues at square pixels, and its pixels per cm."""
     rows, columns = image.hu.shape
     px_per_mm = _PICTURE_WIDTH / (columns * image.spacing_mm[1])
     size = (_PICTURE_WIDTH, max(1, round(rows * image.spacing_mm[0] * px_per_mm)))
-    grey = _window(image.hu).astype(np.uint8)
+    shown = image.hu if image.is_hu else _stretch(image.hu)
+    grey = _window(shown).astype(np.uint8)
     canvas = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB")).astype(np.float32)
     for code, colour in COLOURS.items():
-        counted = _resize(areas.compute_counted(image, code), size)
+        counted = _resize(areas.compute_counted(image, code, convention), size)
         canvas[counted] = _blend(canvas[counted], colour)
         if code != schema.TISSUE_FAT_UNSEGMENTED:  # nobody drew that region
             canvas[_outline(_resize(image.tissue == code, size))] = _blend(np.full(3, 255.0), colour)
     canvas[_outline(_resize(image.body > 0, size))] = TRUNK_COLOUR
     return Image.fromarray(canvas.astype(np.uint8)), 10 * px_per_mm
+
+
+def _stretch(grey: np.ndarray) -> Float32[np.ndarray, "..."]:
+    """Grey levels spread over the window, as they came."""
+    low, high = WINDOW_HU
+    black, white = float(grey.min()), float(grey.max())
+    return (low + (grey - black) / max(white - black, 1.0) * (high - low)).astype(np.float32)
 
 
 def _window(hu: np.ndarray) -> Float32[np.ndarray, "..."]:
@@ -105,19 +131,45 @@ def _outline(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height
     return mask & ~inside
 
 
-def _make_legend(image: CanonicalSlice) -> list[tuple[tuple[int, int, int], str]]:
-    measured = areas.compute_areas_cm2(image)
-    lines = []
+def _make_legend(
+    image: CanonicalSlice, incomplete: Collection[str] = (), convention: str = "paper"
+) -> list[Line]:
+    """Colour and text of every tissue there is, and of the trunk."""
+    measured = areas.compute_areas_cm2(image, convention)
+    lines: list[Line] = []
     for code, colour in COLOURS.items():
-        area_cm2 = measured.get(_AREA_OF_CODE[code], np.nan)
-        low, high = areas.get_range(code)
-        if not np.isnan(area_cm2):
-            red, green, blue = _blend(np.full(3, _window(np.array(_TYPICAL_HU[code]))), colour).astype(int).tolist()
-            lines.append(((red, green, blue), f"{schema.TISSUE_NAMES[code]}: {area_cm2:.1f} cm2  ({low} to {high} HU)"))
+        if not (image.tissue == code).any():
+            continue
+        patch = _blend(np.full(3, _window(np.array(_TYPICAL_HU[code]))), colour).astype(int).tolist()
+        name = _AREA_OF_CODE.get(code, areas.TRUNK_FAT)
+        low, high = areas.get_range(code, convention)
+        how = f"{low} to {high} HU" if image.is_hu else "grey levels: the whole region"
+        text = f"{schema.TISSUE_NAMES[code]}: {measured[name]:.1f} cm2{_part(name, incomplete)}  ({how})"
+        lines.append(((patch[0], patch[1], patch[2]), text))
     if image.body.any():
-        trunk_cm2 = image.body.sum() * image.pixel_cm2
-        lines.append((TRUNK_COLOUR, f"trunk outline: {trunk_cm2:.0f} cm2  (table and arms left out)"))
+        lines.append((TRUNK_COLOUR, _tell_trunk(image, measured[areas.TRUNK_FAT], incomplete)))
     return lines or [(_BACKGROUND, "no tissue segmented")]
+
+
+def _tell_trunk(image: CanonicalSlice, fat_cm2: float, incomplete: Collection[str]) -> str:
+    trunk_cm2 = image.body.sum() * image.pixel_cm2
+    fat = "" if np.isnan(fat_cm2) else f", {fat_cm2:.1f} cm2 of it fat{_part(areas.TRUNK_FAT, incomplete)}"
+    return f"trunk outline: {trunk_cm2:.0f} cm2{fat}  (table and arms left out)"
+
+
+def _part(name: str, incomplete: Collection[str]) -> str:
+    return ", visible part only" if name in incomplete else ""
+
+
+def _make_flags(findings: Sequence[Finding]) -> list[Line]:
+    """What was found, and below it, without a patch of its own, what decided."""
+    lines: list[Line] = []
+    for finding in findings[:MAX_FLAGS]:
+        lines.append((FLAG_COLOUR, finding.what))
+        lines += [(None, finding.fact)] if finding.fact else []
+    if len(findings) > MAX_FLAGS:
+        lines.append((FLAG_COLOUR, f"and {len(findings) - MAX_FLAGS} more"))
+    return lines
 
 
 def _draw_orientation(picture: Image.Image) -> None:
