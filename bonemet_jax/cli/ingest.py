@@ -25,8 +25,7 @@ class ReadingArgs(CommonArgs):
     """How images and tables are read, and which slice is meant."""
 
     masks: Path | None = None
-    """Label map or folder of masks on the grid of the image; for many patients a folder of <patient_id>/ or
-    <patient_id>.nii.gz."""
+    """Label map or folder of masks on the image's grid; of many patients, a folder of <patient_id>[.nii.gz]."""
     rois: Path | None = None
     """ImageJ regions drawn by readers: a folder of <reader>/<patient_id>.zip, or of <patient_id>.zip for one reader."""
     clinical: Path | None = None
@@ -42,8 +41,7 @@ class ReadingArgs(CommonArgs):
     series: int | None = None
     """Which series, as the refusal counts them, where a folder holds several."""
     segment: Literal["hu", "none", "totalsegmentator"] = "hu"
-    """How fat is told apart where no mask does: by Hounsfield units, or not at all; totalsegmentator runs the program
-    of that name, where it is installed, for the level and the muscle first."""
+    """How tissue is told apart where no mask does; totalsegmentator, if installed, finds level and muscle."""
     hu_convention: Literal["paper", "boa"] = "paper"
     """Hounsfield ranges that count as fat and muscle: the paper's, or those of Body-and-Organ-Analysis."""
     picture_window: tuple[float, float] | None = None
@@ -72,13 +70,18 @@ class ReadingArgs(CommonArgs):
 
 
 @dataclass(frozen=True)
-class SourceArgs(ReadingArgs):
-    """Where the images are and which slice is meant."""
+class PlaceArgs(CommonArgs):
+    """Where images come from and results go."""
 
     input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"])] = tyro.MISSING
     """One folder, zip or file a patient: DICOM files, or ct.nii.gz."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = tyro.MISSING
     """Directory to write."""
+
+
+@dataclass(frozen=True)
+class SourceArgs(ReadingArgs, PlaceArgs):
+    """Where the images are and which slice is meant."""
 
 
 def main(verb: str, argv: list[str]) -> int:

@@ -9,7 +9,7 @@ import tyro
 
 from bonemet_jax.cli.ingest import ReadingArgs
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.verb_report import VerbReport
+from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 from bonemet_jax.errors import InputDataError
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ _WIDTH = 100
 
 
 @dataclass(frozen=True)
-class VerifyArgs(ReadingArgs):
-    """Check a cohort directory, patients' images, or a clinical table alone (--clinical without -i)."""
+class CheckedArgs(CommonArgs):
+    """What is checked and where the findings go."""
 
     input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"])] = ()
     """One cohort directory, or one folder, zip or file a patient."""
@@ -29,6 +29,11 @@ class VerifyArgs(ReadingArgs):
     """Directory to write: findings.json, findings.csv, datacard.md, datacard.json, contact sheets."""
     strict: bool = False
     """Warnings end with exit code 8 too."""
+
+
+@dataclass(frozen=True)
+class VerifyArgs(ReadingArgs, CheckedArgs):
+    """Check a cohort directory, patients' images, or a clinical table alone (--clinical without -i)."""
 
 
 def main(verb: str, argv: list[str]) -> int:
