@@ -46,7 +46,7 @@ def draw_sheet(pictures: list[Picture]) -> Image.Image:
     """At most 30 pictures, five a row."""
     rows = -(-len(pictures) // COLUMNS)
     step_x, step_y = _WIDTH + _MARGIN, _HEIGHT + _CAPTION + _MARGIN
-    sheet = Image.new("RGB", (COLUMNS * step_x + _MARGIN, rows * step_y + _MARGIN), _BACKGROUND)
+    sheet = Image.new("RGB", (min(COLUMNS, len(pictures)) * step_x + _MARGIN, rows * step_y + _MARGIN), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(16)
     for place, picture in enumerate(pictures):

@@ -160,7 +160,8 @@ def _load_pictures(directory: Path, check: CohortCheck, worst: Mapping[str, Seve
             with Image.open(directory / name) as picture:
                 picture.load()
         else:
-            picture = draw_overlay(load_slice(directory / "slices" / f"{slice_id}.npz"), slice_id)
+            image = load_slice(directory / "slices" / f"{slice_id}.npz")
+            picture = draw_overlay(image, slice_id, convention=get_convention(facts))
         yield Picture(f"row {facts['row']}", picture, worst.get(facts[schema.PATIENT_ID]))
 
 
