@@ -24,6 +24,7 @@ def make_hu() -> np.ndarray:
     trunk = ((y - 30) * 4 / 90) ** 2 + ((x - 40) * 3 / 100) ** 2 <= 1
     inner = ((y - 30) * 4 / 70) ** 2 + ((x - 40) * 3 / 80) ** 2 <= 1
     hu = np.full((N_SLICES, HEIGHT, WIDTH), -1000, np.int16)
+    hu[:, 0, 0] = -1001  # air of one value all around would be taken for the outside of a reconstruction circle
     hu[:, trunk] = -100
     hu[:, inner] = 40
     hu[:, 18:22, 24:30] = 400

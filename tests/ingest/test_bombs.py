@@ -44,15 +44,15 @@ def _nifti_header(shape: tuple[int, int, int]) -> bytes:
 
 
 def _deflated_dicom(folder: Path) -> None:
-    """A private element of zeros, 0.5 GiB, as the only content of the deflated data set."""
+    """A private element of zeros, 0.25 GiB, as the only content of the deflated data set."""
     header = make_dicom(make_hu()[0])
     header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     save_dicom(header, folder / "a.dcm")
     whole = (folder / "a.dcm").read_bytes()
     length = 12 + struct.unpack("<I", whole[140:144])[0]  # of the group 0002, which is never deflated
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    element = struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, GIB // 2)
-    packed = packer.compress(element) + b"".join(packer.compress(bytes(1 << 24)) for _ in range(32)) + packer.flush()
+    element = struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, GIB // 4)
+    packed = packer.compress(element) + b"".join(packer.compress(bytes(1 << 24)) for _ in range(16)) + packer.flush()
     (folder / "a.dcm").write_bytes(whole[: 132 + length] + packed)
 
 
@@ -97,13 +97,13 @@ def _nested_sequences(folder: Path) -> None:
 
 
 def _gzip_nifti(folder: Path) -> None:
-    """0.5 MB that hold a volume of 0.5 GB, and the slice asked for is the last but one."""
-    (folder / "ct.nii.gz").write_bytes(_gzip_of_zeros(_nifti_header((512, 512, 1000)), GIB // 2))
+    """0.3 MB that hold a volume of 0.25 GB, and the slice asked for is the last but one."""
+    (folder / "ct.nii.gz").write_bytes(_gzip_of_zeros(_nifti_header((512, 512, 500)), GIB // 4))
 
 
 def _gzip_nifti_that_says_less(folder: Path) -> None:
-    """A small volume by its header; 0.5 GiB of zeros behind it."""
-    (folder / "ct.nii.gz").write_bytes(_gzip_of_zeros(_nifti_header((64, 64, 4)), GIB // 2))
+    """A small volume by its header; 0.25 GiB of zeros behind it."""
+    (folder / "ct.nii.gz").write_bytes(_gzip_of_zeros(_nifti_header((64, 64, 4)), GIB // 4))
 
 
 def _nifti_claim(folder: Path) -> None:
@@ -153,7 +153,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is capped and read from /proc on Linux")
 def test_every_bomb_is_refused_under_the_cap_and_the_next_patient_measured(inputs: list[Path], tmp_path: Path) -> None:
-    (tmp_path / "clinical.csv").write_text("patient_id,slice_index\nb07,998\nb08,998\n")
+    (tmp_path / "clinical.csv").write_text("patient_id,slice_index\nb07,498\nb08,498\n")
     command = [sys.executable, "-c", _COMMAND, "measure", "-i", *map(str, inputs), "-o", str(tmp_path / "out"),
                "--workers", "1", "--clinical", str(tmp_path / "clinical.csv")]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -1,65 +1,103 @@
 """Guarded reading: what hangs, swells, dies or raises is an error of that one input; the others are read."""
 
 import ctypes
+import operator
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bonemet_jax.errors import InputDataError, UsageError
-from data_pipelines.ingest.level import find_slice
+from data_pipelines.ingest.grid import Grid
 from data_pipelines.ingest.source import read_source
 from data_pipelines.ingest.worker import Limits, count_workers, run_guarded
 
+LIMITS = Limits(seconds=2, memory_gib=0.5)
+#: What a reader may do: function and argument. One process after the other does them.
+ACTS: dict[str, tuple[Callable[..., object], object]] = {
+    "sound": (len, b"x"),
+    "hangs": (time.sleep, 3600),
+    "sound after it hung": (len, b"xx"),
+    "wild pointer": (ctypes.string_at, 0),
+    "sound after it died": (len, b"xxx"),
+    "too much memory": (bytes, 1 << 30),
+    "sound after it was refused memory": (bytes, 3),
+    "leaves": (sys.exit, 0),
+    "raises": (int, "canary"),
+    "prints": (print, "canary"),
+    "threads": (os.getenv, "OMP_NUM_THREADS"),
+    "fault of ours": (Grid.__init__, None),
+}  # fmt: skip
 
-def _codes(outcomes: list[object]) -> list[object]:
-    return [outcome.code if isinstance(outcome, InputDataError) else outcome for outcome in outcomes]
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, object]:
+    return dict(zip(ACTS, run_guarded(operator.call, list(ACTS.values()), 1, LIMITS), strict=True))
+
+
+def _code(outcome: object) -> str:
+    assert isinstance(outcome, InputDataError), outcome
+    return outcome.code
 
 
 def test_results_come_in_the_order_of_the_tasks() -> None:
     """The first is the slowest."""
-    assert list(run_guarded(time.sleep, [(0.5,), (0,), (0,)], 2)) == [None] * 3
-    assert list(run_guarded(pow, [(2, k) for k in range(20)], 2)) == [2**k for k in range(20)]
+    tasks = [(time.sleep, 0.5), *((abs, -k) for k in range(20))]
+    assert list(run_guarded(operator.call, tasks, 2)) == [None, *range(20)]
 
 
-def test_a_reader_that_hangs_is_stopped_and_the_next_one_read() -> None:
-    start = time.monotonic()
-    outcomes = list(run_guarded(time.sleep, [(3600,), (0,)], 1, Limits(seconds=1)))
-    assert _codes(outcomes) == ["file-too-slow", None]
-    assert "limit 1 s" in str(outcomes[0]) and "--seconds" in str(outcomes[0])
-    assert time.monotonic() - start < 60
+def test_a_reader_that_hangs_is_stopped_and_the_next_one_read(outcomes: dict[str, object]) -> None:
+    assert _code(outcomes["hangs"]) == "file-too-slow" and outcomes["sound after it hung"] == 2
+    assert "limit 2 s" in str(outcomes["hangs"]) and "--seconds" in str(outcomes["hangs"])
 
 
-def test_a_reader_that_wants_too_much_memory_is_refused_and_the_next_one_read() -> None:
-    assert _codes(list(run_guarded(len, [(b"x",), (b"",)], 1))) == [1, 0]
-    outcomes = list(run_guarded(bytes, [(1 << 30,), (3,)], 1, Limits(memory_gib=0.5)))
-    assert _codes(outcomes) == ["file-too-large", b"\0\0\0"]
+def test_a_reader_that_dies_is_an_error_and_the_next_one_read(outcomes: dict[str, object]) -> None:
+    assert _code(outcomes["wild pointer"]) == "file-crashed-reader" and outcomes["sound after it died"] == 3
+    assert _code(outcomes["leaves"]) == "file-crashed-reader"
 
 
-def test_a_reader_that_dies_is_an_error_and_the_next_one_read() -> None:
-    """A wild pointer in a decoder, a call of exit."""
-    assert _codes(list(run_guarded(ctypes.string_at, [(0,), (b"ok",)], 1))) == ["file-crashed-reader", b"ok"]
-    outcomes = list(run_guarded(os._exit, [(3,), (4,), (5,)], 2))
-    assert _codes(outcomes) == ["file-crashed-reader"] * 3
-    assert _codes(list(run_guarded(sys.exit, [(0,)], 1))) == ["file-crashed-reader"]
+def test_a_reader_that_wants_too_much_memory_is_refused(outcomes: dict[str, object]) -> None:
+    if sys.platform == "linux":
+        assert _code(outcomes["too much memory"]) == "file-too-large"
+    assert outcomes["sound after it was refused memory"] == bytes(3)
 
 
-def test_an_unforeseen_error_tells_its_kind_and_none_of_its_words() -> None:
+def test_an_unforeseen_error_tells_its_kind_and_none_of_its_words(outcomes: dict[str, object]) -> None:
     """Its words may quote the header."""
-    (outcome,) = run_guarded(int, [("canary",)], 1)
-    assert isinstance(outcome, InputDataError) and outcome.fact == "ValueError"
+    assert _code(outcomes["raises"]) == "file-crashed-reader"
+    assert "ValueError" in str(outcomes["raises"]) and "canary" not in str(outcomes["raises"])
+    assert _code(outcomes["fault of ours"]) == "file-crashed-reader" and "TypeError" in str(outcomes["fault of ours"])
+
+
+def test_the_process_computes_with_one_thread_and_leaves_the_environment_as_it_was(outcomes: dict[str, object]) -> None:
+    before = dict(os.environ)
+    assert outcomes["threads"] == "1"
+    assert list(run_guarded(len, [], 1)) == [] and dict(os.environ) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are set on Linux")
+def test_the_process_prints_nothing_and_writes_no_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    acts = [(print, "canary"), (os.system, f"echo canary; echo canary > {tmp_path / 'x'}")]
+    outcomes = list(run_guarded(operator.call, acts, 1))
+    assert outcomes[0] is None
+    told = capfd.readouterr()
+    assert "canary" not in told.out + told.err
+    assert not [f for f in tmp_path.iterdir() if f.stat().st_size]
 
 
 def test_refusals_cross_whole(tmp_path: Path) -> None:
-    (outcome,) = run_guarded(read_source, [(tmp_path / "absent",)], 1)
+    """A fault of ours among them: with its place in the package."""
+    outcome, fault = run_guarded(read_source, [(tmp_path / "absent",), (tmp_path, None, "no choice")], 1)
     with pytest.raises(InputDataError) as here:
         read_source(tmp_path / "absent")
     assert str(outcome) == str(here.value)
     assert vars(outcome) == vars(here.value)
+    assert "AttributeError at ingest/source.py:" in str(fault)
 
 
 def test_a_usage_error_is_raised(tmp_path: Path) -> None:
@@ -68,21 +106,6 @@ def test_a_usage_error_is_raised(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--workers 0"):
         count_workers(0, 3)
     assert count_workers(8, 3) == 3 and count_workers(None, 10_000) >= 1
-
-
-def test_a_fault_of_ours_is_named_with_its_place() -> None:
-    (outcome,) = run_guarded(find_slice, [(None, 1.0, "")], 1)
-    assert "AttributeError at ingest/" in str(outcome)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_process_computes_with_one_thread_prints_nothing_and_writes_no_file(tmp_path: Path, capfd) -> None:
-    assert list(run_guarded(os.getenv, [("OMP_NUM_THREADS",)], 1)) == ["1"]
-    list(run_guarded(print, [("canary",)], 1))
-    (outcome,) = run_guarded(Path.write_bytes, [(tmp_path / "x", b"canary")], 1)
-    assert _codes([outcome]) == ["file-crashed-reader"]
-    told = capfd.readouterr()
-    assert "canary" not in told.out + told.err
 
 
 _CTRL_C = """
