@@ -60,6 +60,12 @@ def test_part_outside_is_told_with_its_area() -> None:
     assert judge_mask(SAT, RING | (arm & (X < 2)), hu, TRUNK, SPACING_MM, "x") == [], "0.8 cm2 are not told"
 
 
+def test_a_reader_who_draws_beyond_the_skin_is_right() -> None:
+    """Two pixels, 4 mm, into the air: told with its area, not judged by it."""
+    beyond = RADIUS <= 1 + 4 / 100
+    assert _judge(SAT, RING | (beyond & ~TRUNK)) == "mask-outside"
+
+
 def test_moved_masks_are_caught() -> None:
     assert _judge(SAT, np.roll(RING, 12, axis=1)) == "mask-foreign"
     assert _judge(VAT, np.roll(STRANDS, 1, axis=1)) == "mask-misfit"
@@ -87,7 +93,8 @@ def test_shares_are_counts() -> None:
     assert shares[COVERED] == pytest.approx(0.5, abs=0.01)
     air = np.zeros_like(RING)
     air[0, :30] = True
-    assert dict(compute_shares(SAT, half | air, HU, TRUNK, SPACING_MM))[NOT_SOFT] == pytest.approx(30 / (half.sum() + 30))
+    shares = dict(compute_shares(SAT, half | air, HU, TRUNK, SPACING_MM))
+    assert shares[NOT_SOFT] == pytest.approx(30 / (half.sum() + 30))
 
 
 def test_limits_judge_either_way() -> None:

@@ -29,7 +29,7 @@ def test_given_position_and_number_win_over_labels() -> None:
 
 @pytest.mark.parametrize("index", [-1, 5])
 def test_numbers_off_the_stack_are_refused(index: int) -> None:
-    with pytest.raises(InputDataError, match=f"slice {index} of 5.*use 0 to 4") as refusal:
+    with pytest.raises(InputDataError, match=rf"slice {index} of 5.*use 0 to 4") as refusal:
         choose_slice(FIVE, "T11", None, index, PX, "x")
     assert refusal.value.code == "level-no-slice"
 
@@ -44,7 +44,7 @@ def test_end_of_the_volume_is_told(px: list[int], k: int) -> None:
 
 def test_level_that_is_not_in_the_volume_is_refused() -> None:
     nothing = {"T11": np.zeros(5, int), "T12": np.array([1, 2, 3, 0, 0])}
-    with pytest.raises(InputDataError, match="T11 is not in the volume.*beside it: T12") as refusal:
+    with pytest.raises(InputDataError, match=r"T11 is not in the volume.*beside it: T12") as refusal:
         choose_slice(FIVE, "T11", None, None, nothing, "x")
     assert refusal.value.code == "level-missing"
     with pytest.raises(InputDataError, match="beside it: T12"):
