@@ -118,7 +118,8 @@ def read_patients(
     with tempfile.TemporaryDirectory(prefix="bonemet-") as folder:
         found = list(_segment(found, Path(folder)))
         good = [one for one in found if isinstance(one, Input)]
-        tasks = [(one.path, one.masks, one.rois, one.choice, titles.get(one.patient_id, "")) for one in good]
+        tasks = [(one.path, one.masks, one.rois, one.choice, titles.get(one.patient_id, ""), convention)
+                 for one in good]  # fmt: skip
         with contextlib.closing(run_guarded(read_one, tasks, workers, limits)) as outcomes:
             for one in track(found, "read images", len(found)) if len(found) > 1 else found:
                 if isinstance(one, Failure):
@@ -132,15 +133,16 @@ def read_patients(
 
 
 def read_one(
-    path: Path, masks: Path | None, rois: Mapping[str, Path], choice: Choice, title: str
+    path: Path, masks: Path | None, rois: Mapping[str, Path], choice: Choice, title: str, convention: str
 ) -> tuple[IngestedSlice, bytes]:
     """In the guarded process: the slice, and its overlay as PNG where a title is given."""
     source = read_source(path, masks, choice, rois)
-    return source, _draw(source, title) if title else b""
+    return source, _draw(source, title, convention) if title else b""
 
 
-def _draw(source: IngestedSlice, title: str) -> bytes:
-    picture, buffer = draw_overlay(source.image, f"{title}   {source.level}   z {source.z_mm:.1f} mm"), io.BytesIO()
+def _draw(source: IngestedSlice, title: str, convention: str) -> bytes:
+    title, buffer = f"{title}   {source.level}   z {source.z_mm:.1f} mm", io.BytesIO()
+    picture = draw_overlay(source.image, title, source.incomplete, source.findings, convention)
     # The usual level 6 takes half of a patient's time and gives larger files on these pictures.
     picture.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
