@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image, PngImagePlugin
 from pydicom import config as pydicom_config
@@ -249,3 +250,22 @@ def test_none_reaches_the_message_of_a_refused_file(tmp_path: Path, capfd: pytes
     assert not [f for f in failed if f["code"] == "file-crashed-reader"]
     _assert_silent(capfd)
     assert find_canaries(out) == []
+
+
+@pytest.mark.slow
+def test_none_reaches_a_run_and_its_page(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """36 synthetic patients as DICOM with canaries -> ingest -> training, statistics, report."""
+    made, smoke = tmp_path / "made", str(Path(__file__).parents[2] / "configs" / "smoke.py")
+    size = ["--height", "112", "--width", "144", "--spacing-mm", "3.0"]
+    assert main(["phantom", "-o", str(made / "cohort"), "--dicom", str(made / "dicom"), "--n", "36", *size]) == 0
+    patients = sorted((made / "dicom" / "patients").iterdir())
+    for patient in patients:
+        save_dicom(poison(pydicom.dcmread(patient / "slice.dcm"), 40), patient / "slice.dcm")
+    out, table = tmp_path / "out", made / "dicom" / "clinical.csv"
+    assert main(["ingest", "-i", *map(str, patients), "--clinical", str(table), "-o", str(out / "cohort")]) == 0
+    records = [f"--records.{flag.removeprefix('--')}" if flag.startswith("--") else flag for flag in size]
+    assert main(["run", smoke, "-o", str(out / "run"), "--cohort-dir", str(out / "cohort"), *records,
+                 "--train.epochs", "2", "--train.batch-size", "8"]) == 0  # fmt: skip
+    assert (out / "run" / "report.html").is_file()
+    _assert_silent(capfd)
+    assert find_canaries(made) and find_canaries(out) == []
