@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int16
 from scipy import ndimage
+from skimage.morphology import convex_hull_image
 
 from bonemet_jax import schema
 from data_pipelines.bodycomp.areas import TRUNK_FAT
-from data_pipelines.bodycomp.trunk import compute_body, compute_cut_mm, find_labels
+from data_pipelines.bodycomp.trunk import MIN_ARM_CM2, compute_body, compute_cut_mm, distance_mm, find_labels
 from data_pipelines.findings import Finding, find
 
 Mask = Bool[np.ndarray, "height width"]
@@ -17,15 +18,18 @@ Field = Float64[np.ndarray, "height width"]
 Hu = Int16[np.ndarray, "height width"]
 
 #: A trunk that lies on so much of the image border, or of the reconstruction circle, merely touches it, mm. A flank
-#: bends with a radius of about 70 mm: behind 10 mm of straight border or 40 mm of the circle no more than skin is lost.
-TOUCHED_BORDER_MM, TOUCHED_CIRCLE_MM = 10.0, 40.0
+#: bends with a radius of about 70 mm: behind 30 mm of straight border, or 40 mm of the circle, lie at most 2 mm: skin.
+TOUCHED_BORDER_MM, TOUCHED_CIRCLE_MM = 30.0, 40.0
 #: Outside a reconstruction circle all is one value, air or padding, HU.
 EMPTY_BELOW_HU = -900
 #: Radius of the circle as a share of the smaller image side. Where air inside has that one value too (clipped, or
 #: drawn), nothing shows a circle and only one that fits the image is believed.
 CIRCLE_SHARE, FITTED_SHARE, UNIFORM_AIR = (0.4, 0.51), (0.49, 0.51), 0.95
-#: An arm: so much body against the trunk, cm2; so much bone, HU and cm2, so far outside the wall, mm.
-MIN_ARM_CM2, ARM_BONE_HU, MIN_ARM_BONE_CM2, ARM_OUTSIDE_MM = 5.0, 250, 1.0, 10.0
+#: An arm that is pressed on the trunk leaves notches before and behind, farther from the midline than its own grooves,
+#: mm.
+MAX_NOTCH_MM, MIDLINE_MM = 12.0, 40.0
+#: So much of the cavity's edge must be cut to lose some of it, mm.
+CUT_INSIDE_MM = 10.0
 #: The back's muscles reach so far from the trunk's middle, mm.
 BACK_MUSCLE_MM = 80.0
 
@@ -83,30 +87,36 @@ def judge_cut(
     rows, columns = np.indices(trunk.shape)
     at_back = (rows > middle_row) & (np.abs(columns - middle_column) * spacing_mm[1] < BACK_MUSCLE_MM)
     for name, part in (("vfa_cm2", inside), ("esma_cm2", inside & at_back)):
-        if np.count_nonzero(part) * sum(spacing_mm) / 2 > TOUCHED_BORDER_MM:
+        if np.count_nonzero(part) * sum(spacing_mm) / 2 > CUT_INSIDE_MM:
             incomplete.add(name)
     incomplete |= {name for name, code in schema.AREA_CODES.items() if code in regions
                    and (regions[code] & cut.edge).any()}  # fmt: skip
     return [find("field-cut", fact=f"{fact}; cut: {', '.join(sorted(incomplete))}")], frozenset(incomplete)
 
 
-def judge_arms(hu: Hu, trunk: Mask, wall_depth_mm: Field | None, spacing_mm: tuple[float, float]) -> list[Finding]:
-    """A finding where an arm was cut off the trunk it touches, or could not be."""
-    pixel_cm2 = spacing_mm[0] * spacing_mm[1] / 100
+def judge_arms(hu: Hu, trunk: Mask, cut: Cut, spacing_mm: tuple[float, float]) -> list[Finding]:
+    """A finding where an arm was cut off the trunk it touches, or where one may have been counted with it."""
     pieces, n = ndimage.label(compute_body(hu, spacing_mm) & ~trunk)
-    piece_cm2 = np.bincount(pieces.ravel(), minlength=n + 1) * pixel_cm2
-    arms = (find_labels(pieces, n, pieces > 0) & (piece_cm2 > MIN_ARM_CM2))[pieces]
+    piece_cm2 = np.bincount(pieces.ravel(), minlength=n + 1) * spacing_mm[0] * spacing_mm[1] / 100
+    arms = (find_labels(pieces, n, pieces > 0) & (piece_cm2 >= MIN_ARM_CM2))[pieces]
     contact = trunk & ndimage.binary_dilation(arms)
     if contact.any():
         return [find("field-arm", fact=f"contact over {contact.sum() * sum(spacing_mm) / 2:.0f} mm")]
-    if wall_depth_mm is None:
+    notch_mm = 0.0 if cut.is_cut else _compute_notch_mm(trunk, spacing_mm)
+    if notch_mm <= MAX_NOTCH_MM:
         return []
-    bones, n = ndimage.label(trunk & (hu > ARM_BONE_HU) & (wall_depth_mm < -ARM_OUTSIDE_MM))
-    bone_cm2 = float(np.bincount(bones.ravel(), minlength=2)[1:].max() * pixel_cm2)
-    if bone_cm2 < MIN_ARM_BONE_CM2:
-        return []
-    return [find("field-arm", "an arm lies against the trunk and may be counted with it",
-                 f"{bone_cm2:.1f} cm2 of bone outside the wall of muscle and ribs")]
+    return [find("field-arm", "an arm or a breast lies against the trunk and may be counted with it",
+                 f"the trunk's outline has a notch of {notch_mm:.0f} mm, at most {MAX_NOTCH_MM:g}")]
+
+
+def _compute_notch_mm(trunk: Mask, spacing_mm: tuple[float, float]) -> float:
+    """Depth of the deepest notch at the flanks below the outline's convex hull; the grooves on the midline are none."""
+    # scikit-image's docstring, which the checker reads as a type, names a list of types that arrays are not in.
+    hull = np.pad(convex_hull_image(trunk), 1)  # pyrefly: ignore[bad-argument-type]
+    depth_mm = distance_mm(hull, spacing_mm)[1:-1, 1:-1]
+    columns = np.indices(trunk.shape)[1]
+    beside_mm = np.abs(columns - columns[trunk].mean()) * spacing_mm[1]
+    return float(depth_mm[~trunk & (beside_mm > MIDLINE_MM)].max(initial=0.0))
 
 
 def _find_on_circle(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> tuple[Mask, float]:
@@ -120,7 +130,7 @@ def _find_on_circle(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> tup
     circle_mm = float(radius_mm[field].max(initial=0.0))
     side_mm = min(height * spacing_mm[0], width * spacing_mm[1])
     air = hu[(hu <= EMPTY_BELOW_HU) & (radius_mm < circle_mm)]
-    is_uniform = air.size and (air == corners[0]).mean() > UNIFORM_AIR
+    is_uniform = np.count_nonzero(air == corners[0]) >= UNIFORM_AIR * air.size
     low, high = FITTED_SHARE if is_uniform else CIRCLE_SHARE
     if (corners != corners[0]).any() or corners[0] > EMPTY_BELOW_HU or not low <= circle_mm / side_mm <= high:
         return np.zeros_like(trunk), 0.0

@@ -75,10 +75,11 @@ def make_slice(
     tissue = label_tissue(hu, trunk, segmented)
     if schema.TISSUE_FAT_UNSEGMENTED in tissue and not any(note.code == "fat-no-wall" for note in notes):
         notes.append(find("fat-unsegmented"))
-    cut, incomplete = judge_cut(compute_cut(hu, trunk, spacing_mm), trunk, wall_depth_mm, segmented, spacing_mm)
-    arms = judge_arms(hu, trunk, wall_depth_mm, spacing_mm)
+    cut = compute_cut(hu, trunk, spacing_mm)
+    of_field, incomplete = judge_cut(cut, trunk, wall_depth_mm, segmented, spacing_mm)
+    of_arms = judge_arms(hu, trunk, cut, spacing_mm)
     image = CanonicalSlice(hu, spacing_mm, tissue, trunk.astype(np.uint8), tilt_deg, is_hu)
-    return MeasuredSlice(image, (*findings, *notes, *cut, *arms), incomplete)
+    return MeasuredSlice(image, (*findings, *notes, *of_field, *of_arms), incomplete)
 
 
 def _find_trunk(hu: Hu, spacing_mm: tuple[float, float], is_hu: bool, where: object) -> Mask:

@@ -10,6 +10,9 @@ TISSUE_ABOVE_HU = -300
 THIN_MM = 4.0
 #: A bridge narrower than twice this holds no trunk together: an arm that touches it. mm
 BRIDGE_MM = 15.0
+#: What hangs on such a bridge is an arm when it is so large, cm2, and holds so much bone, HU and cm2; else it is a fold
+#: of the trunk.
+MIN_ARM_CM2, BONE_ABOVE_HU, MIN_ARM_BONE_CM2 = 10.0, 250, 1.0
 
 Mask = Bool[np.ndarray, "height width"]
 
@@ -23,8 +26,13 @@ def compute_trunk(
     """
     body = compute_body(hu, spacing_mm, above)
     core = _find_core(body, BRIDGE_MM, spacing_mm)
-    # Skin folds sharper than the core are body too; of an arm that touches, a stub of that length stays.
-    return _fill(largest(body & _dilate(core, BRIDGE_MM, spacing_mm)))
+    pieces, n = ndimage.label(body & ~core)
+    pixel_cm2 = spacing_mm[0] * spacing_mm[1] / 100
+    piece_cm2 = np.bincount(pieces.ravel(), minlength=n + 1) * pixel_cm2
+    bone_cm2 = np.bincount(pieces[hu > BONE_ABOVE_HU], minlength=n + 1) * pixel_cm2
+    arms = ((piece_cm2 >= MIN_ARM_CM2) & (bone_cm2 >= MIN_ARM_BONE_CM2))[pieces] & (pieces > 0)
+    # Skin folds sharper than the core are body too.
+    return _fill(largest(body & ~arms & _dilate(core, BRIDGE_MM, spacing_mm)))
 
 
 def compute_body(
@@ -69,4 +77,11 @@ def largest(mask: Mask) -> Mask:
 
 
 def _fill(mask: Mask) -> Mask:
-    return ndimage.binary_fill_holes(mask)
+    """Without holes; lung or bowel that the image border cuts open is one too."""
+    closed = np.pad(mask, 1)
+    for frame, line in ((closed[0], closed[1]), (closed[-1], closed[-2]),
+                        (closed[:, 0], closed[:, 1]), (closed[:, -1], closed[:, -2])):  # fmt: skip
+        at = np.flatnonzero(line)
+        if at.size:
+            frame[at[0] : at[-1] + 1] = True
+    return np.asarray(ndimage.binary_fill_holes(closed))[1:-1, 1:-1]

@@ -33,8 +33,8 @@ class Agreement:
 
     def __str__(self) -> str:
         size = np.abs(self.area_error)
-        return (f"n {len(self.dice)}: Dice median {np.median(self.dice):.3f}, worst {self.dice.min():.3f}; area error "
-                f"median {np.median(size):.1%}, worst {size.max():.1%}, mean {self.area_error.mean():+.1%}")  # fmt: skip
+        return (f"n {len(self.dice)}: Dice median {np.median(self.dice):.3f}, worst {self.dice.min():.3f}; "
+                f"area error median {np.median(size):.1%}, worst {size.max():.1%}, mean {self.area_error.mean():+.1%}")
 
 
 def compare(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Agreement:
@@ -106,7 +106,7 @@ def main() -> None:
     shared = Path(os.environ.get("BONEMET_SHARED", ROOT.parent / "shared"))
     sets = {f"phantoms at {mm} mm": evaluate_phantoms(mm) for mm in (0.5, 0.8, 1.5)}
     if shared.is_dir():
-        sets |= {"abdomen, even slices": evaluate_abdomen(shared, 0), "abdomen, odd slices": evaluate_abdomen(shared, 1)}
+        sets |= {f"abdomen, {name} slices": evaluate_abdomen(shared, k) for k, name in enumerate(("even", "odd"))}
     for name, found in sets.items():
         for tissue, agreement in found.items():
             sys.stdout.write(f"{name}, {tissue}, {agreement}\n")

@@ -84,7 +84,7 @@ def test_areas_of_given_masks_are_numpys_own_count(shared: Path) -> None:
     folder = shared / "data" / "ct_t11_l2_nifti"
     volume = nib.Nifti1Image.from_filename(folder / "ct.nii.gz")
     hu = np.rint(volume.get_fdata())
-    voxel = volume.header.get_zooms()
+    voxel = np.asarray(volume.header.get_zooms(), float)
     names = {
         "sfa_cm2": (("subcutaneous_fat",), -190, -30), "vfa_cm2": (("torso_fat",), -150, -50),
         "esma_cm2": (("autochthon_left", "autochthon_right"), -29, 150),

@@ -1,5 +1,6 @@
 """The overlay picture: geometry, colours, greyscale print, nothing cut off."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from bonemet_jax import schema
 from data_pipelines.bodycomp import overlay
 from data_pipelines.canonical import CanonicalSlice
+from data_pipelines.findings import find
 
 
 def _image(spacing_mm: tuple[float, float] = (1.0, 1.0)) -> CanonicalSlice:
@@ -22,15 +24,16 @@ def _image(spacing_mm: tuple[float, float] = (1.0, 1.0)) -> CanonicalSlice:
     return CanonicalSlice(hu, spacing_mm, tissue, (hu > -300).astype(np.uint8))
 
 
-def _centres(picture: Image.Image, header: int) -> list[int]:
+def _centres(picture: Image.Image, header: int) -> list[np.ndarray]:
     scale = picture.width / 120
-    return [picture.getpixel((int((30 + 20 * i) * scale), header + int(50 * scale))) for i in range(4)]
+    pixels = np.asarray(picture).astype(int)
+    return [pixels[header + int(50 * scale), int((30 + 20 * i) * scale)] for i in range(4)]
 
 
 def test_greyscale_print_keeps_tissues_apart() -> None:
     picture = overlay.draw_overlay(_image(), "a title").convert("L")
     header = 2 * overlay._MARGIN + 28
-    greys = sorted(_centres(picture, header))
+    greys = sorted(int(grey) for grey in _centres(picture, header))
     assert min(np.diff(greys)) >= 15
 
 
@@ -54,6 +57,46 @@ def test_legend_names_area_and_missing_tissue_is_not_named() -> None:
     assert lines[0].startswith("subcutaneous fat: 4.0 cm2")
     bare = CanonicalSlice(_image().hu, (1.0, 1.0), np.zeros((100, 120), np.uint8), np.zeros((100, 120), np.uint8))
     assert [text for _, text in overlay._make_legend(bare)] == ["no tissue segmented"]
+
+
+def test_trunks_fat_is_told() -> None:
+    lines = [text for _, text in overlay._make_legend(_image())]
+    assert lines[-1] == "trunk outline: 16 cm2, 8.0 cm2 of it fat  (table and arms left out)"
+
+
+def test_incomplete_area_is_told_as_the_visible_part() -> None:
+    lines = [text for _, text in overlay._make_legend(_image(), {"sfa_cm2", "trunk_fat_cm2"})]
+    assert lines[0].startswith("subcutaneous fat: 4.0 cm2, visible part only")
+    assert lines[1].startswith("visceral fat: 4.0 cm2  (")
+    assert "8.0 cm2 of it fat, visible part only" in lines[-1]
+
+
+def test_flags_and_what_decided_stand_below_the_legend() -> None:
+    cut = find("field-cut", fact="40 mm of the image border under the trunk")
+    lines = overlay._make_flags([cut])
+    assert [text for _, text in lines] == [cut.what, cut.fact]
+    plain, flagged = overlay.draw_overlay(_image(), "t"), overlay.draw_overlay(_image(), "t", findings=[cut])
+    assert flagged.height > plain.height
+    assert (np.asarray(flagged) == overlay.FLAG_COLOUR).all(axis=-1).any()
+    many = [text for _, text in overlay._make_flags([cut] * 8)]
+    assert many[-1] == "and 3 more"
+
+
+def test_convention_shows_in_legend_and_colour() -> None:
+    image = _image()
+    image.hu[48:52, 48:52] = -40  # visceral fat by boa, not by the paper
+    lines = [text for _, text in overlay._make_legend(image, convention="boa")]
+    assert lines[1].startswith("visceral fat: 4.0 cm2  (-190 to -30 HU)")
+    header = 2 * overlay._MARGIN + 28
+    paper, boa = (_centres(overlay.draw_overlay(image, "t", convention=c), header)[1] for c in ("paper", "boa"))
+    assert len(set(paper.tolist())) == 1 and len(set(boa.tolist())) > 1
+
+
+def test_grey_levels_are_drawn_whole() -> None:
+    grey = np.where(_image().hu > -500, 128, 0).astype(np.int16)
+    lines = [text for _, text in overlay._make_legend(replace(_image(), hu=grey, is_hu=False))]
+    assert lines[0] == "subcutaneous fat: 4.0 cm2  (grey levels: the whole region)"
+    assert lines[-1] == "trunk outline: 16 cm2  (table and arms left out)"
 
 
 def test_long_text_is_shrunk_then_cut() -> None:

@@ -72,3 +72,22 @@ def test_regions_are_cut_to_the_trunk() -> None:
     muscle = np.array([[False, False, True, True, False]])
     both = {schema.TISSUE_VAT: everywhere, schema.TISSUE_ESM: muscle}
     assert label_tissue(hu, trunk, both).tolist() == [[2, 2, 3, 0, 0]]
+
+
+def test_lung_cut_open_by_the_border_is_trunk() -> None:
+    """The lung reaches from column 125 to 235 mm: an image that begins at 180 mm shows it open."""
+    hu, truth = _scene(1.0)
+    crop = np.s_[:, 180:]
+    trunk = compute_trunk(hu[crop], (1.0, 1.0))
+    assert (trunk != truth[crop]).sum() < 0.01 * truth[crop].sum()
+
+
+def test_arm_with_bone_is_dropped_whole_and_a_fold_stays() -> None:
+    hu, truth = _scene(1.0, arm_gap_mm=-1.0)
+    for side in (-1, 1):
+        hu[_ellipse(500, 1.0, (250, 250 + side * 184), (9, 9))] = 800
+    trunk = compute_trunk(hu, (1.0, 1.0))
+    assert 2 * (trunk & truth).sum() / (trunk.sum() + truth.sum()) > 0.985
+    fold = _ellipse(500, 1.0, (160, 250), (25, 12))
+    hu[fold] = 40
+    assert compute_trunk(hu, (1.0, 1.0))[fold].mean() > 0.6
