@@ -1,14 +1,12 @@
 """The tissue overlay of one slice (Figure 1): what was measured, drawn on the picture it was measured in."""
 
-import io
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from bonemet_jax import artifacts, schema
+from bonemet_jax import schema
 from data_pipelines.bodycomp import areas
 from data_pipelines.canonical import CanonicalSlice
 from data_pipelines.findings import Finding
@@ -77,13 +75,6 @@ def draw_overlay(
         shown, font = _fit(text, width - 2 * _MARGIN - 50)
         draw.text((_MARGIN + 50, middle), shown, fill=_INK, font=font, anchor="lm")
     return sheet
-
-
-def save_overlay(path: Path, image: CanonicalSlice, title: str) -> None:
-    """Write the overlay as PNG, atomically."""
-    buffer = io.BytesIO()
-    draw_overlay(image, title).save(buffer, format="PNG")
-    artifacts.write_bytes(path, buffer.getvalue())
 
 
 def _make_picture(image: CanonicalSlice, convention: str) -> tuple[Image.Image, float]:

@@ -30,6 +30,7 @@ GAS_BELOW_HU, GAS_EDGE_MM = -190, 2.0
 WALL_MM, MIN_ISLAND_CM2 = 12.0, 0.5
 
 
+# PAPER: readers draw both regions by hand and say nothing of fat between muscles: it is in neither here.
 @dataclass(frozen=True)
 class Segmentation:
     """Regions found; inside them Hounsfield ranges decide."""
@@ -37,7 +38,7 @@ class Segmentation:
     subcutaneous_fat: Mask
     """From below the skin to the wall of muscle and ribs."""
     visceral_fat: Mask
-    """Fat inside the wall; fat between muscles is in neither."""
+    """Fat inside the wall, in which ribs and the muscles of the back are not."""
     wall_depth_mm: Field
     """Depth below the wall's outer surface: positive inside."""
 
