@@ -68,6 +68,12 @@ def load_stack(path: Path, series: int | None = None) -> DicomStack:
 
 
 @pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers start as on a machine of one core: starting one takes longer than these small patients."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0}, raising=False)
+
+
+@pytest.fixture
 def dicom_folder(tmp_path: Path) -> Path:
     """A series whose file names are in no useful order."""
     hu = make_hu()

@@ -176,6 +176,7 @@ def test_a_picture_bomb_with_its_spacing(tmp_path: Path) -> None:
     assert isinstance(outcome, Failure) and outcome.error.code == "picture-too-large"
 
 
+@pytest.mark.slow
 def test_what_lies_behind_a_small_volume_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     _gzip_nifti_that_says_less(tmp_path / "p")

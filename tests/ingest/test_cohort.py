@@ -14,6 +14,8 @@ from data_pipelines.canonical import load_slice
 from data_pipelines.ingest import Choice, ingest, measure
 from data_pipelines.ingest.cohort import SALT, make_slice_id
 
+pytestmark = pytest.mark.usefixtures("one_process")
+
 CSV = "patient_id,age_years,height_m,bone_metastasis,dmfs_months,dmfs_event,sfa_cm2,vfa_cm2,menopause\n" \
       "patient_b,61,1.6,1,24,1,999,80,post\n007,50,,0,60,0,,,\nabsent,40,1.7,0,60,0,,,\n"
 Z = -85.0

@@ -17,6 +17,8 @@ from data_pipelines.ingest.cohort import make_cell, make_slice_id
 from data_pipelines.ingest.patients import match_table
 from tests.ingest.conftest import make_dicom, make_hu, save_dicom
 
+pytestmark = pytest.mark.usefixtures("one_process")
+
 IDS = [
     "../../x", "/etc/x", "..", ".", "CON", "NUL", "x" * 4096, "-rf", "--out=/tmp/x", "a\nb", "a\rb", "a\tb", "\x1b[2Jx",
     "\x07", "p\u0430tient", "\u202egnp.exe", "\u200b", "\U0001f9b4\U0001fa7b", ".hidden", "trailing ", " leading",

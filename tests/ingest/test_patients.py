@@ -54,6 +54,7 @@ def test_the_sound_are_measured_and_the_others_listed_whatever_the_workers(
     assert artifacts.load_json(tmp_path / "1" / "areas.json") == summaries[0]
 
 
+@pytest.mark.slow
 def test_a_cohort_has_equal_bytes_whatever_the_workers(inputs: list[Path], tmp_path: Path) -> None:
     """The salt is kept, so the names are equal too. The command ends with 8."""
     out = str(tmp_path / "cohort")
@@ -65,7 +66,7 @@ def test_a_cohort_has_equal_bytes_whatever_the_workers(inputs: list[Path], tmp_p
 
 def test_nobody_could_be_read(inputs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputDataError, match="none of 2 inputs could be read; the first: no DICOM files"):
-        ingest([inputs[1], inputs[3]], tmp_path / "out")
+        ingest([inputs[1], inputs[3]], tmp_path / "out", workers=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -83,7 +84,7 @@ def test_inputs_need_names_of_their_own(inputs: list[Path], tmp_path: Path) -> N
 
 
 def test_one_reading_is_stopped_when_nobody_wants_more(inputs: list[Path]) -> None:
-    patients = read_patients(inputs)
+    patients = read_patients(inputs, workers=1)
     assert isinstance(next(iter(patients)), Patient)
     patients.close()
 

@@ -22,6 +22,8 @@ from bonemet_jax.cli import main
 from data_pipelines.ingest.dicom_header import PLAIN_TAGS, SEQUENCES
 from tests.ingest.conftest import make_dicom, make_hu, save_dicom, save_nifti
 
+pytestmark = pytest.mark.usefixtures("one_process")
+
 TEXT, UID, DATE, NUMBER = "CANARY", "9.8765432.1", "18910203", "77.12345"
 NEEDLES = [needle for word in (TEXT, "canary", UID, DATE, NUMBER, "1891-02-03")
            for needle in (word.encode(), word.encode("utf-16-le"))]  # fmt: skip

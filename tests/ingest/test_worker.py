@@ -17,7 +17,7 @@ from data_pipelines.ingest.grid import Grid
 from data_pipelines.ingest.source import read_source
 from data_pipelines.ingest.worker import Limits, count_workers, run_guarded
 
-LIMITS = Limits(seconds=2, memory_gib=0.5)
+LIMITS = Limits(seconds=2.0, memory_gib=0.5)
 #: What a reader may do: function and argument. One process after the other does them.
 ACTS: dict[str, tuple[Callable[..., object], object]] = {
     "sound": (len, b"x"),
