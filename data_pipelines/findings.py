@@ -199,7 +199,7 @@ VERDICTS: dict[str, Verdict] = {
     "fat-no-wall": Verdict("warning", "no wall of muscle and ribs is found: fat stays unsegmented, no SFA and no VFA",
                            "look at the overlay; give masks"),
     "muscle-estimated": Verdict("warning", "the erector spinae are found by Hounsfield units and the vertebra's label: "
-                                "10 % off in the median of one patient, 27 % of another", "look at the overlay, or give a mask"),
+                                "typically 10 to 30 % off", "look at the overlay, or give a mask"),
     "field-touched": Verdict("warning", "the trunk touches the edge of the field of view", "look at the overlay"),
     "field-cut": Verdict("warning", "the field of view cuts the trunk: areas at its edge are incomplete",
                          "reconstruct with a larger field of view"),
