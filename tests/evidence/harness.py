@@ -61,6 +61,14 @@ class Show:
         return done
 
 
+def run_pytest(show: Show, arguments: str) -> str:
+    """Tests that must pass, slow ones too; returns their closing line, and what was skipped and why."""
+    done = show.ok(f".venv/bin/python -m pytest -v -rA -s -m '' {arguments}")
+    closing = next(row for row in reversed(done.out.splitlines()) if "passed" in row)
+    skipped = [row for row in done.out.splitlines() if row.startswith("SKIPPED")]
+    return closing.strip("= ") + "".join(f"; {row}" for row in skipped)
+
+
 def _clean_environment(clone: Path) -> dict[str, str]:
     """This environment less what an outer make has put in: a make inside would talk about its folders."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
