@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from bonemet_jax import schema
+from data_pipelines.clinical.columns import COLUMNS
 from data_pipelines.findings import Finding
-from data_pipelines.ingest.columns import COLUMNS
 
 #: An index may differ by its own last printed digit.
 INDEX_TOLERANCE_CM2_M2 = 0.01

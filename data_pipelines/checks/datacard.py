@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from bonemet_jax import schema
+from data_pipelines.clinical.columns import COLUMNS
 from data_pipelines.findings import Finding
-from data_pipelines.ingest.columns import COLUMNS
 
 MIN_GROUP = 5
 MIN_KNOWN = 20

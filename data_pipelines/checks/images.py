@@ -11,8 +11,8 @@ from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
 from data_pipelines.checks.cohort_directory import describe_image, find_twin
 from data_pipelines.checks.cohort_table import check_outcomes
+from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.findings import Finding, finding_of
-from data_pipelines.ingest.clinical import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.ingest.cohort import make_facts
 from data_pipelines.ingest.patients import Failure, Patient, match_table, name_inputs, read_patients
 

@@ -14,8 +14,8 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import UsageError
 from bonemet_jax.progress import say
 from data_pipelines.canonical import save_slice
+from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.findings import VERDICTS, Finding, refusal
-from data_pipelines.ingest.clinical import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.ingest.patients import Failure, Patient, is_known, match_table, name_inputs, read_patients
 from data_pipelines.ingest.readers import Agreement
 

@@ -13,8 +13,8 @@ from bonemet_jax.errors import InputDataError, UsageError
 from bonemet_jax.progress import track
 from data_pipelines.bodycomp.areas import compute_areas_cm2, compute_indices
 from data_pipelines.bodycomp.overlay import draw_overlay
+from data_pipelines.clinical.table import COLUMNS, ClinicalTable, Value
 from data_pipelines.findings import Finding, find, finding_of, refusal
-from data_pipelines.ingest.clinical import COLUMNS, ClinicalTable, Value
 from data_pipelines.ingest.nifti import SUFFIXES
 from data_pipelines.ingest.source import Choice, IngestedSlice, make_patient_id, read_source
 from data_pipelines.ingest.totalsegmentator import segment_volume

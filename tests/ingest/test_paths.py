@@ -12,7 +12,7 @@ import pytest
 from bonemet_jax import artifacts, schema
 from bonemet_jax.cli import main
 from bonemet_jax.errors import BonemetError
-from data_pipelines.ingest.clinical import ClinicalTable, load_clinical
+from data_pipelines.clinical.table import ClinicalTable, load_clinical
 from data_pipelines.ingest.cohort import make_cell, make_slice_id
 from data_pipelines.ingest.patients import match_table
 from tests.ingest.conftest import make_dicom, make_hu, save_dicom

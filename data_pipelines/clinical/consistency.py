@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bonemet_jax import schema
-from data_pipelines.ingest.columns import WEIGHT
+from data_pipelines.clinical.columns import WEIGHT
 
 Row = Mapping[str, float | str | None]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bonemet_jax.errors import InputDataError
-from data_pipelines.ingest.clinical import load_clinical
-from data_pipelines.ingest.spreadsheet import MAX_BYTES, MAX_COLUMNS, MAX_ROWS, Sheet, decode, load_sheet
+from data_pipelines.clinical.spreadsheet import MAX_BYTES, MAX_COLUMNS, MAX_ROWS, Sheet, decode, load_sheet
+from data_pipelines.clinical.table import load_clinical
 
 
 def _sheet(tmp_path: Path, data: str | bytes) -> Sheet:

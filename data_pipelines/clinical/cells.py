@@ -9,7 +9,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from data_pipelines.ingest.columns import BINARY, FIELDS, LEVEL_KEYS, MISSING, MISSING_CODES, Field, fold, make_key
+from data_pipelines.clinical.columns import BINARY, FIELDS, LEVEL_KEYS, MISSING, MISSING_CODES, Field, fold, make_key
 
 Value = float | str | None
 

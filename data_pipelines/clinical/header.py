@@ -4,11 +4,11 @@ import difflib
 from dataclasses import dataclass
 
 from bonemet_jax import schema
+from data_pipelines.clinical.cells import Style, has_decimal_comma, has_decimal_point
+from data_pipelines.clinical.columns import FIELDS, NAMES, OPEN_KEYS, Field, fold, make_key
+from data_pipelines.clinical.journal import Journal
+from data_pipelines.clinical.spreadsheet import Sheet
 from data_pipelines.findings import refusal
-from data_pipelines.ingest.cells import Style, has_decimal_comma, has_decimal_point
-from data_pipelines.ingest.columns import FIELDS, NAMES, OPEN_KEYS, Field, fold, make_key
-from data_pipelines.ingest.journal import Journal
-from data_pipelines.ingest.spreadsheet import Sheet
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import TypeGuard
 
 from bonemet_jax import schema
 from bonemet_jax.errors import UsageError
+from data_pipelines.clinical.cells import CellError, Value, check_signs, is_spoiled, read_cell
+from data_pipelines.clinical.columns import COLUMNS, FIELDS, MISSING, SLICE_INDEX, SLICE_Z, fold
+from data_pipelines.clinical.consistency import check_row
+from data_pipelines.clinical.header import TableColumn, clean_name, count_known, find_columns, make_columns
+from data_pipelines.clinical.journal import Journal
+from data_pipelines.clinical.spreadsheet import Sheet, load_sheet
 from data_pipelines.findings import VERDICTS, Finding, refusal
-from data_pipelines.ingest.cells import CellError, Value, check_signs, is_spoiled, read_cell
-from data_pipelines.ingest.columns import COLUMNS, FIELDS, MISSING, SLICE_INDEX, SLICE_Z, fold
-from data_pipelines.ingest.consistency import check_row
-from data_pipelines.ingest.header import TableColumn, clean_name, count_known, find_columns, make_columns
-from data_pipelines.ingest.journal import Journal
-from data_pipelines.ingest.spreadsheet import Sheet, load_sheet
 
 __all__ = ["COLUMNS", "ClinicalTable", "Value", "load_clinical"]
 
