@@ -1,7 +1,7 @@
 """Tissue regions for a reader's correction: ImageJ ROI zip, DICOM segmentation.
 
-Recipe: write the zip, open the slice in ImageJ, open the zip in its ROI manager, correct, save, give it back as
-`--rois`. ImageJ shows the pictures of a DICOM series as stored: pass the stack's `to_anatomical`, which undoes itself.
+`measure` and `ingest` write the zips: open the slice in ImageJ, the zip in its ROI manager, correct, save, give it back
+as `--rois`. ImageJ shows pictures as they are stored: hence `to_stored`.
 """
 
 import importlib
@@ -37,7 +37,7 @@ _MOVE_TO, _LINE_TO, _CLOSE = 0.0, 1.0, 4.0
 
 
 def make_roi_zip(image: CanonicalSlice, slice_number: int = 0, to_stored: Turn = lambda picture: picture) -> bytes:
-    """The slice's regions as an ImageJ ROI zip: SAT, VAT, ESM, those that the slice has.
+    """The slice's regions as an ImageJ ROI zip: SAT, VAT, ESM, those that the slice has; no bytes where it has none.
 
     Reading it back by the pixel-centre rule gives the same pixels. Regions are whole: Hounsfield ranges apply later.
 
@@ -46,9 +46,11 @@ def make_roi_zip(image: CanonicalSlice, slice_number: int = 0, to_stored: Turn =
         slice_number: of the stack as ImageJ counts, from 1; 0: on every slice.
         to_stored: turns an anatomical picture to the order in which the file stores it.
     """
-    buffer = io.BytesIO()
+    regions, buffer = _find_regions(image, to_stored), io.BytesIO()
+    if not regions:
+        return b""
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, mask in _find_regions(image, to_stored).items():
+        for name, mask in regions.items():
             roi = _make_roi(mask, name, slice_number)
             archive.writestr(zipfile.ZipInfo(f"{name}.roi"), roi.tobytes())  # no time of writing: equal bytes
     return buffer.getvalue()

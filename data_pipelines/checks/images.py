@@ -94,8 +94,8 @@ def _read(check: ImagesCheck, outcomes: Iterator[Patient | Failure]) -> Iterator
         twin = find_twin(image, f"input {outcome.given.number}", seen)
         check.findings += [_place(twin, patient, path)] if twin else []
         check.slices.append({schema.PATIENT_ID: patient, **describe_image(image), **make_facts(outcome)})
-        if outcome.overlay:
-            check.overlays[patient] = outcome.overlay
+        if outcome.drawn.overlay:
+            check.overlays[patient] = outcome.drawn.overlay
         yield {schema.PATIENT_ID: patient, **outcome.row}
 
 

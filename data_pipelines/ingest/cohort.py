@@ -52,7 +52,7 @@ def ingest(
         for patient in batch.sift(read_patients(inputs, table, titles=titles, **reading)):
             slice_id = titles[patient.given.patient_id]
             save_slice(partial / "slices" / f"{slice_id}.npz", patient.source.image)
-            artifacts.write_bytes(partial / "overlays" / f"{slice_id}.png", patient.overlay)
+            _save_drawn(partial, slice_id, patient)
             facts[slice_id] = make_facts(patient)
             rows.append({schema.PATIENT_ID: patient.given.patient_id, schema.SLICE_ID: slice_id, **patient.row,
                          FLAGS: ";".join(facts[slice_id]["flags"])})  # fmt: skip
@@ -78,16 +78,28 @@ def measure(
     with artifacts.atomic_dir(out) as partial:
         rows = []
         for patient in batch.sift(read_patients(inputs, table, titles=titles, **reading)):
-            overlay = f"overlays/{patient.given.number:04d}.png"
-            artifacts.write_bytes(partial / overlay, patient.overlay)
-            rows.append({schema.PATIENT_ID: patient.given.patient_id, "overlay": overlay, **make_facts(patient)})
-            batch.agreement.add(f"{patient.given.number:04d}", patient)
+            number = f"{patient.given.number:04d}"
+            files = _save_drawn(partial, number, patient)
+            rows.append({schema.PATIENT_ID: patient.given.patient_id, **files, **make_facts(patient)})
+            batch.agreement.add(number, patient)
         summary = batch.finish(rows)
         artifacts.write_text(partial / "areas.csv", make_csv(rows))
         artifacts.write_json(partial / "areas.json", summary)
         batch.agreement.save(partial)
         artifacts.write_manifest(partial, {"kind": _KIND_AREAS, "n": len(rows)})
     return summary
+
+
+def _save_drawn(out: Path, name: str, patient: Patient) -> dict[str, str | None]:
+    """Write a patient's overlay, and the regions: as a start for a reader, or each reader's own. Returns the names."""
+    overlay, regions = f"overlays/{name}.png", f"regions/{name}.zip"
+    artifacts.write_bytes(out / overlay, patient.drawn.overlay)
+    if patient.drawn.regions:
+        artifacts.write_bytes(out / regions, patient.drawn.regions)
+    if patient.source.readers:
+        own = {reader: image.tissue for reader, image in patient.source.readers.items()}
+        artifacts.save_npz(out / "readers" / f"{name}.npz", own)
+    return {"overlay": overlay, "regions": regions if patient.drawn.regions else None}
 
 
 def make_slice_id(salt: bytes, patient_id: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int16, Shaped
+from jaxtyping import Int16
 from pydicom.dataset import Dataset
 
 from bonemet_jax.errors import InputDataError
@@ -18,7 +18,7 @@ from data_pipelines.ingest.dicom_header import Frame, NotDicomError, load_frames
 from data_pipelines.ingest.dicom_pixels import is_copy, load_frame_hu
 from data_pipelines.ingest.dicom_rules import STRAIGHT_DEG, check_frame, compute_plane, judge_frame, rank_of
 from data_pipelines.ingest.files import InputFile
-from data_pipelines.ingest.grid import Grid
+from data_pipelines.ingest.grid import Axes, Grid, turn
 
 #: Differences below these are rounding: position along the normal, cosines, pixel spacing.
 SAME_POSITION_MM, SAME_COSINE, SAME_SPACING_MM = 0.01, 1e-3, 1e-4
@@ -33,7 +33,7 @@ class DicomStack:
     grid: Grid
     frames: tuple[Frame, ...]
     findings: tuple[Finding, ...]
-    axes: tuple[bool, bool, bool]
+    axes: Axes
     """Whether to transpose the stored picture, then flip its rows, then its columns."""
     tilt_deg: float = 0.0
     is_hu: bool = True
@@ -42,13 +42,7 @@ class DicomStack:
     def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
         """Decode slice k. Returns Hounsfield units, padding as schema.HU_PADDING, and findings."""
         hu, findings = load_frame_hu(self.frames[k])
-        return self.to_anatomical(hu), (*judge_frame(self.frames[k]), *findings)
-
-    def to_anatomical(self, picture: Shaped[np.ndarray, "rows columns"]) -> Shaped[np.ndarray, "height width"]:
-        """A picture drawn on the stored slice, turned as the slice is turned."""
-        is_transposed, is_row_flipped, is_column_flipped = self.axes
-        picture = picture.T if is_transposed else picture
-        return np.ascontiguousarray(picture[:: -1 if is_row_flipped else 1, :: -1 if is_column_flipped else 1])
+        return turn(hu, self.axes), (*judge_frame(self.frames[k]), *findings)
 
 
 @quiet_pydicom()
@@ -204,7 +198,7 @@ def _drop_copies(group: list[Frame], path: Path) -> tuple[list[Frame], list[Find
     return kept, [find("dicom-copies", f"{n} copies of slices were left out", where=path)] if n else []
 
 
-def _axes(header: Dataset) -> tuple[bool, bool, bool]:
+def _axes(header: Dataset) -> Axes:
     """Whether to transpose the stored picture, then flip its rows, then its columns."""
     along_row, along_column = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
     is_transposed = abs(along_row[0]) < abs(along_row[1])

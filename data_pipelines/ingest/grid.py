@@ -11,6 +11,10 @@ from data_pipelines.findings import Finding, refusal
 #: Largest difference between an image's grid and its masks', pixels.
 TOLERANCE_PX = 0.1
 
+#: Whether to transpose a stored picture, then flip its rows, then its columns.
+Axes = tuple[bool, bool, bool]
+UPRIGHT: Axes = (False, False, False)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -56,9 +60,24 @@ class Stack(Protocol):
         """Slice k in Hounsfield units, padding as schema.HU_PADDING, and what was found in reading it."""
         ...
 
-    def to_anatomical(self, picture: Shaped[np.ndarray, "rows columns"]) -> Shaped[np.ndarray, "height width"]:
-        """A picture drawn on the stored slice (an ImageJ region), turned as the slice is turned."""
+    @property
+    def axes(self) -> Axes:
+        """How the picture that a viewer shows is turned to anatomical order."""
         ...
+
+
+def turn(picture: Shaped[np.ndarray, "rows columns"], axes: Axes) -> Shaped[np.ndarray, "height width"]:
+    """A stored picture, or what is drawn on it (an ImageJ region), in anatomical order."""
+    is_transposed, is_row_flipped, is_column_flipped = axes
+    picture = picture.T if is_transposed else picture
+    return np.ascontiguousarray(picture[:: -1 if is_row_flipped else 1, :: -1 if is_column_flipped else 1])
+
+
+def turn_back(picture: Shaped[np.ndarray, "height width"], axes: Axes) -> Shaped[np.ndarray, "rows columns"]:
+    """A picture in anatomical order as it is stored: undoes `turn`."""
+    is_transposed, is_row_flipped, is_column_flipped = axes
+    picture = picture[:: -1 if is_row_flipped else 1, :: -1 if is_column_flipped else 1]
+    return np.ascontiguousarray(picture.T if is_transposed else picture)
 
 
 def find_slice(grid: Grid, z_mm: float, where: object) -> int:

@@ -18,7 +18,7 @@ from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile
-from data_pipelines.ingest.grid import Grid
+from data_pipelines.ingest.grid import UPRIGHT, Axes, Grid
 
 SUFFIXES = (".nii.gz", ".nii")
 #: Endings of what lies beside a volume and is no image.
@@ -46,6 +46,8 @@ class NiftiStack:
     tilt_deg: float = 0.0
     is_hu: bool = True
     kind: str = "nifti"
+    axes: Axes = UPRIGHT
+    """NIfTI has no display order: regions are drawn front up, the patient's right on the left."""
 
     def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
         """Slice k in Hounsfield units, and warnings.
@@ -75,12 +77,6 @@ class NiftiStack:
             source = image if axis == 2 else _load_whole(image, self.file)
             for stored in range(n):
                 yield n - 1 - stored if is_flipped else stored, _cut(source, axis, stored, self.file)
-
-    def to_anatomical(self, picture: Shaped[np.ndarray, "rows columns"]) -> Shaped[np.ndarray, "height width"]:
-        """The picture itself: NIfTI has no display order, so regions are drawn on the slice as radiologists see it,
-        front up and the patient's right on the left.
-        """
-        return picture
 
 
 def find_nifti(files: Sequence[InputFile]) -> InputFile | None:

@@ -6,15 +6,18 @@ import math
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError, UsageError
 from bonemet_jax.progress import track
 from data_pipelines.bodycomp.areas import compute_areas_cm2, compute_indices
+from data_pipelines.bodycomp.export import make_roi_zip
 from data_pipelines.bodycomp.overlay import draw_overlay
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, Value
 from data_pipelines.findings import Finding, find, finding_of, refusal
+from data_pipelines.ingest.grid import turn_back
 from data_pipelines.ingest.nifti import SUFFIXES
 from data_pipelines.ingest.source import Choice, IngestedSlice, make_patient_id, read_source
 from data_pipelines.ingest.totalsegmentator import segment_volume
@@ -47,6 +50,16 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What is drawn of a slice in the guarded process; empty unless asked for."""
+
+    overlay: bytes = b""
+    """PNG."""
+    regions: bytes = b""
+    """ImageJ ROI zip on the stored picture, a start for a reader's correction; empty where readers drew, or nothing."""
+
+
+@dataclass(frozen=True)
 class Patient:
     """A slice with its numbers."""
 
@@ -61,8 +74,7 @@ class Patient:
     row: dict[str, Value]
     """Every clinical column, label and height; unknown is NaN or None."""
     findings: tuple[Finding, ...]
-    overlay: bytes
-    """PNG; empty unless asked for."""
+    drawn: Drawn
     convention: str = "paper"
     """Name of the Hounsfield ranges by which the areas were counted."""
 
@@ -108,7 +120,7 @@ def read_patients(
         convention: name of the Hounsfield ranges.
         workers: processes; None: one a core.
         seconds, memory_gib: limits of one patient, see worker.Limits.
-        titles: patient_id -> title of the overlay; None: no overlay is drawn.
+        titles: patient_id -> title of the overlay; None: nothing is drawn.
 
     Raises: InputDataError for no or equal names of inputs, UsageError for no input or a flag out of range.
     """
@@ -134,10 +146,14 @@ def read_patients(
 
 def read_one(
     path: Path, masks: Path | None, rois: Mapping[str, Path], choice: Choice, title: str, convention: str
-) -> tuple[IngestedSlice, bytes]:
-    """In the guarded process: the slice, and its overlay as PNG where a title is given."""
+) -> tuple[IngestedSlice, Drawn]:
+    """In the guarded process: the slice, and what is drawn of it where a title is given."""
     source = read_source(path, masks, choice, rois)
-    return source, _draw(source, title, convention) if title else b""
+    if not title:
+        return source, Drawn()
+    to_stored = partial(turn_back, axes=source.axes)
+    regions = b"" if source.readers else make_roi_zip(source.image, to_stored=to_stored)
+    return source, Drawn(_draw(source, title, convention), regions)
 
 
 def _draw(source: IngestedSlice, title: str, convention: str) -> bytes:
@@ -247,7 +263,7 @@ def match_table(inputs: Sequence[Path], table: ClinicalTable, where: object) -> 
 
 
 def join_row(
-    one: Input, source: IngestedSlice, overlay: bytes, given: dict[str, Value], convention: str
+    one: Input, source: IngestedSlice, drawn: Drawn, given: dict[str, Value], convention: str
 ) -> Patient:
     """Join slice and table row. An area measured here wins over the table's, and so does its index, unknown or not."""
     seen, readers = _measure(source, convention)
@@ -260,7 +276,7 @@ def join_row(
     ours = {name: areas[name] for name in schema.AREA_CODES if is_known(areas[name]) or name in visible}
     ours |= {index: indices[index] for index, area in schema.INDEX_OF_AREA.items() if area in ours}
     findings = (*source.findings, *_compare(given, ours))
-    return Patient(one, source, areas, visible, readers, row | ours, findings, overlay, convention)
+    return Patient(one, source, areas, visible, readers, row | ours, findings, drawn, convention)
 
 
 def _measure(source: IngestedSlice, convention: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:

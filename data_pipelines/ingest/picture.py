@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int16, Shaped
+from jaxtyping import Float64, Int16
 from PIL import Image, UnidentifiedImageError
 
 from bonemet_jax import schema
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile
-from data_pipelines.ingest.grid import Grid
+from data_pipelines.ingest.grid import UPRIGHT, Axes, Grid
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 #: A CT slice has 512 x 512 pixels, rarely 1024 x 1024.
@@ -45,6 +45,8 @@ class PictureStack:
     findings: tuple[Finding, ...]
     tilt_deg: float = 0.0
     kind: str = "picture"
+    axes: Axes = UPRIGHT
+    """A slice is saved as radiologists see it, front up and the patient's right on the left."""
 
     @property
     def is_hu(self) -> bool:
@@ -61,10 +63,6 @@ class PictureStack:
         low, high = self.window_hu
         hu = np.rint(low + self.grey * (high - low))
         return np.where(self.grey > 0, hu, schema.HU_PADDING).astype(np.int16), ()
-
-    def to_anatomical(self, picture: Shaped[np.ndarray, "rows columns"]) -> Shaped[np.ndarray, "height width"]:
-        """The picture itself: a slice is saved as radiologists see it, front up and the patient's right on the left."""
-        return picture
 
 
 def find_picture(files: Sequence[InputFile]) -> InputFile | None:

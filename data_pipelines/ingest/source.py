@@ -15,7 +15,7 @@ from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest import nifti, picture
 from data_pipelines.ingest.dicom import load_dicom
 from data_pipelines.ingest.files import find_files
-from data_pipelines.ingest.grid import Stack
+from data_pipelines.ingest.grid import UPRIGHT, Axes, Stack, turn
 from data_pipelines.ingest.level import choose_slice
 from data_pipelines.ingest.masks import LABEL_OF_VERTEBRA, Masks, load_masks
 from data_pipelines.ingest.picture import Picture
@@ -71,6 +71,8 @@ class IngestedSlice:
     """Area columns of which only a part is in view."""
     readers: Mapping[str, CanonicalSlice] = field(default_factory=dict)
     """Reader -> the same slice with that reader's tissues; empty where no reader drew."""
+    axes: Axes = UPRIGHT
+    """How the stored picture was turned."""
 
 
 def read_source(
@@ -115,7 +117,7 @@ def read_source(
         stack.grid.z_mm[index], index, len(stack.grid.z_mm),
         (*stack.findings, *of_masks, *of_rois, *notes, *more, *_join_findings(measured)),
         frozenset().union(*(one.incomplete for one in measured)),
-        {reader: one.image for reader, one in readers.items()},
+        {reader: one.image for reader, one in readers.items()}, stack.axes,
     )  # fmt: skip
 
 
@@ -149,11 +151,11 @@ def _load_readers(
 ) -> tuple[dict[str, dict[int, Mask]], list[Finding]]:
     """Reader, in the order of names -> regions in anatomical order; and warnings, which call readers by number."""
     upright = (stack.grid.height, stack.grid.width)
-    shape = upright if stack.to_anatomical(np.zeros(upright, bool)).shape == upright else upright[::-1]
+    shape = upright[::-1] if stack.axes[0] else upright
     drawn, notes = {}, []
     for number, (reader, path) in enumerate(sorted(rois.items()), start=1):
         regions, more = load_rois(path, shape, k, len(stack.grid.z_mm))
-        drawn[reader] = {code: stack.to_anatomical(region) for code, region in regions.items()}
+        drawn[reader] = {code: turn(region, stack.axes) for code, region in regions.items()}
         notes += [_of_reader(note, number) if len(rois) > 1 else note for note in more]
     if rois and stack.kind == "nifti":
         notes.append(find("roi-on-nifti"))

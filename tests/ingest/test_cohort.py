@@ -13,6 +13,7 @@ from bonemet_jax.errors import BonemetError, InputDataError, UsageError
 from data_pipelines.canonical import load_slice
 from data_pipelines.ingest import Choice, ingest, measure
 from data_pipelines.ingest.cohort import SALT, make_slice_id
+from tests.ingest.conftest import GRID, SPACING_MM, make_dicom, make_hu, save_dicom
 
 pytestmark = pytest.mark.usefixtures("one_process")
 
@@ -109,6 +110,31 @@ def test_warnings_name_inputs_by_number(
     told = capfd.readouterr().err
     assert "warning: input 1 of 2: masks hold" in told and "warning: input 2 of 2: fat is unsegmented" in told
     assert "patient_b" not in told and "007" not in told
+
+
+def test_regions_go_out_to_readers_and_come_back(tmp_path: Path) -> None:
+    """On a series stored on its side: what two readers give back uncorrected is the slice as it was measured."""
+    hu = make_hu()[0]
+    header = make_dicom(hu[::-1].T)
+    header.ImageOrientationPatient = [0, -1, 0, 1, 0, 0]
+    header.ImagePositionPatient = [GRID.corner_mm[0], GRID.corner_mm[1] + SPACING_MM[0] * (len(hu) - 1), Z]
+    header.PixelSpacing = list(SPACING_MM[::-1])
+    save_dicom(header, tmp_path / "p" / "x")
+    choice = Choice(slice_z_mm=Z)
+    first = measure([tmp_path / "p"], tmp_path / "areas", choice=choice, workers=1)["patients"][0]
+    assert first["sfa_cm2"] > 0
+    for reader in ("ann", "bob"):
+        (tmp_path / "rois" / reader).mkdir(parents=True)
+        shutil.copy(tmp_path / "areas" / first["regions"], tmp_path / "rois" / reader / "p.zip")
+    ingest([tmp_path / "p"], tmp_path / "cohort", rois=tmp_path / "rois", choice=choice, workers=1)
+    slice_id, facts = next(iter(artifacts.load_json(tmp_path / "cohort" / "ingest.json").items()))
+    image = load_slice(tmp_path / "cohort" / "slices" / f"{slice_id}.npz")
+    assert facts["sfa_cm2"] == first["sfa_cm2"] == facts["sfa_cm2_reader2"]
+    kept = artifacts.load_npz(tmp_path / "cohort" / "readers" / f"{slice_id}.npz")
+    assert sorted(kept) == ["reader1", "reader2"], "numbered: a reader is a person too"
+    for tissue in kept.values():
+        np.testing.assert_array_equal(tissue, image.tissue)
+    assert not (tmp_path / "cohort" / "regions").exists(), "readers' own are not handed out again"
 
 
 def _refused(kind: type[BonemetError], wanted: str, out: Path, **arguments: object) -> None:

@@ -16,7 +16,7 @@ from data_pipelines.clinical.table import ClinicalTable
 from data_pipelines.findings import VERDICTS, find
 from data_pipelines.ingest import Choice, Failure, IngestedSlice, Patient, ingest, measure, read_patients
 from data_pipelines.ingest.cohort import Batch, make_csv, make_facts
-from data_pipelines.ingest.patients import Input, join_row, name_inputs
+from data_pipelines.ingest.patients import Drawn, Input, join_row, name_inputs
 from data_pipelines.ingest.readers import Agreement
 from tests.ingest.conftest import make_dicom, make_hu, save_dicom
 
@@ -149,7 +149,7 @@ def _source(image: CanonicalSlice, **more: object) -> IngestedSlice:
 def test_an_area_in_part_is_told_as_visible_and_never_as_the_whole() -> None:
     source = _source(_slice(100, 30, 20), incomplete=frozenset({"sfa_cm2"}))
     given = {"height_m": 2.0, "sfa_cm2": 140.0, "sfi_cm2_m2": 35.0, "vfa_cm2": 30.0}
-    patient = join_row(GIVEN, source, b"", given, "paper")
+    patient = join_row(GIVEN, source, Drawn(), given, "paper")
     assert math.isnan(patient.row["sfa_cm2"]) and math.isnan(patient.row["sfi_cm2_m2"])
     assert (patient.row["vfa_cm2"], patient.row["vfi_cm2_m2"]) == (30, 7.5)
     facts = make_facts(patient)
@@ -162,7 +162,7 @@ def test_an_area_in_part_is_told_as_visible_and_never_as_the_whole() -> None:
 def test_an_index_of_the_table_that_is_not_ours_is_told() -> None:
     """30 cm2 / 2^2 m2 = 7.5."""
     for index, is_told in ((7.5, False), (7.6, False), (9.0, True)):
-        patient = join_row(GIVEN, _source(_slice(0, 30)), b"", {"height_m": 2.0, "vfi_cm2_m2": index}, "paper")
+        patient = join_row(GIVEN, _source(_slice(0, 30)), Drawn(), {"height_m": 2.0, "vfi_cm2_m2": index}, "paper")
         facts = [finding.fact for finding in patient.findings if finding.code == "cohort-index-differs"]
         assert facts == (["9, measured 7.5"] if is_told else [])
         assert patient.row["vfi_cm2_m2"] == 7.5
@@ -170,7 +170,7 @@ def test_an_index_of_the_table_that_is_not_ours_is_told() -> None:
 
 def test_the_readers_mean_is_used_and_each_kept() -> None:
     readers = {"reader1": _slice(100, 30), "reader2": _slice(110, 30, 20)}
-    patient = join_row(GIVEN, _source(readers["reader1"], readers=readers), b"", {"height_m": 2.0}, "paper")
+    patient = join_row(GIVEN, _source(readers["reader1"], readers=readers), Drawn(), {"height_m": 2.0}, "paper")
     assert (patient.row["sfa_cm2"], patient.row["sfi_cm2_m2"]) == (105, 26.25)
     assert patient.row["esma_cm2"] == 20, "the only one who drew it"
     facts = make_facts(patient)
@@ -183,7 +183,7 @@ def test_agreement_of_a_cohort(tmp_path: Path) -> None:
     pairs = [(90, 20), (60, 10), (80, 40), (70, 10), (100, 50), (60, 20)]
     for number, (a, b) in enumerate(pairs):
         readers = {"reader1": _slice(a), "reader2": _slice(b)}
-        agreement.add(f"{number}", join_row(GIVEN, _source(readers["reader1"], readers=readers), b"", {}, "paper"))
+        agreement.add(f"{number}", join_row(GIVEN, _source(readers["reader1"], readers=readers), Drawn(), {}, "paper"))
     agreement.save(tmp_path)
     told = json.loads((tmp_path / "agreement.json").read_text())
     sfa = told["columns"]["sfa_cm2"]
@@ -202,7 +202,7 @@ def test_agreement_of_a_cohort(tmp_path: Path) -> None:
 
 def test_many_inputs_warnings_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     batch = Batch([tmp_path / f"p{n}" for n in range(12)], ClinicalTable({}), None)
-    patients = [join_row(one, _source(_slice(9)), b"", {}, "paper") for one in batch.inputs]
+    patients = [join_row(one, _source(_slice(9)), Drawn(), {}, "paper") for one in batch.inputs]
     facts = [make_facts(patient) for patient in batch.sift(patients)]
     batch.finish(facts)
     assert capsys.readouterr().err == f"warning: 12 of 12 inputs: {VERDICTS['field-touched'].meaning} (field-touched)\n"
