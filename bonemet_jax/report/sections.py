@@ -147,6 +147,11 @@ def _images(facts: RunFacts) -> Iterator[Block]:
                      + ".", photos)
     else:
         yield Missing("Figure 1, tissue overlays", facts.missing["overlays"])
+    flags = (facts.cohort or {}).get("flags")
+    if flags:
+        told = (f"{code}: {count}" for code, count in sorted(flags.items(), key=lambda item: (-item[1], item[0])))
+        yield Text(f"Quality flags of intake, slices each (docs/verdicts.md): {', '.join(told)}. Areas that the field "
+                   "of view cuts count as missing.")
     if facts.example is None:
         yield Missing("Figure 2, LBP and HOG pictures", facts.missing["example"])
     else:

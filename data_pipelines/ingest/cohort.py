@@ -61,7 +61,7 @@ def ingest(
         artifacts.save_table(partial / "cohort.parquet", _make_frame(rows))
         artifacts.write_json(partial / "ingest.json", facts)
         batch.agreement.save(partial)
-        artifacts.write_manifest(partial, {"kind": _KIND_COHORT, "n": len(rows)})
+        artifacts.write_manifest(partial, {"kind": _KIND_COHORT, "n": len(rows), "flags": _count_flags(facts)})
         _write_salt(partial / SALT, salt)
     return summary
 
@@ -88,6 +88,11 @@ def measure(
         batch.agreement.save(partial)
         artifacts.write_manifest(partial, {"kind": _KIND_AREAS, "n": len(rows)})
     return summary
+
+
+def _count_flags(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Slices of each quality flag."""
+    return dict(Counter(flag for told in facts.values() for flag in told["flags"]))
 
 
 def _save_drawn(out: Path, name: str, patient: Patient) -> dict[str, str | None]:

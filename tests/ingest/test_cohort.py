@@ -32,7 +32,10 @@ def test_cohort_directory(dicom_folder: Path, nifti_folder: Path, clinical: Path
     out = tmp_path / "cohort"
     ingest([nifti_folder, dicom_folder], out, clinical=clinical, choice=Choice(slice_z_mm=Z))
     manifest = artifacts.check_manifest(out)
+    told = artifacts.load_json(out / "ingest.json").values()
+    flags = manifest["facts"].pop("flags")
     assert manifest["facts"] == {"kind": "real", "n": 2}
+    assert flags and all(n == sum(code in one["flags"] for one in told) for code, n in flags.items())
     table = artifacts.load_table(out / "cohort.parquet").set_index(schema.PATIENT_ID)
     assert list(table.index) == ["007", "patient_b"]
     assert set(schema.clinical_names()) < set(table.columns)
