@@ -34,7 +34,7 @@ def test_command_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_shows_the_ways_to_use_it() -> None:
-    assert {command.split()[1] for command in COMMANDS} >= {"run", "ingest", "measure", "predict"}
+    assert {command.split()[1] for command in COMMANDS} >= {"run", "ingest", "measure", "predict", "verify"}
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, schema
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 from bonemet_jax.errors import InputDataError
@@ -114,7 +114,8 @@ def _describe_area(name: str, key: str, facts: Mapping[str, Any]) -> str:
     """One area, or the part of it that is in view; empty where there is none."""
     area_cm2, visible_cm2 = facts.get(key), facts.get(key.replace("_cm2", "_visible_cm2"))
     if area_cm2 is not None:
-        return f"{name} {area_cm2:.1f} cm2"
+        index = next((facts.get(index) for index, area in schema.INDEX_OF_AREA.items() if area == key), None)
+        return f"{name} {area_cm2:.1f} cm2" + (f" ({index:.1f} cm2/m2)" if index is not None else "")
     if visible_cm2 is not None:
         return f"{name} visible part {visible_cm2:.1f} cm2 (field of view cuts it)"
     return ""

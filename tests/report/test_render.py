@@ -79,9 +79,11 @@ def test_nine_models_in_three_cohorts_with_intervals(rendered: Path) -> None:
 
 
 def test_real_cohort_is_not_called_synthetic(tmp_path: Path) -> None:
-    artifacts.write_json(tmp_path / "cohort" / "manifest.json", {"files": {}, "facts": {"kind": "real", "n": 431}})
+    facts = {"kind": "real", "n": 431, "flags": {"field-touched": 3, "dicom-lossy": 12}}
+    artifacts.write_json(tmp_path / "cohort" / "manifest.json", {"files": {}, "facts": facts})
     text = _Page(render_report(tmp_path, tmp_path / "cohort")).text
     assert "SYNTHETIC" not in text and "unknown kind" not in text and "Not a medical device" in text
+    assert "dicom-lossy: 12, field-touched: 3" in text
 
 
 def test_page_loads_and_runs_nothing(rendered: Path) -> None:
