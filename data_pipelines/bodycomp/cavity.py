@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float64, Int, Int16
 from scipy import ndimage
 
 from data_pipelines.bodycomp.trunk import find_labels
-from data_pipelines.bodycomp.wall import N_RAYS, Rays
+from data_pipelines.bodycomp.wall import N_RAYS, Rays, to_degrees
 
 Mask = Bool[np.ndarray, "height width"]
 Field = Float64[np.ndarray, "height width"]
@@ -19,14 +19,17 @@ SPINE_WITHIN_MM, BESIDE_SPINE_MM = 20.0, 30.0
 #: Ribs so many degrees apart are neighbours; behind, the last ribs of both sides are, across the spine.
 NEIGHBOUR_DEG, ACROSS_SPINE_DEG = 50.0, 130.0
 _BACK_DEG = (60.0, 120.0)
-_REACH_MM = 400.0
 _CONNECT_DIAGONALLY = np.ones((3, 3))
 
 
 def find_outside_cavity(
-    hu: Int16[np.ndarray, "height width"], trunk: Mask, wall_depth_mm: Field, spacing_mm: tuple[float, float]
+    fat: Mask,
+    hu: Int16[np.ndarray, "height width"],
+    trunk: Mask,
+    wall_depth_mm: Field,
+    spacing_mm: tuple[float, float],
 ) -> Mask:
-    """True beyond the chords between neighbouring ribs and behind the spine: fat there is between muscles.
+    """The fat beyond the chords between neighbouring ribs and behind the spine: it is between muscles.
 
     Where there are no ribs, as at the flanks of lower slices, nothing is marked.
     """
@@ -43,7 +46,7 @@ def find_outside_cavity(
         behind_spine = (back_mm > back_mm[spine].mean()) & (beside_mm < BESIDE_SPINE_MM)
     near = find_labels(bones, n, wall_depth_mm < RIB_WITHIN_MM) & ~find_labels(bones, n, midline)
     large = np.bincount(bones.ravel()) * spacing_mm[0] * spacing_mm[1] >= MIN_RIB_MM2
-    return behind_spine | _beyond_chords(rays, (near & large)[bones])
+    return (fat & behind_spine) | _find_beyond_chords(fat, rays, (near & large)[bones])
 
 
 def _find_spine(bones: Int[np.ndarray, "height width"], midline: Mask) -> Mask:
@@ -52,26 +55,28 @@ def _find_spine(bones: Int[np.ndarray, "height width"], midline: Mask) -> Mask:
     return bones == np.bincount(there).argmax() if there.size else np.zeros(bones.shape, bool)
 
 
-def _beyond_chords(rays: Rays, ribs: Mask) -> Mask:
-    """True beyond the straight lines between the inner edges of neighbouring ribs."""
-    steps = np.arange(0.0, _REACH_MM, 0.5)
+def _find_beyond_chords(fat: Mask, rays: Rays, ribs: Mask) -> Mask:
+    """The fat beyond the straight lines between the inner edges of neighbouring ribs."""
+    outside = np.zeros_like(fat)
+    steps = np.arange(0.0, rays.reach_mm(ribs) + sum(rays.spacing_mm), 0.5)
     hit = rays.sample(ribs, np.broadcast_to(steps, (N_RAYS, steps.size)), order=0) > 0
     found = np.flatnonzero(hit.any(axis=1))
     if found.size < 2:
-        return np.zeros_like(ribs)
+        return outside
     edge_mm = steps[hit[found].argmax(axis=1)]
     degrees = found * (360 / N_RAYS)
     around = np.concatenate([degrees - 360, degrees, degrees + 360])
     corners = np.tile(edge_mm, 3) * np.array([np.sin(np.radians(around)), np.cos(np.radians(around))])
-    at = np.searchsorted(around, rays.degrees(ribs.shape), side="right") - 1
+    point = np.stack([offset_mm[fat] for offset_mm in rays.offsets_mm(fat.shape)])
+    at = np.searchsorted(around, to_degrees(*point), side="right") - 1
     start, end = corners[:, at], corners[:, at + 1]
     along = end - start
-    point = np.stack(rays.offsets_mm(ribs.shape)) - start
     # The middle and the point lie on different sides of the chord.
-    beyond = _cross(along, point) * _cross(along, -start) < 0
+    beyond = _cross(along, point - start) * _cross(along, -start) < 0
     middle_deg = (around[at] + around[at + 1]) / 2 % 360
     at_back = (middle_deg > _BACK_DEG[0]) & (middle_deg < _BACK_DEG[1])
-    return beyond & (around[at + 1] - around[at] <= np.where(at_back, ACROSS_SPINE_DEG, NEIGHBOUR_DEG))
+    outside[fat] = beyond & (around[at + 1] - around[at] <= np.where(at_back, ACROSS_SPINE_DEG, NEIGHBOUR_DEG))
+    return outside
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

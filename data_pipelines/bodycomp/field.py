@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int16
 from scipy import ndimage
-from skimage.morphology import convex_hull_image
+from scipy.spatial import ConvexHull
 
 from bonemet_jax import schema
 from data_pipelines.bodycomp.areas import TRUNK_FAT
-from data_pipelines.bodycomp.trunk import MIN_ARM_CM2, compute_body, compute_cut_mm, distance_mm, find_labels
+from data_pipelines.bodycomp.trunk import MIN_ARM_CM2, compute_cut_mm, distance_mm, find_labels
 from data_pipelines.findings import Finding, find
 
 Mask = Bool[np.ndarray, "height width"]
@@ -94,9 +94,9 @@ def judge_cut(
     return [find("field-cut", fact=f"{fact}; cut: {', '.join(sorted(incomplete))}")], frozenset(incomplete)
 
 
-def judge_arms(hu: Hu, trunk: Mask, cut: Cut, spacing_mm: tuple[float, float]) -> list[Finding]:
+def judge_arms(body: Mask, trunk: Mask, cut: Cut, spacing_mm: tuple[float, float]) -> list[Finding]:
     """A finding where an arm was cut off the trunk it touches, or where one may have been counted with it."""
-    pieces, n = ndimage.label(compute_body(hu, spacing_mm) & ~trunk)
+    pieces, n = ndimage.label(body & ~trunk)
     piece_cm2 = np.bincount(pieces.ravel(), minlength=n + 1) * spacing_mm[0] * spacing_mm[1] / 100
     arms = (find_labels(pieces, n, pieces > 0) & (piece_cm2 >= MIN_ARM_CM2))[pieces]
     contact = trunk & ndimage.binary_dilation(arms)
@@ -111,29 +111,51 @@ def judge_arms(hu: Hu, trunk: Mask, cut: Cut, spacing_mm: tuple[float, float]) -
 
 def _compute_notch_mm(trunk: Mask, spacing_mm: tuple[float, float]) -> float:
     """Depth of the deepest notch at the flanks below the outline's convex hull; the grooves on the midline are none."""
-    # scikit-image's docstring, which the checker reads as a type, names a list of types that arrays are not in.
-    hull = np.pad(convex_hull_image(trunk), 1)  # pyrefly: ignore[bad-argument-type]
-    depth_mm = distance_mm(hull, spacing_mm)[1:-1, 1:-1]
+    depth_mm = distance_mm(np.pad(_fill_hull(trunk), 1), spacing_mm)[1:-1, 1:-1]
     columns = np.indices(trunk.shape)[1]
     beside_mm = np.abs(columns - columns[trunk].mean()) * spacing_mm[1]
     return float(depth_mm[~trunk & (beside_mm > MIDLINE_MM)].max(initial=0.0))
 
 
+def _fill_hull(mask: Mask) -> Mask:
+    """Pixels whose middle lies in the convex hull of the mask's pixels, for a mask in one piece.
+
+    The hull reaches to the middles of the pixels' edges. In every row it is all that its sides leave over: much faster
+    than scikit-image's convex_hull_image, which asks of every pixel, with the same result.
+    """
+    rows = np.flatnonzero(mask.any(axis=1))
+    first, last = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    corners = np.concatenate([np.stack([rows + down, columns + right], axis=1) for columns in (first, last)
+                              for down, right in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))])  # fmt: skip
+    # Inside a side: down row + right column + offset <= 0. Level sides lie above and below all rows.
+    sides = ConvexHull(corners).equations
+    down, right, offset = sides[np.abs(sides[:, 1]) > 1e-9].T[:, :, None]
+    reach = -(down * rows + offset) / right
+    left_end = np.where(right < 0, reach, -np.inf).max(axis=0)[:, None] - 1e-9
+    right_end = np.where(right > 0, reach, np.inf).min(axis=0)[:, None] + 1e-9
+    hull, columns = np.zeros_like(mask), np.arange(mask.shape[1])
+    hull[rows] = (columns >= left_end) & (columns <= right_end)
+    return hull
+
+
 def _find_on_circle(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> tuple[Mask, float]:
     """Trunk pixels on the reconstruction circle and its length under the trunk, mm; none where there is no circle."""
     height, width = hu.shape
-    rows, columns = np.indices(hu.shape)
-    down_mm, right_mm = ((rows - (height - 1) / 2) * spacing_mm[0], (columns - (width - 1) / 2) * spacing_mm[1])
-    radius_mm = np.hypot(down_mm, right_mm)
     corners = hu[[0, 0, -1, -1], [0, -1, 0, -1]]
+    if (corners != corners[0]).any() or corners[0] > EMPTY_BELOW_HU:
+        return np.zeros_like(trunk), 0.0
+    down_mm = (np.arange(height)[:, None] - (height - 1) / 2) * spacing_mm[0]
+    right_mm = (np.arange(width) - (width - 1) / 2) * spacing_mm[1]
+    radius_mm = np.hypot(down_mm, right_mm)
     field = hu != corners[0]
     circle_mm = float(radius_mm[field].max(initial=0.0))
     side_mm = min(height * spacing_mm[0], width * spacing_mm[1])
     air = hu[(hu <= EMPTY_BELOW_HU) & (radius_mm < circle_mm)]
     is_uniform = np.count_nonzero(air == corners[0]) >= UNIFORM_AIR * air.size
     low, high = FITTED_SHARE if is_uniform else CIRCLE_SHARE
-    if (corners != corners[0]).any() or corners[0] > EMPTY_BELOW_HU or not low <= circle_mm / side_mm <= high:
+    if not low <= circle_mm / side_mm <= high:
         return np.zeros_like(trunk), 0.0
     on_circle = trunk & (radius_mm > circle_mm - 1.5 * max(spacing_mm))
-    degrees = np.unique(np.degrees(np.arctan2(down_mm, right_mm))[on_circle].round())
+    rows, columns = np.nonzero(on_circle)
+    degrees = np.unique(np.degrees(np.arctan2(down_mm[rows, 0], right_mm[columns])).round())
     return on_circle, float(degrees.size * np.radians(1) * circle_mm)

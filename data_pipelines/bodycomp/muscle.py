@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int16
 from scipy import ndimage
 
-from data_pipelines.bodycomp.trunk import distance_mm, find_labels, largest
+from data_pipelines.bodycomp.trunk import dilate, distance_mm, find_labels, largest
 from data_pipelines.bodycomp.wall import SMOOTH_MM
 
 Mask = Bool[np.ndarray, "height width"]
@@ -83,4 +83,4 @@ def _find_front(
 def _grow(core: Mask, allowed: Mask, spacing_mm: tuple[float, float]) -> Mask:
     """The largest piece of the core, grown back to its size."""
     piece = largest(core)
-    return (distance_mm(~piece, spacing_mm) <= THIN_MM) & allowed if piece.any() else piece
+    return dilate(piece, THIN_MM, spacing_mm) & allowed

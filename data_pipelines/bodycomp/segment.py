@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float64, Int16
 from scipy import ndimage
 
 from data_pipelines.bodycomp.cavity import find_outside_cavity
-from data_pipelines.bodycomp.trunk import distance_mm, find_labels
+from data_pipelines.bodycomp.trunk import dilate, distance_mm, find_labels
 from data_pipelines.bodycomp.wall import Rays, compute_wall_depth
 
 Mask = Bool[np.ndarray, "height width"]
@@ -65,8 +65,8 @@ def segment_fat(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> Segment
     groove = (back_mm > 0) & (np.abs(left_mm) < GROOVE_WITHIN_MM)
     for zone, deepest_mm in ((groove, GROOVE_MM), (back_mm > 0, POCKET_MM)):
         subcutaneous |= _find_pockets(below & zone & ~subcutaneous, subcutaneous & fat, wall_depth_mm, deepest_mm)
-    outside = find_outside_cavity(hu, trunk, wall_depth_mm, spacing_mm)
-    inner = below & ~subcutaneous & ~outside & ~_near_gas(hu, trunk, spacing_mm)
+    inner = below & ~subcutaneous & ~_near_gas(hu, trunk, spacing_mm)
+    inner &= ~find_outside_cavity(inner, hu, trunk, wall_depth_mm, spacing_mm)
     return Segmentation(subcutaneous, _drop_islands(inner, wall_depth_mm, spacing_mm), wall_depth_mm)
 
 
@@ -82,7 +82,7 @@ def _find_pockets(fat: Mask, known: Mask, depth_mm: Field, deepest_mm: float) ->
 def _near_gas(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> Mask:
     gas = trunk & (hu < GAS_BELOW_HU)
     reach_mm = max(GAS_EDGE_MM, 1.01 * max(spacing_mm))
-    return distance_mm(~gas, spacing_mm) <= reach_mm if gas.any() else gas
+    return dilate(gas, reach_mm, spacing_mm)
 
 
 def _drop_islands(fat: Mask, depth_mm: Field, spacing_mm: tuple[float, float]) -> Mask:

@@ -1,7 +1,7 @@
 """Hounsfield units and drawn regions -> one canonical slice with its tissues, and what to think of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from data_pipelines.bodycomp.mask_check import judge_mask
 from data_pipelines.bodycomp.muscle import segment_muscle
 from data_pipelines.bodycomp.segment import segment_fat
 from data_pipelines.bodycomp.tissue import label_tissue
-from data_pipelines.bodycomp.trunk import TISSUE_ABOVE_HU, compute_trunk
+from data_pipelines.bodycomp.trunk import TISSUE_ABOVE_HU, compute_body, cut_arms, find_box
 from data_pipelines.canonical import CanonicalSlice
 from data_pipelines.findings import Finding, find, refusal
 
@@ -23,6 +23,8 @@ Segmenter = Literal["hu", "none"]
 MIN_TRUNK_CM2 = 100.0
 #: In grey levels, tissue is lighter than this share of the range from black to white.
 GREY_TISSUE = 0.1
+#: What is done about the body reaches no farther out than this, mm: filters that smooth noise.
+MARGIN_MM = 10.0
 
 
 @dataclass(frozen=True)
@@ -62,37 +64,44 @@ def make_slice(
     Raises: InputDataError when the values are no Hounsfield units, no trunk is in view, or a mask cannot be this
         picture's.
     """
-    trunk = _find_trunk(hu, spacing_mm, is_hu, where)
+    body, trunk = _find_trunk(hu, spacing_mm, is_hu, where)
     findings = [note for code, region in regions.items()
                 for note in judge_mask(code, region, hu, trunk, spacing_mm, where, is_hu=is_hu)]  # fmt: skip
     if not is_hu:
         tissue = label_tissue(hu, np.ones_like(trunk), regions, find_fat=False)
         image = CanonicalSlice(hu, spacing_mm, tissue, trunk.astype(np.uint8), tilt_deg, is_hu)
         return MeasuredSlice(image, tuple(findings))
-    wall_depth_mm, segmented, notes = None, dict(regions), []
+    cut = compute_cut(hu, trunk, spacing_mm)
+    # All else lies in the body's surroundings.
+    box = find_box(body, spacing_mm, MARGIN_MM)
+    inner_hu, inner_trunk, inner_cut = hu[box], trunk[box], replace(cut, edge=cut.edge[box])
+    wall_depth_mm, segmented, notes = None, {code: region[box] for code, region in regions.items()}, []
     if segment == "hu":
-        wall_depth_mm, segmented, notes = _segment(hu, trunk, spacing_mm, regions, vertebra)
-    tissue = label_tissue(hu, trunk, segmented)
+        label = None if vertebra is None else vertebra[box]
+        wall_depth_mm, segmented, notes = _segment(inner_hu, inner_trunk, spacing_mm, segmented, label)
+    tissue = np.full(hu.shape, schema.TISSUE_NONE, np.uint8)
+    tissue[box] = label_tissue(inner_hu, inner_trunk, segmented)
     if schema.TISSUE_FAT_UNSEGMENTED in tissue and not any(note.code == "fat-no-wall" for note in notes):
         notes.append(find("fat-unsegmented"))
-    cut = compute_cut(hu, trunk, spacing_mm)
-    of_field, incomplete = judge_cut(cut, trunk, wall_depth_mm, segmented, spacing_mm)
-    of_arms = judge_arms(hu, trunk, cut, spacing_mm)
+    of_field, incomplete = judge_cut(inner_cut, inner_trunk, wall_depth_mm, segmented, spacing_mm)
+    of_arms = judge_arms(body[box], inner_trunk, inner_cut, spacing_mm)
     image = CanonicalSlice(hu, spacing_mm, tissue, trunk.astype(np.uint8), tilt_deg, is_hu)
     return MeasuredSlice(image, (*findings, *notes, *of_field, *of_arms), incomplete)
 
 
-def _find_trunk(hu: Hu, spacing_mm: tuple[float, float], is_hu: bool, where: object) -> Mask:
+def _find_trunk(hu: Hu, spacing_mm: tuple[float, float], is_hu: bool, where: object) -> tuple[Mask, Mask]:
+    """Body and trunk."""
     black, white = float(hu.min()), float(hu.max())
     if is_hu and black > TISSUE_ABOVE_HU:
         raise refusal("slice-no-air", where, fact=f"lowest value {black:g} HU, above {TISSUE_ABOVE_HU}")
     above = TISSUE_ABOVE_HU if is_hu else black + GREY_TISSUE * (white - black)
-    trunk = compute_trunk(hu, spacing_mm, above)
+    body = compute_body(hu, spacing_mm, above)
+    trunk = cut_arms(hu, body, spacing_mm)
     trunk_cm2 = float(trunk.sum() * spacing_mm[0] * spacing_mm[1] / 100)
     if trunk_cm2 < MIN_TRUNK_CM2:
         raise refusal("slice-no-trunk", where, fact=f"largest body {trunk_cm2:.0f} cm2, a trunk has {MIN_TRUNK_CM2:g} "
                       "or more")
-    return trunk
+    return body, trunk
 
 
 def _segment(

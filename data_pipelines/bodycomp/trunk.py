@@ -24,7 +24,11 @@ def compute_trunk(
 
     Args: hu in Hounsfield units; spacing_mm of row and column, mm; above: the value that parts tissue from air.
     """
-    body = compute_body(hu, spacing_mm, above)
+    return cut_arms(hu, compute_body(hu, spacing_mm, above), spacing_mm)
+
+
+def cut_arms(hu: Int16[np.ndarray, "height width"], body: Mask, spacing_mm: tuple[float, float]) -> Mask:
+    """The trunk of a body: without arms that lie against it."""
     core = _find_core(body, BRIDGE_MM, spacing_mm)
     pieces, n = ndimage.label(body & ~core)
     pixel_cm2 = spacing_mm[0] * spacing_mm[1] / 100
@@ -32,7 +36,7 @@ def compute_trunk(
     bone_cm2 = np.bincount(pieces[hu > BONE_ABOVE_HU], minlength=n + 1) * pixel_cm2
     arms = ((piece_cm2 >= MIN_ARM_CM2) & (bone_cm2 >= MIN_ARM_BONE_CM2))[pieces] & (pieces > 0)
     # Skin folds sharper than the core are body too.
-    return _fill(largest(body & ~arms & _dilate(core, BRIDGE_MM, spacing_mm)))
+    return _fill(largest(body & ~arms & dilate(core, BRIDGE_MM, spacing_mm)))
 
 
 def compute_body(
@@ -50,16 +54,33 @@ def compute_cut_mm(trunk: Mask, spacing_mm: tuple[float, float]) -> float:
 
 def _find_core(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mask:
     """The largest part of the mask that stays in one piece when the radius is shaved off, grown back to its size."""
-    return _dilate(largest(distance_mm(mask, spacing_mm) > radius_mm), radius_mm, spacing_mm)
+    return dilate(largest(distance_mm(mask, spacing_mm) > radius_mm), radius_mm, spacing_mm)
 
 
-def _dilate(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mask:
-    return distance_mm(~mask, spacing_mm) <= radius_mm if mask.any() else mask
+def dilate(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mask:
+    """The mask and what lies no farther from it, middle to middle."""
+    box, near = find_box(mask, spacing_mm, radius_mm), np.zeros_like(mask)
+    if mask.any():
+        near[box] = distance_mm(~mask[box], spacing_mm) <= radius_mm
+    return near
 
 
 def distance_mm(mask: Mask, spacing_mm: tuple[float, float]) -> Float64[np.ndarray, "height width"]:
     """Distance of every pixel of the mask to the nearest pixel outside it, middle to middle, mm."""
-    return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm))
+    box, distance = find_box(mask, spacing_mm), np.zeros(mask.shape)
+    distance[box] = ndimage.distance_transform_edt(mask[box], sampling=spacing_mm)
+    return distance
+
+
+def find_box(mask: Mask, spacing_mm: tuple[float, float], margin_mm: float = 0.0) -> tuple[slice, slice]:
+    """Rows and columns of a mask, with a margin and one pixel more as far as the image goes; all for an empty mask."""
+    if not mask.any():
+        return np.s_[:, :]
+    ends = []
+    for axis, mm in enumerate(spacing_mm):
+        at, more = np.flatnonzero(mask.any(axis=1 - axis)), int(margin_mm / mm) + 1
+        ends.append(slice(max(0, int(at[0]) - more), int(at[-1]) + more + 1))
+    return ends[0], ends[1]
 
 
 def find_labels(labels: Int[np.ndarray, "height width"], n: int, where: Mask) -> Bool[np.ndarray, " label"]:
@@ -78,10 +99,12 @@ def largest(mask: Mask) -> Mask:
 
 def _fill(mask: Mask) -> Mask:
     """Without holes; lung or bowel that the image border cuts open is one too."""
-    closed = np.pad(mask, 1)
-    for frame, line in ((closed[0], closed[1]), (closed[-1], closed[-2]),
-                        (closed[:, 0], closed[:, 1]), (closed[:, -1], closed[:, -2])):  # fmt: skip
+    closed = np.pad(mask, 2)
+    ring = closed[1:-1, 1:-1]
+    for frame, line in ((ring[0], ring[1]), (ring[-1], ring[-2]),
+                        (ring[:, 0], ring[:, 1]), (ring[:, -1], ring[:, -2])):  # fmt: skip
         at = np.flatnonzero(line)
         if at.size:
             frame[at[0] : at[-1] + 1] = True
-    return np.asarray(ndimage.binary_fill_holes(closed))[1:-1, 1:-1]
+    outside = ndimage.label(~closed)[0]
+    return (outside != outside[0, 0])[2:-2, 2:-2]

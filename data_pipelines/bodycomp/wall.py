@@ -62,18 +62,24 @@ class Rays:
 
     def offsets_mm(self, shape: tuple[int, ...]) -> tuple[Field, Field]:
         """Every pixel's offset to the back and to the left of the middle, mm."""
-        rows, columns = np.indices(shape)
-        return (rows - self.row) * self.spacing_mm[0], (columns - self.column) * self.spacing_mm[1]
+        rows, columns = np.ogrid[: shape[0], : shape[1]]
+        back, left = (rows - self.row) * self.spacing_mm[0], (columns - self.column) * self.spacing_mm[1]
+        return np.broadcast_to(back, shape), np.broadcast_to(left, shape)
 
-    def degrees(self, shape: tuple[int, ...]) -> Field:
-        """Every pixel's angle, 0 to 360."""
-        back, left = self.offsets_mm(shape)
-        return np.degrees(np.arctan2(back, left)) % 360
+    def reach_mm(self, mask: Mask) -> float:
+        """Distance from the middle to the farthest pixel of a mask, mm; 0 for an empty one."""
+        back, left = self.offsets_mm(mask.shape)
+        return float(np.hypot(back[mask], left[mask]).max(initial=0.0))
 
     def spread(self, radius_mm: Float64[np.ndarray, " ray"], shape: tuple[int, ...]) -> Field:
         """A radius per ray, interpolated to every pixel's angle."""
         closed = np.append(radius_mm, radius_mm[0])
-        return np.interp(self.degrees(shape), np.arange(N_RAYS + 1) * (360 / N_RAYS), closed)
+        return np.interp(to_degrees(*self.offsets_mm(shape)), np.arange(N_RAYS + 1) * (360 / N_RAYS), closed)
+
+
+def to_degrees(back_mm: np.ndarray, left_mm: np.ndarray) -> np.ndarray:
+    """Angle of an offset from the middle, 0 to 360."""
+    return np.degrees(np.arctan2(back_mm, left_mm)) % 360
 
 
 def compute_wall_depth(
@@ -110,9 +116,7 @@ def compute_wall_depth(
 
 def _find_outline(rays: Rays, trunk: Mask) -> Float64[np.ndarray, " ray"]:
     """Radius of the trunk's outline, mm, without its small folds."""
-    rows, columns = np.indices(trunk.shape)[:, trunk]
-    reach = np.hypot((rows - rays.row) * rays.spacing_mm[0], (columns - rays.column) * rays.spacing_mm[1]).max()
-    steps = np.arange(0.0, reach + 2 * STEP_MM, STEP_MM)
+    steps = np.arange(0.0, rays.reach_mm(trunk) + 2 * STEP_MM, STEP_MM)
     inside = rays.sample(trunk, np.broadcast_to(steps, (N_RAYS, steps.size)), order=0) > 0
     radius_mm = (steps.size - 1 - inside[:, ::-1].argmax(axis=1)) * STEP_MM
     return ndimage.gaussian_filter1d(radius_mm, OUTLINE_DEG * N_RAYS / 360, mode="wrap")
@@ -130,14 +134,13 @@ def _score_depths(dense: Profiles, gas: Bool[np.ndarray, "ray step"], below_skin
 def _find_path(score: Profiles, depth_mm: Float64[np.ndarray, " step"]) -> Int[np.ndarray, " ray"]:
     """Step on every ray whose total score less the cost of bends is largest; the path closes."""
     bend = BEND_COST * np.abs(depth_mm[:, None] - depth_mm[None])
-    best, origins = np.maximum(score[0], -1e9), []
+    score = np.maximum(score, -1e9)
+    bests = [score[0]]
     for ray in np.arange(1, 2 * N_RAYS) % N_RAYS:  # twice around: in the middle of it the start is forgotten
-        reached = best[None] - bend
-        origins.append(reached.argmax(axis=1))
-        best = reached.max(axis=1) + np.maximum(score[ray], -1e9)
-    path = [int(best.argmax())]
-    for origin in reversed(origins):
-        path.append(int(origin[path[-1]]))
+        bests.append((bests[-1] - bend).max(axis=1) + score[ray])
+    path = [int(bests[-1].argmax())]
+    for best in reversed(bests[:-1]):
+        path.append(int((best - bend[path[-1]]).argmax()))
     once = np.array(path[::-1])[N_RAYS // 2 : N_RAYS // 2 + N_RAYS]
     return np.roll(once, N_RAYS // 2)
 

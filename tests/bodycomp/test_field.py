@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from skimage.morphology import convex_hull_image
 
 from bonemet_jax import schema
 from data_pipelines.bodycomp.areas import compute_areas_cm2
-from data_pipelines.bodycomp.field import compute_cut
+from data_pipelines.bodycomp.field import _fill_hull, compute_cut
 from data_pipelines.bodycomp.slice import MeasuredSlice, make_slice
-from data_pipelines.bodycomp.trunk import compute_trunk
+from data_pipelines.bodycomp.trunk import compute_trunk, largest
 from data_pipelines.canonical import CanonicalSlice
 from data_pipelines.phantom import anatomy, render
 
@@ -139,3 +141,11 @@ def test_arm_pressed_into_the_flank_is_told(phantom: CanonicalSlice) -> None:
     """Over more than 30 mm of contact nothing parts them: the notches beside the arm give it away."""
     for gap_mm in (-8.0, -25.0):
         assert _codes(make_slice(_with_arm(phantom, gap_mm), phantom.spacing_mm, {}, "x")) == {"field-arm"}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_hull_is_that_of_scikit_image(seed: int) -> None:
+    """Blobs of any outline, some cut by the image border."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(90, 120)), 5)
+    blob = largest(noise > 0)
+    np.testing.assert_array_equal(_fill_hull(blob), convex_hull_image(blob))  # pyrefly: ignore[bad-argument-type]

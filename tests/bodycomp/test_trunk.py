@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bonemet_jax import schema
 from data_pipelines.bodycomp.tissue import label_tissue
-from data_pipelines.bodycomp.trunk import compute_cut_mm, compute_trunk
+from data_pipelines.bodycomp.trunk import compute_cut_mm, compute_trunk, dilate, distance_mm
 
 
 def _ellipse(size_px: int, mm: float, centre_mm: tuple[float, float], radii_mm: tuple[float, float]) -> np.ndarray:
@@ -91,3 +92,13 @@ def test_arm_with_bone_is_dropped_whole_and_a_fold_stays() -> None:
     fold = _ellipse(500, 1.0, (160, 250), (25, 12))
     hu[fold] = 40
     assert compute_trunk(hu, (1.0, 1.0))[fold].mean() > 0.6
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0), (0.7, 1.9)])
+@pytest.mark.parametrize("threshold", [-3.0, 0.0, 0.02, 0.06, 3.0])
+def test_distances_in_a_box_are_those_in_the_whole_image(threshold: float, spacing_mm: tuple[float, float]) -> None:
+    """Masks that fill the image, touch its border, lie inside, or are empty."""
+    mask = ndimage.gaussian_filter(np.random.default_rng(4).normal(size=(70, 90)), 6) > threshold
+    inside, outside = (np.asarray(ndimage.distance_transform_edt(m, sampling=spacing_mm)) for m in (mask, ~mask))
+    np.testing.assert_array_equal(distance_mm(mask, spacing_mm), inside)
+    np.testing.assert_array_equal(dilate(mask, 9.0, spacing_mm), (outside <= 9.0) & mask.any())
