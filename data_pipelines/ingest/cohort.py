@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import UsageError
 from bonemet_jax.progress import say
@@ -49,7 +51,7 @@ def ingest(
     titles = {one.patient_id: make_slice_id(salt, one.patient_id) for one in batch.inputs}
     with artifacts.atomic_dir(out) as partial:
         rows, facts = [], {}
-        for patient in batch.sift(read_patients(inputs, table, titles=titles, **reading)):
+        for patient in batch.sift(_refuse_copies(read_patients(inputs, table, titles=titles, **reading))):
             slice_id = titles[patient.given.patient_id]
             save_slice(partial / "slices" / f"{slice_id}.npz", patient.source.image)
             _save_drawn(partial, slice_id, patient)
@@ -88,6 +90,19 @@ def measure(
         batch.agreement.save(partial)
         artifacts.write_manifest(partial, {"kind": _KIND_AREAS, "n": len(rows)})
     return summary
+
+
+def _refuse_copies(outcomes: Iterable[Patient | Failure]) -> Iterator[Patient | Failure]:
+    """One image under two ids would be learned from and tested on: the second is refused."""
+    first: dict[str, Patient] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, Patient):
+            digest = hashlib.sha256(np.ascontiguousarray(outcome.source.image.hu).tobytes()).hexdigest()
+            twin = first.setdefault(digest, outcome)
+            if twin is not outcome:
+                fact = f"equal to {twin.given.name} on every pixel"
+                outcome = Failure(outcome.given, refusal("cohort-same-image", outcome.given.path, fact=fact))
+        yield outcome
 
 
 def _count_flags(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -185,11 +200,12 @@ def make_facts(patient: Patient) -> dict[str, Any]:
     numbers |= {name.replace("_cm2", "_visible_cm2"): area for name, area in patient.visible.items()}
     numbers |= {index: patient.row[index] for index in schema.INDEX_OF_AREA}
     numbers |= {f"{name}_{reader}": area for reader, own in patient.readers.items() for name, area in own.items()}
+    origins = {name.replace("_cm2", "_source"): source.origins.get(name) for name in schema.AREA_CODES}
     return {
         "kind": source.kind, "level": source.level, "z_mm": source.z_mm, "slice_index": source.index,
         "n_slices": source.n_slices, "row_mm": row_mm, "column_mm": column_mm, "hu_convention": patient.convention,
         "trunk_cm2": float(source.image.body.sum() * source.image.pixel_cm2),
-        **{name: value if is_known(value) else None for name, value in sorted(numbers.items())},
+        **{name: value if is_known(value) else None for name, value in sorted(numbers.items())}, **origins,
         "flags": sorted({finding.code for finding in patient.findings}),
         "warnings": list(map(str, patient.findings)),
     }  # fmt: skip
@@ -228,7 +244,9 @@ def make_cell(value: Any) -> Any:
     if isinstance(value, str):
         value = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
         return f"'{value}" if value.lstrip()[:1] in tuple("=+-@") else value
-    return None if isinstance(value, float) and math.isnan(value) else value
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 4)
+    return value
 
 
 def _write_salt(path: Path, salt: bytes) -> None:
@@ -238,7 +256,7 @@ def _write_salt(path: Path, salt: bytes) -> None:
 
 
 def _check_out(out: Path, inputs: Sequence[Path], kind: str) -> None:
-    """Refuse to replace a directory that is not this verb's own earlier output, or that holds an input."""
+    """Say what is replaced; refuse a directory that is not this verb's own earlier output, or that holds an input."""
     for path in inputs:
         if Path(path).resolve().is_relative_to(out.resolve()):
             raise UsageError("output directory holds an input and would be replaced", out, "give another -o")
@@ -247,3 +265,4 @@ def _check_out(out: Path, inputs: Sequence[Path], kind: str) -> None:
     manifest = out / artifacts.MANIFEST
     if not manifest.is_file() or artifacts.load_json(manifest).get("facts", {}).get("kind") != kind:
         raise UsageError("output directory exists and is not an earlier output of this verb", out, "give another -o")
+    say(f"replaces the earlier output in {out}")

@@ -37,6 +37,7 @@ class DicomStack:
     """Whether to transpose the stored picture, then flip its rows, then its columns."""
     tilt_deg: float = 0.0
     is_hu: bool = True
+    holds_fat: bool = True
     kind: str = "dicom"
 
     def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:

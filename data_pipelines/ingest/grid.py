@@ -56,6 +56,11 @@ class Stack(Protocol):
         """False where values are grey levels only: no thresholds are applied then."""
         ...
 
+    @property
+    def holds_fat(self) -> bool:
+        """False where values end above those of fat: it cannot be told apart then."""
+        ...
+
     def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
         """Slice k in Hounsfield units, padding as schema.HU_PADDING, and what was found in reading it."""
         ...

@@ -30,21 +30,32 @@ def choose_slice(
     Raises: InputDataError when nothing says where the vertebra is, or it is not in the volume.
     """
     n = len(grid.z_mm)
-    if slice_z_mm is not None:
-        return find_slice(grid, slice_z_mm, where), []
-    if slice_index is not None:
-        if not 0 <= slice_index < n:
-            raise refusal("level-no-slice", where, fact=f"slice {slice_index} of {n}", mend=f"use 0 to {n - 1}")
-        return slice_index, []
+    if slice_index is not None and not 0 <= slice_index < n:
+        raise refusal("level-no-slice", where, fact=f"slice {slice_index} of {n}", mend=f"use 0 to {n - 1}")
+    if slice_z_mm is not None or slice_index is not None:
+        k = find_slice(grid, slice_z_mm, where) if slice_z_mm is not None else slice_index
+        return int(k or 0), _check_level(level, int(k or 0), vertebra_px, where)
     if vertebra_px:
-        return _largest_slice(level, vertebra_px, where)
+        return _largest_slice(grid, level, vertebra_px, where)
     if n == 1:
         return 0, [find("slice-only", f"the only slice (z {grid.z_mm[0]:g} mm) is taken as {level}", where=where)]
     raise refusal("level-unknown", where, f"nothing says where {level} is", fact=f"{n} slices, no vertebra label")
 
 
+def _check_level(
+    level: str, k: int, vertebra_px: Mapping[str, Int[np.ndarray, " slice"]], where: object
+) -> list[Finding]:
+    """What the labels say of a slice chosen by hand."""
+    here = {name: int(px[k]) for name, px in vertebra_px.items() if px[k] > 0}
+    largest = max(here, key=lambda name: (here[name], name == level), default=None)
+    if not vertebra_px or largest == level:
+        return []
+    fact = f"labels put {largest} there" if largest else f"no label of {level} or its neighbours there"
+    return [find("level-differs", f"by the labels the slice chosen is not {level}", fact, where)]
+
+
 def _largest_slice(
-    level: str, vertebra_px: Mapping[str, Int[np.ndarray, " slice"]], where: object
+    grid: Grid, level: str, vertebra_px: Mapping[str, Int[np.ndarray, " slice"]], where: object
 ) -> tuple[int, list[Finding]]:
     """Among slices where the level's label is the largest vertebra label, the one where it is largest.
 
@@ -57,9 +68,15 @@ def _largest_slice(
     leads = own >= np.max(list(vertebra_px.values()), axis=0)
     if not (leads & (own > 0)).any():
         raise refusal("level-edge", where, f"only the edge of {level} is in the volume: on no slice is it the largest "
-                      "vertebra", fact=f"{level} on {np.count_nonzero(own)} slices")
+                      "vertebra", fact=f"{level} at z {' to '.join(f'{z:g}' for z in _ends(grid, own))} mm")
     k, n = int(np.argmax(np.where(leads, own, -1))), len(own)
     if k not in (0, n - 1):
         return k, []
     return k, [find("level-at-end", f"{level} touches the volume's end: its largest slice may lie outside",
                     f"slice {k} of 0 to {n - 1}", where)]
+
+
+def _ends(grid: Grid, px: Int[np.ndarray, " slice"]) -> list[float]:
+    """Lowest and highest position with a pixel, mm."""
+    z_mm = [z for z, n in zip(grid.z_mm, px, strict=True) if n]
+    return sorted({z_mm[0], z_mm[-1]})

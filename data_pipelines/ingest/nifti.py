@@ -45,6 +45,7 @@ class NiftiStack:
     findings: tuple[Finding, ...] = ()
     tilt_deg: float = 0.0
     is_hu: bool = True
+    holds_fat: bool = True
     kind: str = "nifti"
     axes: Axes = UPRIGHT
     """NIfTI has no display order: regions are drawn front up, the patient's right on the left."""

@@ -42,6 +42,8 @@ class Input:
     rois: Mapping[str, Path] = field(default_factory=dict)
     """reader1, reader2, ... -> file or folder of regions."""
     choice: Choice = field(default_factory=Choice)
+    findings: tuple[Finding, ...] = ()
+    """What was found before reading."""
 
     @property
     def name(self) -> str:
@@ -152,7 +154,9 @@ def read_one(
     if not title:
         return source, Drawn()
     to_stored = partial(turn_back, axes=source.axes)
-    regions = b"" if source.readers else make_roi_zip(source.image, to_stored=to_stored)
+    # The number keeps a correction from being laid on another slice of the series.
+    number = source.index + 1 if source.n_slices > 1 else 0
+    regions = b"" if source.readers else make_roi_zip(source.image, number, to_stored)
     return source, Drawn(_draw(source, title, convention), regions)
 
 
@@ -194,13 +198,15 @@ def _as_text(name: str) -> str:
 def _find_files(
     one: Input, masks: Path | None, rois: Path | None, choice: Choice, table: ClinicalTable
 ) -> Input | Failure:
-    own_masks = masks and _find_own(masks, one.path, SUFFIXES)
-    if masks is not None and own_masks is None and one.n > 1:
-        return Failure(one, refusal("cohort-no-masks", masks))
+    for folder, code in ((masks, "mask-missing"), (rois, "roi-missing")):
+        if folder is not None and not folder.exists():
+            return Failure(one, refusal(code, folder, fact="no such file or folder"))
+    own_choice = _choose(choice, one.patient_id, table)
+    own_masks = masks and (_find_own(masks, one.path, SUFFIXES) or (masks if one.n == 1 else None))
     own_rois = _find_rois(rois, one) if rois is not None else {}
-    if rois is not None and not own_rois:
-        return Failure(one, refusal("cohort-no-rois", rois))
-    return replace(one, masks=own_masks or masks, rois=own_rois, choice=_choose(choice, one.patient_id, table))
+    notes = [find("cohort-no-masks", where=masks)] if masks is not None and own_masks is None else []
+    notes += [find("cohort-no-rois", where=rois)] if rois is not None and not own_rois else []
+    return replace(one, masks=own_masks, rois=own_rois, choice=own_choice, findings=tuple(notes))
 
 
 def _segment(found: list[Input | Failure], folder: Path) -> Iterator[Input | Failure]:
@@ -275,7 +281,7 @@ def join_row(
     # An area measured here, or seen in part, puts the table's value and index aside.
     ours = {name: areas[name] for name in schema.AREA_CODES if is_known(areas[name]) or name in visible}
     ours |= {index: indices[index] for index, area in schema.INDEX_OF_AREA.items() if area in ours}
-    findings = (*source.findings, *_compare(given, ours))
+    findings = (*one.findings, *source.findings, *_compare(given, ours))
     return Patient(one, source, areas, visible, readers, row | ours, findings, drawn, convention)
 
 

@@ -53,6 +53,11 @@ class PictureStack:
         """False without a declared window."""
         return self.window_hu is not None
 
+    @property
+    def holds_fat(self) -> bool:
+        """False where the window ends above the lowest value of fat: what is black may be fat or air."""
+        return self.window_hu is None or self.window_hu[0] <= min(low for low, _ in schema.HU_RANGES.values())
+
     def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
         """Hounsfield units of the window; black, which is its lower end or anything below, as schema.HU_PADDING.
 

@@ -1,6 +1,6 @@
 """One patient's images -> one canonical slice. The only place where image files of others are parsed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool
 
+from bonemet_jax import schema
 from bonemet_jax.errors import UsageError
 from data_pipelines.bodycomp.slice import MeasuredSlice, make_slice
 from data_pipelines.canonical import CanonicalSlice
@@ -23,6 +24,8 @@ from data_pipelines.ingest.roi import load_rois
 
 #: How tissue is told apart where no mask does: by Hounsfield units, not at all, or by TotalSegmentator's masks first.
 Segmentation = Literal["hu", "none", "totalsegmentator"]
+#: Who outlined a tissue: a reader, a mask given, or Hounsfield units alone.
+Origin = Literal["reader", "mask", "hu"]
 _ENDINGS = (*nifti.SUFFIXES, *picture.SUFFIXES, ".dcm", ".zip")
 
 Mask = Bool[np.ndarray, "height width"]
@@ -73,6 +76,8 @@ class IngestedSlice:
     """Reader -> the same slice with that reader's tissues; empty where no reader drew."""
     axes: Axes = UPRIGHT
     """How the stored picture was turned."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """Area column -> who outlined the tissue."""
 
 
 def read_source(
@@ -96,34 +101,43 @@ def read_source(
         raise UsageError(f"no such vertebra: {choice.level}", "--level", "use C1 to C7, T1 to T12, L1 to L5")
     stack, masks = _load_stack(path, masks, choice)
     labels = load_masks(masks, stack.grid) if masks is not None else Masks()
-    is_given = choice.slice_z_mm is not None or choice.slice_index is not None
-    vertebra_px = {} if is_given else labels.count_vertebrae(choice.level)
+    vertebra_px = labels.count_vertebrae(choice.level)
     index, notes = choose_slice(stack.grid, choice.level, choice.slice_z_mm, choice.slice_index, vertebra_px, path)
     hu, more = stack.load_hu(index)
     regions, of_masks = labels.on_slice(index)
     vertebra = labels.load_vertebra(choice.level, index)
     drawn, of_rois = _load_readers(rois or {}, stack, index)
 
-    def measure(regions: Mapping[int, Mask]) -> MeasuredSlice:
+    def measure(regions: Mapping[int, Mask], where: Path) -> MeasuredSlice:
         return make_slice(
-            hu, stack.grid.spacing_mm, regions, path, vertebra=vertebra, tilt_deg=stack.tilt_deg, is_hu=stack.is_hu,
-            segment="none" if choice.segment == "none" else "hu",
+            hu, stack.grid.spacing_mm, regions, where, vertebra=vertebra, tilt_deg=stack.tilt_deg, is_hu=stack.is_hu,
+            segment="hu" if stack.holds_fat and choice.segment != "none" else "none",
         )  # fmt: skip
 
-    readers = {reader: measure({**regions, **own}) for reader, own in drawn.items()}
-    measured = list(readers.values()) or [measure(regions)]
+    readers = {reader: measure({**regions, **own}, (rois or {})[reader]) for reader, own in drawn.items()}
+    measured = list(readers.values()) or [measure(regions, path)]
     return IngestedSlice(
         measured[0].image, stack.kind, make_patient_id(path), choice.level,
         stack.grid.z_mm[index], index, len(stack.grid.z_mm),
         (*stack.findings, *of_masks, *of_rois, *notes, *more, *_join_findings(measured)),
         frozenset().union(*(one.incomplete for one in measured)),
         {reader: one.image for reader, one in readers.items()}, stack.axes,
+        _find_origins(measured[0].image, regions, {code for own in drawn.values() for code in own}),
     )  # fmt: skip
 
 
+def _find_origins(image: CanonicalSlice, masks: Collection[int], drawn: Collection[int]) -> dict[str, Origin]:
+    """Area column -> origin, of the tissues that the slice has."""
+    present = {area: code for area, code in schema.AREA_CODES.items() if (image.tissue == code).any()}
+    return {area: "reader" if code in drawn else "mask" if code in masks else "hu" for area, code in present.items()}
+
+
 def make_patient_id(path: Path) -> str:
-    """Name of the patient's folder; of a file the name without its ending, of ct.nii.gz its folder's."""
-    path = path.resolve()
+    """Name of the patient's folder; of a file the name without its ending, of ct.nii.gz its folder's.
+
+    The name given, also where it is a link to another.
+    """
+    path = path.resolve() if path.name in ("", "..") else path
     if path.is_dir():
         return path.name
     ending = next((end for end in _ENDINGS if path.name.lower().endswith(end)), "")

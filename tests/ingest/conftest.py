@@ -96,6 +96,7 @@ def save_nifti(volume: np.ndarray, file: Path, grid: Grid = GRID) -> None:
 def nifti_folder(tmp_path: Path) -> Path:
     """ct.nii.gz with masks/: T11 largest on slice 3, T12 below, subcutaneous fat, no visceral fat, half a muscle."""
     hu = make_hu()
+    hu[:, 0, 0] += 1  # not the very image of dicom_folder
     folder = tmp_path / "patient_b"
     save_nifti(hu, folder / "ct.nii.gz")
     t11, t12 = np.zeros_like(hu, np.uint8), np.zeros_like(hu, np.uint8)

@@ -91,7 +91,20 @@ def test_masks_of_several_patients_go_by_name(nifti_folder: Path, dicom_folder: 
     shutil.rmtree(masks / "007")
     summary = measure([nifti_folder, dicom_folder], tmp_path / "areas", masks=masks)
     assert len(summary["patients"]) == 1
-    assert [(f["input"], f["of"], f["code"]) for f in summary["failed"]] == [(2, 2, "cohort-no-masks")]
+    assert [(f["input"], f["of"], f["code"]) for f in summary["failed"]] == [(2, 2, "level-unknown")]
+    choice = Choice(slice_z_mm=Z)
+    rows = measure([nifti_folder, dicom_folder], tmp_path / "areas", masks=masks, choice=choice)["patients"]
+    assert ["cohort-no-masks" in row["flags"] for row in rows] == [True, False]
+    assert [row["sfa_source"] for row in rows] == ["hu", "mask"]
+
+
+def test_one_image_under_two_names_is_kept_once(dicom_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(dicom_folder, tmp_path / "copy")
+    summary = ingest([tmp_path / "copy", dicom_folder], tmp_path / "cohort", choice=Choice(slice_z_mm=Z))
+    assert [(f["code"], f["fact"]) for f in summary["failed"]] == [
+        ("cohort-same-image", "equal to input 2 of 2 on every pixel")
+    ]
+    assert list(artifacts.load_table(tmp_path / "cohort" / "cohort.parquet")[schema.PATIENT_ID]) == ["007"]
 
 
 def test_tables_index_is_not_kept_beside_an_area_measured_here(nifti_folder: Path, tmp_path: Path, capfd) -> None:

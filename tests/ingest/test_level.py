@@ -22,7 +22,7 @@ def test_largest_slice_among_those_where_t11_leads() -> None:
 
 
 def test_given_position_and_number_win_over_labels() -> None:
-    assert choose_slice(FIVE, "T11", 1.2, None, PX, "x") == (1, [])
+    assert choose_slice(FIVE, "T11", 1.2, None, PX, "x")[0] == 1
     assert choose_slice(FIVE, "T11", None, 4, PX, "x") == (4, [])
     assert choose_slice(FIVE, "T11", None, 0, {}, "x") == (0, [])
 
@@ -49,6 +49,15 @@ def test_level_that_is_not_in_the_volume_is_refused() -> None:
     assert refusal.value.code == "level-missing"
     with pytest.raises(InputDataError, match="beside it: T12"):
         choose_slice(FIVE, "T11", None, None, {"T12": nothing["T12"]}, "x")
+
+
+@pytest.mark.parametrize(("k", "fact"), [(0, "labels put T12 there"), (4, "no label of T11"), (2, "")])
+def test_slice_chosen_by_hand_is_held_against_the_labels(k: int, fact: str) -> None:
+    px = {"T11": np.array([1, 2, 9, 3, 0]), "T12": np.array([8, 5, 0, 0, 0])}
+    chosen, notes = choose_slice(FIVE, "T11", None, k, px, "x")
+    assert chosen == k
+    assert [note.code for note in notes] == (["level-differs"] if fact else [])
+    assert all(fact in note.fact for note in notes)
 
 
 def test_level_of_which_only_an_edge_is_in_the_volume_is_refused() -> None:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -37,12 +36,12 @@ NAMES = [text for text in IDS if _can_be_a_name(text)]
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """One slice a name; all are the same picture."""
+    """One slice a name; the pictures differ by one pixel of air."""
     folder = tmp_path_factory.mktemp("inputs")
-    save_dicom(make_dicom(make_hu()[0]), folder / "first" / "a.dcm")
-    for name in NAMES:
-        (folder / "all" / name).mkdir(parents=True)
-        shutil.copy(folder / "first" / "a.dcm", folder / "all" / name / "a.dcm")
+    hu = make_hu()[0]
+    for i, name in enumerate(NAMES):
+        hu[0, 0] = -1000 + i
+        save_dicom(make_dicom(hu), folder / "all" / name / "a.dcm")
     return [folder / "all" / name for name in NAMES]
 
 
@@ -119,10 +118,13 @@ def test_ids_of_the_clinical_table(number: int, dicom_folder: Path, tmp_path: Pa
 
 
 def test_masks_and_regions_are_never_looked_for_outside_their_folders(tmp_path: Path) -> None:
-    """A folder reached through a link or .. is named by what it is."""
+    """A folder reached through .. is named by what it is; a link by its own name, as whoever made it wished."""
     save_dicom(make_dicom(make_hu()[0]), tmp_path / "real" / "a.dcm")
+    (tmp_path / "real" / "x").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
     out = tmp_path / "out"
     assert main(["measure", "-i", str(tmp_path / "link" / ".." / "link"), "-o", str(out)]) == 0
+    assert json.loads((out / "areas.json").read_text())["patients"][0][schema.PATIENT_ID] == "link"
+    assert main(["measure", "-i", str(tmp_path / "real" / "x" / ".."), "-o", str(out)]) == 0
     assert json.loads((out / "areas.json").read_text())["patients"][0][schema.PATIENT_ID] == "real"
     assert main(["measure", "-i", "/", "-o", str(tmp_path / "other")]) == 8
