@@ -30,6 +30,7 @@ MAX_FLAGS = 5
 OPACITY = 0.6
 _PICTURE_WIDTH = 900
 _MARGIN = 16
+_HEADER = 2 * _MARGIN + 28
 _SIZES = (22, 19, 16)
 _BACKGROUND, _INK = (18, 18, 20), (240, 240, 240)
 #: A line of the legend: colour of its patch, if it has one, and text.
@@ -62,14 +63,13 @@ def draw_overlay(
     lines = [*_make_legend(image, incomplete, convention), *_make_flags(findings)]
     line_height = 34
     width, height = picture.size
-    header = 2 * _MARGIN + 28
-    sheet = Image.new("RGB", (width, header + height + 2 * _MARGIN + line_height * len(lines)), _BACKGROUND)
+    sheet = Image.new("RGB", (width, _HEADER + height + 2 * _MARGIN + line_height * len(lines)), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     shown, title_font = _fit(title, width - 2 * _MARGIN)
-    draw.text((width / 2, header / 2), shown, fill=_INK, font=title_font, anchor="mm")
-    sheet.paste(picture, (0, header))
+    draw.text((width / 2, _HEADER / 2), shown, fill=_INK, font=title_font, anchor="mm")
+    sheet.paste(picture, (0, _HEADER))
     for row, (colour, text) in enumerate(lines):
-        middle = header + height + _MARGIN + line_height * row + line_height // 2
+        middle = _HEADER + height + _MARGIN + line_height * row + line_height // 2
         if colour is not None:
             draw.rectangle((_MARGIN, middle - 11, _MARGIN + 34, middle + 11), fill=colour, outline=_INK)
         shown, font = _fit(text, width - 2 * _MARGIN - 50)
@@ -77,11 +77,34 @@ def draw_overlay(
     return sheet
 
 
+def crop_to_picture(overlay: Image.Image, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> Image.Image:
+    """An overlay of a slice of this shape and spacing without its title and legend: both are unreadable when small."""
+    width, height = _size_picture(shape, spacing_mm)
+    return overlay.crop((0, _HEADER, width, min(_HEADER + height, overlay.height)))
+
+
+def make_key() -> list[tuple[tuple[int, int, int], str]]:
+    """Colour and name of every tissue and of the trunk's outline, for a legend that many overlays share."""
+    return [*((_make_patch(code), schema.TISSUE_NAMES[code]) for code in COLOURS), (TRUNK_COLOUR, "trunk outline")]
+
+
+def _make_patch(code: int) -> tuple[int, int, int]:
+    """The tissue's colour as it looks over the tissue."""
+    red, green, blue = _blend(np.full(3, _window(np.array(_TYPICAL_HU[code]))), COLOURS[code]).astype(int).tolist()
+    return red, green, blue
+
+
+def _size_picture(shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[int, int]:
+    """Width and height in square pixels."""
+    (rows, columns), (row_mm, column_mm) = shape, spacing_mm
+    return _PICTURE_WIDTH, max(1, round(rows * row_mm * _PICTURE_WIDTH / (columns * column_mm)))
+
+
 def _make_picture(image: CanonicalSlice, convention: str) -> tuple[Image.Image, float]:
     """Windowed slice with coloured tissues at square pixels, and its pixels per cm."""
     rows, columns = image.hu.shape
     px_per_mm = _PICTURE_WIDTH / (columns * image.spacing_mm[1])
-    size = (_PICTURE_WIDTH, max(1, round(rows * image.spacing_mm[0] * px_per_mm)))
+    size = _size_picture((rows, columns), image.spacing_mm)
     shown = image.hu if image.is_hu else _stretch(image.hu)
     grey = _window(shown).astype(np.uint8)
     resized = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
@@ -117,8 +140,8 @@ def _blend(under: np.ndarray, colour: tuple[int, int, int]) -> Float32[np.ndarra
     return ((1 - OPACITY) * under + OPACITY * np.array(colour)).astype(np.float32)
 
 
-def _resize(codes: UInt8[np.ndarray, "height width"], size: tuple[int, int]) -> UInt8[np.ndarray, "rows columns"]:
-    return np.asarray(Image.fromarray(codes).resize(size, Image.Resampling.NEAREST))
+def _resize(codes: np.ndarray, size: tuple[int, int]) -> UInt8[np.ndarray, "rows columns"]:
+    return np.asarray(Image.fromarray(codes.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
 
 
 def _outline(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
@@ -134,15 +157,14 @@ def _make_legend(
     """Colour and text of every tissue there is, and of the trunk."""
     measured = areas.compute_areas_cm2(image, convention)
     lines: list[Line] = []
-    for code, colour in COLOURS.items():
+    for code in COLOURS:
         if not (image.tissue == code).any():
             continue
-        patch = _blend(np.full(3, _window(np.array(_TYPICAL_HU[code]))), colour).astype(int).tolist()
         name = _AREA_OF_CODE.get(code, areas.TRUNK_FAT)
         low, high = areas.get_range(code, convention)
         how = f"{low} to {high} HU" if image.is_hu else "grey levels: the whole region"
         text = f"{schema.TISSUE_NAMES[code]}: {measured[name]:.1f} cm2{_part(name, incomplete)}  ({how})"
-        lines.append(((patch[0], patch[1], patch[2]), text))
+        lines.append((_make_patch(code), text))
     if image.body.any():
         lines.append((TRUNK_COLOUR, _tell_trunk(image, measured[areas.TRUNK_FAT], incomplete)))
     return lines or [(_BACKGROUND, "no tissue segmented")]

@@ -23,7 +23,7 @@ Segmenter = Literal["hu", "none"]
 MIN_TRUNK_CM2 = 100.0
 #: In grey levels, tissue is lighter than this share of the range from black to white.
 GREY_TISSUE = 0.1
-#: What is done about the body reaches no farther out than this, mm: filters that smooth noise.
+#: Filters that smooth noise inside the body look no farther out than this, mm.
 MARGIN_MM = 10.0
 
 

@@ -67,6 +67,7 @@ def dilate(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float]) -> Mas
 
 def distance_mm(mask: Mask, spacing_mm: tuple[float, float]) -> Float64[np.ndarray, "height width"]:
     """Distance of every pixel of the mask to the nearest pixel outside it, middle to middle, mm."""
+    # One pixel around the mask is enough: what lies farther out is no nearer.
     box, distance = find_box(mask, spacing_mm), np.zeros(mask.shape)
     distance[box] = ndimage.distance_transform_edt(mask[box], sampling=spacing_mm)
     return distance
