@@ -2,7 +2,7 @@
 
 import hashlib
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def _check_slices(directory: Path, check: CohortCheck, facts: dict[str, dict[str
     """Every patient's slice: there, readable, its areas those of the table, no two alike; its flags once more."""
     table = check.table
     assert table is not None
-    seen: dict[str, str] = {}
+    seen: dict[str, list[int]] = {}
     rows = list(zip(patients_of(table), table[schema.SLICE_ID].astype(str), strict=True))
     for i, (patient, slice_id) in track(enumerate(rows), "check slices", len(rows)):
         name = f"slices/{slice_id}.npz"
@@ -109,10 +109,12 @@ def _check_slices(directory: Path, check: CohortCheck, facts: dict[str, dict[str
         told = facts.get(slice_id, {})
         check.slices.append({"row": i + 1, schema.SLICE_ID: slice_id, schema.PATIENT_ID: patient,
                              **describe_image(image), **told})
+        seen.setdefault(hash_pixels(image), []).append(i + 1)
         found = [*_check_areas(image, table.iloc[i], told), *_stored_flags(told)]
-        twin = find_twin(image, f"row {i + 1}", seen)
-        found += [twin] if twin else []
         yield from (replace(finding, where=name, patient=patient, row=i + 1) for finding in found)
+    for row, twin in find_twins(seen, "row"):
+        patient, slice_id = rows[row - 1]
+        yield replace(twin, where=f"slices/{slice_id}.npz", patient=patient, row=row)
 
 
 def _load(directory: Path, slice_id: str) -> CanonicalSlice | Finding:
@@ -165,8 +167,20 @@ def _stored_flags(told: dict[str, Any]) -> Iterator[Finding]:
     return (find(code) for code in told.get("flags", ()) if code in VERDICTS)
 
 
-def find_twin(image: CanonicalSlice, name: str, seen: dict[str, str]) -> Finding | None:
-    """A finding when the very pixels were seen under another name; `seen` (hash -> first name) is added to."""
-    key = hashlib.sha256(repr(image.hu.shape).encode() + np.ascontiguousarray(image.hu).tobytes()).hexdigest()
-    first = seen.setdefault(key, name)
-    return None if first == name else find("cohort-same-image", fact=f"equal to {first} on every pixel")
+def hash_pixels(image: CanonicalSlice) -> str:
+    """The same for the very same picture, whatever its spacing and tissues."""
+    return hashlib.sha256(repr(image.hu.shape).encode() + np.ascontiguousarray(image.hu).tobytes()).hexdigest()
+
+
+def find_twins(seen: Mapping[str, Sequence[int]], noun: str) -> Iterator[tuple[int, Finding]]:
+    """Number and finding of everyone whose very pixels stand under another number too.
+
+    Args:
+        seen: hash of the pixels -> numbers of those who have them.
+        noun: what the numbers count: row, input.
+    """
+    for numbers in seen.values():
+        for number in numbers if len(numbers) > 1 else ():
+            others = [str(other) for other in numbers if other != number]
+            names = f"{noun}{'s' * (len(others) > 1)} {', '.join(others)}"
+            yield number, find("cohort-same-image", fact=f"equal to {names} on every pixel")

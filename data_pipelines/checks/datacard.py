@@ -4,7 +4,8 @@ Small groups of a real cohort are masked, so that a card can be handed on: a cat
 "<5", and where that alone would give it away by subtraction the next smallest is not shown either; a column's ends are
 its 5th and 95th percentile, and a column with fewer than 20 known values has no percentiles. Five is the threshold that
 statistical offices use for tables of health data. Technical counts (scanner spacing, flags) tell of images, not of
-people, and stay. A synthetic cohort has nobody to protect: everything is shown, the ends are minimum and maximum.
+people, and stay; flags of the clinical table (csv-) tell of people and are masked too. A synthetic cohort has nobody to
+protect: everything is shown, the ends are minimum and maximum.
 """
 
 from collections import Counter
@@ -21,7 +22,7 @@ from data_pipelines.findings import Finding
 
 MIN_GROUP = 5
 MIN_KNOWN = 20
-_UNKNOWN = "not recorded"
+_UNKNOWN, _NOT_MEASURED = "not recorded", "not measured"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class CardSource:
     """Versions, sha256 of the manifest, Hounsfield convention."""
     agreement: Mapping[str, Any] | None = None
     """What readers' measurements say of each other, as ingest wrote it."""
+    n_inputs: int | None = None
+    """How many were given, where images were read."""
+    n_with_row: int | None = None
+    """Of those read, how many have a usable row of the clinical table; None without one."""
 
 
 def make_card(source: CardSource) -> dict[str, Any]:
@@ -46,16 +51,26 @@ def make_card(source: CardSource) -> dict[str, Any]:
     masked = source.kind != "synthetic"
     columns = [column for column in COLUMNS.values() if column.name in source.table.columns]
     return {
-        "kind": source.kind, "n_patients": len(source.table), "n_slices": len(source.slices), "masked": masked,
+        "kind": source.kind, "n_inputs": source.n_inputs, "n_patients": len(source.table),
+        "n_slices": len(source.slices), "n_with_row": source.n_with_row, "masked": masked,
         "outcome": _describe_outcome(source.table, masked), "images": _describe_images(source.slices, masked),
-        "findings": [
-            {"code": code, "severity": severity, "n": n}
-            for (severity, code), n in sorted(Counter((f.severity, f.code) for f in source.findings).items())
-        ],
+        "findings": _count_findings(source.findings, masked),
         "continuous": [_describe_continuous(source.table, c, masked) for c in columns if c.kind == "continuous"],
         "categories": [_describe_category(source.table, c, masked) for c in columns if c.kind != "continuous"],
         "provenance": dict(source.provenance), "agreement": _describe_agreement(source.agreement),
     }  # fmt: skip
+
+
+def _count_findings(findings: Sequence[Finding], masked: bool) -> list[dict[str, Any]]:
+    """Patients of every code; None where it concerns a file or the whole table."""
+    patients: dict[tuple[str, str], set[str]] = {}
+    for finding in findings:
+        patients.setdefault((finding.severity, finding.code), set()).update({finding.patient} - {""})
+    told = []
+    for (severity, code), own in sorted(patients.items()):
+        n = mask_small({code: len(own)})[code] if masked and code.startswith("csv-") else len(own)
+        told.append({"code": code, "severity": severity, "n_patients": n or None})
+    return told
 
 
 def _describe_outcome(table: pd.DataFrame, masked: bool) -> dict[str, int | str]:
@@ -73,11 +88,19 @@ def _describe_images(slices: Sequence[Mapping[str, Any]], masked: bool) -> dict[
         "counts": {
             "source": _count(slices, "kind"), "level": _count(slices, "level"),
             "pixels": dict(Counter(f"{s['height']} x {s['width']}" for s in slices if "height" in s).most_common()),
+            **_count_sources(slices),
         },
         "numbers": {label: _quartiles([s[key] for s in slices if s.get(key) is not None], (0, 100))
                     for label, key in numbers.items()},
         "trunk_cm2": _summarise(np.array([s["trunk_cm2"] for s in slices], float), masked),
     }  # fmt: skip
+
+
+def _count_sources(slices: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Whence each area comes: mask, reader, hu; empty where nothing says so."""
+    keys = {area.removesuffix("_cm2"): area.replace("_cm2", "_source") for area in schema.AREA_CODES}
+    return {f"{name.upper()} from": dict(Counter(str(s.get(key) or _NOT_MEASURED) for s in slices).most_common())
+            for name, key in keys.items() if any(key in s for s in slices)}
 
 
 def _count(slices: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
@@ -149,7 +172,7 @@ def format_card(card: Mapping[str, Any]) -> str:
     is_synthetic = card["kind"] == "synthetic"
     parts = [
         "# Datacard",
-        f"{card['n_patients']} patients, {card['n_slices']} readable slices, one axial CT slice a patient. "
+        f"{_tell_size(card)}; one axial CT slice a patient. "
         + ("**Synthetic**: drawn by a phantom, nobody's data." if is_synthetic else "**Real** patients' data."),
         _rows(("bone metastasis", "patients"), card["outcome"].items(), {"0": "no", "1": "yes"}),
         "## Images", *_format_images(card["images"]),
@@ -163,6 +186,13 @@ def format_card(card: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _tell_size(card: Mapping[str, Any]) -> str:
+    if card["n_inputs"] is None:
+        return f"{card['n_patients']} patients, {card['n_slices']} readable slices"
+    with_row = "" if card["n_with_row"] is None else f", {card['n_with_row']} of them with a usable row in the table"
+    return f"{card['n_inputs']} inputs, {card['n_slices']} readable{with_row}"
+
+
 def _format_images(images: Mapping[str, Any]) -> list[str]:
     counts = [(f"{name}: {value}", n) for name, found in images["counts"].items() for value, n in found.items()]
     numbers = [(label, *_figures(values)) for label, values in images["numbers"].items() if values is not None]
@@ -173,8 +203,8 @@ def _format_images(images: Mapping[str, Any]) -> list[str]:
 def _format_findings(findings: Sequence[Mapping[str, Any]]) -> str:
     if not findings:
         return "None."
-    return _table(("code (docs/verdicts.md)", "severity", "n"), [(f"`{f['code']}`", f["severity"], f["n"])
-                                                              for f in findings])
+    rows = [(f"`{f['code']}`", f["severity"], _figure(f["n_patients"])) for f in findings]
+    return _table(("code (docs/verdicts.md); -: of a file or of the whole table", "severity", "patients"), rows)
 
 
 def _format_columns(card: Mapping[str, Any]) -> list[str]:

@@ -9,12 +9,12 @@ import pandas as pd
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
-from data_pipelines.checks.cohort_directory import describe_image, find_twin
+from data_pipelines.checks.cohort_directory import describe_image, find_twins, hash_pixels
 from data_pipelines.checks.cohort_table import check_outcomes
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
-from data_pipelines.findings import Finding, finding_of
+from data_pipelines.findings import Finding, find, finding_of
 from data_pipelines.ingest.cohort import make_facts
-from data_pipelines.ingest.patients import Failure, Patient, match_table, name_inputs, read_patients
+from data_pipelines.ingest.patients import Failure, Input, Patient, match_table, name_inputs, read_patients
 
 
 @dataclass
@@ -27,6 +27,8 @@ class ImagesCheck:
     table: pd.DataFrame | None = None
     """Columns of the schema, one row a patient who could be read."""
     slices: list[dict[str, Any]] = field(default_factory=list)
+    n_with_row: int | None = None
+    """Of those who could be read, how many have a usable row; None without a clinical table."""
     overlays: dict[str, bytes] = field(default_factory=dict)
     """patient_id -> PNG, where asked for."""
 
@@ -50,7 +52,7 @@ def check_images(
     table = check_clinical(clinical, missing, check.findings) if clinical is not None else None
     try:
         check.numbers = {one.patient_id: one.number for one in name_inputs(inputs)}
-        if table is not None:
+        if table is not None and clinical is not None:
             check.findings += _match(inputs, table, clinical)
         titles = {patient: f"input {number}" for patient, number in check.numbers.items()} if with_overlays else None
         rows = list(_read(check, read_patients(inputs, table, titles=titles, **reading)))
@@ -59,7 +61,11 @@ def check_images(
         return check
     if rows:
         check.table = pd.DataFrame(rows, columns=[schema.PATIENT_ID, *COLUMNS])
-        check.findings += check_outcomes(check.table) if clinical is not None else ()
+    if check.table is not None and table is not None:
+        # No row, or one with errors, is told as that, not as an unknown outcome too.
+        usable = check.table[check.table[schema.PATIENT_ID].isin(table.rows.keys())]
+        check.n_with_row = len(usable)
+        check.findings += check_outcomes(usable.reset_index(drop=True))
     return check
 
 
@@ -70,20 +76,28 @@ def check_clinical(clinical: Path, missing: tuple[str, ...], findings: list[Find
     except InputDataError as error:
         findings.append(finding_of(error))
         return None
-    findings += table.findings
+    findings += (replace(finding, where=clinical.name) for finding in table.findings)
     return table
 
 
-def _match(inputs: Sequence[Path], table: ClinicalTable, clinical: object) -> list[Finding]:
+def _match(inputs: Sequence[Path], table: ClinicalTable, clinical: Path) -> list[Finding]:
+    """What is in only one of inputs and table, and whose row cannot be used."""
+    ids = {one.patient_id for one in name_inputs(inputs)}
+    n_refused = len(ids & table.refused)
+    found = [find("cohort-row-refused", f"{n_refused} of {len(ids)} inputs have a row with errors in the clinical "
+                  "table: it is not used", where=clinical.name)] if n_refused else []
     try:
-        return match_table(inputs, table, clinical)
+        # A row with errors is a row: it is not missing.
+        there = replace(table, rows=table.rows | {patient: {} for patient in table.refused})
+        return [*found, *match_table(inputs, there, clinical)]
     except InputDataError as error:
-        return [finding_of(error)]
+        return [*found, finding_of(error)]
 
 
 def _read(check: ImagesCheck, outcomes: Iterator[Patient | Failure]) -> Iterator[Mapping[str, Any]]:
     """Yield the row of every patient who could be read; images are not kept."""
-    seen: dict[str, str] = {}
+    seen: dict[str, list[int]] = {}
+    inputs: dict[int, Input] = {}
     for outcome in outcomes:
         patient, path = outcome.given.patient_id, outcome.given.path
         if isinstance(outcome, Failure):
@@ -91,12 +105,14 @@ def _read(check: ImagesCheck, outcomes: Iterator[Patient | Failure]) -> Iterator
             continue
         image = outcome.source.image
         check.findings += (_place(finding, patient, path) for finding in outcome.findings)
-        twin = find_twin(image, f"input {outcome.given.number}", seen)
-        check.findings += [_place(twin, patient, path)] if twin else []
+        seen.setdefault(hash_pixels(image), []).append(outcome.given.number)
+        inputs[outcome.given.number] = outcome.given
         check.slices.append({schema.PATIENT_ID: patient, **describe_image(image), **make_facts(outcome)})
         if outcome.drawn.overlay:
             check.overlays[patient] = outcome.drawn.overlay
         yield {schema.PATIENT_ID: patient, **outcome.row}
+    check.findings += (_place(twin, inputs[number].patient_id, inputs[number].path)
+                       for number, twin in find_twins(seen, "input"))
 
 
 def _place(finding: Finding, patient: str, path: Path) -> Finding:

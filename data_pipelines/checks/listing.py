@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from data_pipelines.findings import Finding, Severity
+from data_pipelines.findings import VERDICTS, Finding, Severity
 from data_pipelines.ingest.cohort import make_cell
 
 #: Findings of one code that the terminal shows one by one; the files hold all.
 SHOWN = 5
+#: Readings told once a column: on the terminal one line names the columns.
+_BY_COLUMN = ("csv-decimal-comma-read",)
 _FIELDS = ("severity", "code", "patient_id", "where", "row", "column", "what", "fact", "mend")
 
 
@@ -60,11 +62,16 @@ def make_lines(findings: Sequence[Finding], severity: Severity, numbers: Mapping
 
 def _make_group(code: str, found: list[Finding], numbers: Mapping[str, int]) -> Iterator[Line]:
     """Rows of one code: what the row above has said already is not said again."""
+    if code in _BY_COLUMN and len(found) > 1:
+        columns = ", ".join(finding.column for finding in found)
+        text = f"{VERDICTS[code].meaning} in {len(found)} columns: {columns} [{code}]"
+        yield Line(PurePath(found[0].where).name, text, found[0].mend)
+        return
     shown = found if len(found) <= SHOWN + 1 else found[:SHOWN]
     above: tuple[str, str, str] | None = None
     for finding in shown:
         spot, file = _find_spot(finding, numbers), PurePath(finding.where).name
-        text, mend = _shorten(finding), finding.mend
+        text, mend = _cut_place(finding, str(finding)), finding.mend
         this = (finding.where, text, mend)
         if above is None:
             text = f"{text} [{code}]"
@@ -85,16 +92,16 @@ def _find_spot(finding: Finding, numbers: Mapping[str, int]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _shorten(finding: Finding) -> str:
-    """The finding without the row and column that its words begin with: they stand beside it."""
+def _cut_place(finding: Finding, text: str) -> str:
+    """The text without the row and column that it begins with: they stand beside it."""
     told = [f"row {finding.row}", f"column {finding.column}"]
     prefixes = [f"{', '.join(told)}: ", *(f"{part}: " for part in told)]
-    text = str(finding)
     return next((text.removeprefix(prefix) for prefix in prefixes if text.startswith(prefix)), text)
 
 
 def _values(finding: Finding) -> dict[str, Any]:
     return {
         "severity": finding.severity, "code": finding.code, "patient_id": finding.patient, "where": finding.where,
-        "row": finding.row, "column": finding.column, "what": finding.what, "fact": finding.fact, "mend": finding.mend,
+        "row": finding.row, "column": finding.column, "what": _cut_place(finding, finding.what),
+        "fact": finding.fact, "mend": finding.mend,
     }  # fmt: skip

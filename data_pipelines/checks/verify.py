@@ -12,7 +12,7 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import CorruptFileError, UsageError
 from bonemet_jax.progress import track
 from bonemet_jax.versions import find_versions
-from data_pipelines.bodycomp.overlay import draw_overlay
+from data_pipelines.bodycomp.overlay import crop_to_picture, draw_overlay
 from data_pipelines.canonical import load_slice
 from data_pipelines.checks import listing
 from data_pipelines.checks.cohort_directory import (
@@ -21,6 +21,7 @@ from data_pipelines.checks.cohort_directory import (
     get_convention,
     is_cohort,
 )
+from data_pipelines.checks.cohort_table import patients_of
 from data_pipelines.checks.datacard import CardSource, format_card, make_card
 from data_pipelines.checks.images import ImagesCheck, check_clinical, check_images
 from data_pipelines.checks.sheet import Picture, save_sheets
@@ -43,7 +44,9 @@ class Verification:
     card: Mapping[str, Any] | None = None
     """Datacard; None where there is no table to describe."""
     pictures: Callable[[], Iterator[Picture]] = lambda: iter(())
-    """Overlays for the contact sheet."""
+    """Slices for the contact sheet."""
+    shared: tuple[str, ...] = ()
+    """Codes of warnings that everyone on it has: no rim tells them."""
 
     def count(self, severity: Severity) -> int:
         """Findings of a severity."""
@@ -89,7 +92,7 @@ def save_verification(result: Verification, out: Path, inputs: list[Path]) -> No
         if result.card is not None:
             artifacts.write_json(partial / "datacard.json", result.card)
             artifacts.write_text(partial / "datacard.md", format_card(result.card))
-        save_sheets(partial, result.pictures())
+        save_sheets(partial, result.pictures(), result.shared)
         artifacts.write_manifest(partial, {"kind": _KIND, "n": result.n})
 
 
@@ -99,9 +102,10 @@ def _verify_cohort(inputs: list[Path], clinical: Path | None) -> Verification:
     directory = inputs[0]
     check = check_cohort_directory(directory)
     n = 0 if check.table is None else len(check.table)
-    worst = _worst_of(check.findings)
+    shared = _find_shared(check.findings, check.slices)
+    worst = _find_worst(check.findings, shared)
     return Verification("cohort", n, tuple(check.findings), card=_make_cohort_card(directory, check),
-                        pictures=lambda: _load_pictures(directory, check, worst))
+                        pictures=lambda: _load_pictures(directory, check, worst), shared=shared)
 
 
 def _make_cohort_card(directory: Path, check: CohortCheck) -> dict[str, Any] | None:
@@ -132,37 +136,73 @@ def _describe_images(n: int, check: ImagesCheck) -> Verification:
     card = None
     if check.table is not None:
         card = make_card(CardSource("real", check.table, check.slices, check.findings,
-                                    describe_provenance(check.slices)))
+                                    describe_provenance(check.slices), n_inputs=n, n_with_row=check.n_with_row))
     findings = sorted(check.findings, key=lambda finding: check.numbers.get(finding.patient, 0))
-    return Verification("images", n, tuple(findings), check.numbers, card, lambda: _open_overlays(check))
+    shared = _find_shared(findings, check.slices)
+    worst = _find_worst(findings, shared)
+    return Verification("images", n, tuple(findings), check.numbers, card, lambda: _open_overlays(check, worst), shared)
 
 
-def _open_overlays(check: ImagesCheck) -> Iterator[Picture]:
-    worst = _worst_of(check.findings)
-    for patient, overlay in sorted(check.overlays.items(), key=lambda pair: check.numbers[pair[0]]):
-        yield Picture(f"input {check.numbers[patient]}", Image.open(io.BytesIO(overlay)), worst.get(patient))
+def _find_shared(findings: Sequence[Finding], slices: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Codes of the warnings that every patient has who could be read, where there are several."""
+    everyone = {facts[schema.PATIENT_ID] for facts in slices}
+    having: dict[str, set[str]] = {}
+    for finding in findings:
+        if finding.severity == "warning":
+            having.setdefault(finding.code, set()).add(finding.patient)
+    return tuple(sorted(code for code, patients in having.items() if len(everyone) > 1 and everyone <= patients))
 
 
-def _worst_of(findings: list[Finding]) -> dict[str, Severity]:
-    """Patient -> error where there is one, else warning."""
-    worst: dict[str, Severity] = {}
-    for finding in sorted(findings, key=lambda finding: finding.severity == "error"):
-        worst[finding.patient] = finding.severity
+def _find_worst(findings: Sequence[Finding], shared: Sequence[str]) -> dict[str, Finding]:
+    """Patient -> finding to show on a picture: errors before warnings, the image's before the table's."""
+    worst: dict[str, Finding] = {}
+    for finding in findings:
+        if finding.code not in shared and _rank(finding) > _rank(worst.get(finding.patient)):
+            worst[finding.patient] = finding
     return worst
 
 
-def _load_pictures(directory: Path, check: CohortCheck, worst: Mapping[str, Severity]) -> Iterator[Picture]:
-    """The overlay of every readable slice, drawn where the cohort holds no intact one."""
-    for facts in track(check.slices, "contact sheets", len(check.slices)):
-        slice_id = facts[schema.SLICE_ID]
-        name = f"overlays/{slice_id}.png"
-        if name in check.intact:
-            with Image.open(directory / name) as picture:
-                picture.load()
-        else:
-            image = load_slice(directory / "slices" / f"{slice_id}.npz")
-            picture = draw_overlay(image, slice_id, convention=get_convention(facts))
-        yield Picture(f"row {facts['row']}", picture, worst.get(facts[schema.PATIENT_ID]))
+def _rank(finding: Finding | None) -> tuple[bool, bool, bool]:
+    if finding is None:
+        return False, False, False
+    return True, finding.severity == "error", not finding.code.startswith("csv-")
+
+
+def _make_picture(name: str, image: Image.Image | None, facts: Mapping[str, Any], worst: Finding | None) -> Picture:
+    """A place on the sheet; the overlay's own legend is cut off."""
+    if image is not None:
+        image = crop_to_picture(image, (facts["height"], facts["width"]), (facts["row_mm"], facts["column_mm"]))
+    return Picture(name, image, worst.severity if worst else None, worst.code if worst else "")
+
+
+def _open_overlays(check: ImagesCheck, worst: Mapping[str, Finding]) -> Iterator[Picture]:
+    """The overlay of every input, in the order given; none of those who could not be read."""
+    facts_of = {facts[schema.PATIENT_ID]: facts for facts in check.slices}
+    for patient, number in sorted(check.numbers.items(), key=lambda pair: pair[1]):
+        overlay = check.overlays.get(patient)
+        image = None if overlay is None else Image.open(io.BytesIO(overlay))
+        yield _make_picture(f"input {number}", image, facts_of.get(patient, {}), worst.get(patient))
+
+
+def _load_pictures(directory: Path, check: CohortCheck, worst: Mapping[str, Finding]) -> Iterator[Picture]:
+    """The overlay of every row's slice, drawn where the cohort holds no intact one; none of those unreadable."""
+    facts_of = {facts["row"]: facts for facts in check.slices}
+    patients = [] if check.table is None else patients_of(check.table)
+    for row, patient in track(enumerate(patients, start=1), "contact sheets", len(patients)):
+        facts = facts_of.get(row, {})
+        image = _load_overlay(directory, check, facts) if facts else None
+        yield _make_picture(f"row {row}", image, facts, worst.get(patient))
+
+
+def _load_overlay(directory: Path, check: CohortCheck, facts: Mapping[str, Any]) -> Image.Image:
+    slice_id = facts[schema.SLICE_ID]
+    name = f"overlays/{slice_id}.png"
+    if name in check.intact:
+        with Image.open(directory / name) as picture:
+            picture.load()
+        return picture
+    image = load_slice(directory / "slices" / f"{slice_id}.npz")
+    return draw_overlay(image, slice_id, convention=get_convention(facts))
 
 
 def check_out(out: Path, inputs: list[Path]) -> None:

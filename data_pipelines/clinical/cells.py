@@ -9,6 +9,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from bonemet_jax import schema
 from data_pipelines.clinical.columns import BINARY, FIELDS, LEVEL_KEYS, MISSING, MISSING_CODES, Field, fold, make_key
 
 Value = float | str | None
@@ -58,6 +59,8 @@ class Style:
     column_has_decimal_comma: bool = False
     column_has_decimal_point: bool = False
     column_has_plus: bool = False
+    column_is_outside: bool = False
+    """Half of its numbers or more are out of range."""
     missing: frozenset[str] = frozenset()
     """Declared codes for "unknown", as folded text."""
 
@@ -70,6 +73,17 @@ def has_decimal_comma(cells: list[str]) -> bool:
 def has_decimal_point(cells: list[str]) -> bool:
     """Is there a number with a point among the cells?"""
     return any("." in cell and _PLAIN.fullmatch(cell) for cell in map(fold, cells))
+
+
+def is_mostly_outside(cells: list[str], column: schema.Column) -> bool:
+    """Are half of the known numbers or more out of the column's range? Codes for unknown do not count."""
+    texts = [text.replace(",", ".") for text in map(fold, cells) if _PLAIN.fullmatch(text) or _COMMA.fullmatch(text)]
+    known = [value for value in map(float, texts) if value not in MISSING_CODES or _is_inside(value, column)]
+    return 2 * sum(not _is_inside(value, column) for value in known) >= len(known) > 0
+
+
+def _is_inside(value: float, column: schema.Column) -> bool:
+    return value in (0.0, 1.0) if column.kind == "binary" else column.low <= value <= column.high
 
 
 def read_cell(cell: str, field: Field, style: Style) -> Read:
@@ -138,7 +152,7 @@ def _read_binary(text: str, field: Field, style: Style) -> Read:
     if _PLAIN.fullmatch(text):
         if float(text) in (0.0, 1.0):
             return Read(float(text))
-        raise _out_of_range(text, float(text), field)
+        raise _out_of_range(text, float(text), field, style)
     if _IHC_SCORE.fullmatch(text):
         words = "an immunohistochemistry score, not 0 or 1: whether 2+ is positive needs in-situ hybridisation"
         raise CellError("csv-not-binary", words)
@@ -171,8 +185,8 @@ def _read_number(text: str, field: Field, style: Style) -> Read:
     else:
         raise _not_a_number(text)
     value = float(text)
-    if not field.column.low <= value <= field.column.high:
-        raise _out_of_range(text, value, field)
+    if not _is_inside(value, field.column):
+        raise _out_of_range(text, value, field, style)
     if value in MISSING_CODES and value >= 888:
         assumed += (("csv-missing-doubtful", f"{value:g} is taken as measured; if it means unknown, declare it"),)
     return Read(field.convert(value), assumed)
@@ -216,7 +230,7 @@ def _not_a_number(text: str) -> CellError:
     return CellError("csv-not-number", f"{_show(text)} is not a number")
 
 
-def _out_of_range(text: str, value: float, field: Field) -> CellError:
+def _out_of_range(text: str, value: float, field: Field, style: Style) -> CellError:
     column = field.column
     wanted = "0 or 1" if column.kind == "binary" else f"{column.low:g} to {column.high:g}"
     fault = f"{_show(text)} is out of range, {wanted}"
@@ -224,9 +238,17 @@ def _out_of_range(text: str, value: float, field: Field) -> CellError:
         return CellError("csv-missing-undeclared", f"{fault}; it looks like a code for unknown")
     for twin in FIELDS.values():
         is_twin = twin.target == field.target and twin.name != field.name
-        if is_twin and twin.column.kind == "continuous" and twin.column.low <= value <= twin.column.high:
-            return CellError("csv-range-unit", f"{fault}, but in range for a column {twin.name}")
+        if is_twin and twin.column.kind == "continuous" and _is_inside(value, twin.column):
+            return _other_unit(fault, value, field, twin, style)
     return CellError("csv-range", fault)
+
+
+def _other_unit(fault: str, value: float, field: Field, twin: Field, style: Style) -> CellError:
+    """The whole column is in another unit, or this cell is: the other cells tell which."""
+    if style.column_is_outside:
+        return CellError("csv-range-unit", f"{fault}, but in range for a column {twin.name}, as most of its cells are")
+    own = twin.convert(value) * field.per
+    return CellError("csv-cell-unit", f"{fault}; if it is {twin.column.label}, write {own:.4g} in this cell")
 
 
 def _show(text: str) -> str:

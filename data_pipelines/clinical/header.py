@@ -4,7 +4,7 @@ import difflib
 from dataclasses import dataclass
 
 from bonemet_jax import schema
-from data_pipelines.clinical.cells import Style, has_decimal_comma, has_decimal_point
+from data_pipelines.clinical.cells import Style, has_decimal_comma, has_decimal_point, is_mostly_outside
 from data_pipelines.clinical.columns import FIELDS, NAMES, OPEN_KEYS, Field, fold, make_key
 from data_pipelines.clinical.journal import Journal
 from data_pipelines.clinical.spreadsheet import Sheet
@@ -123,6 +123,7 @@ def make_columns(sheet: Sheet, places: dict[str, int], missing: dict[str, frozen
             Style(
                 sheet.separator, bool(comma) and sheet.separator != ",", place in comma,
                 has_decimal_point(cells[place]), any(fold(cell) == "+" for cell in cells[place]),
+                is_mostly_outside(cells[place], known.column),
                 missing.get("", frozenset()) | missing.get(known.name, frozenset())
                 | missing.get(known.target, frozenset()),
             ),

@@ -14,21 +14,29 @@ class Journal:
         self._told: dict[tuple[str, str], tuple[int, int, dict[str, None]]] = {}
         self._once: set[tuple[str, str]] = set()
         self._n = {"error": 0, "warning": 0}
+        self._patients: dict[int, str] = {}
+
+    def name(self, row: int, patient: str) -> None:
+        """Findings added about this row concern this patient; no finding's words say so."""
+        self._patients[row] = patient
 
     def add(self, code: str, detail: str = "", row: int | None = None, column: str = "") -> None:
         """One finding; beyond MAX_FINDINGS of a severity it is only counted."""
+        self._put(code, detail, row, column, "" if row is None else self._patients.get(row, ""))
+
+    def _put(self, code: str, detail: str, row: int | None, column: str, patient: str) -> None:
         severity = VERDICTS[code].severity
         self._n[severity] += 1
         if self._n[severity] <= MAX_FINDINGS:
             place = [f"row {row}"] * (row is not None) + [f"column {column}"] * bool(column)
             what = ": ".join([", ".join(place)] * bool(place) + [detail or VERDICTS[code].meaning])
-            self._findings.append(Finding(code, what, where=self.where, row=row, column=column))
+            self._findings.append(Finding(code, what, where=self.where, patient=patient, row=row, column=column))
 
     def add_once(self, code: str, detail: str, row: int, column: str) -> None:
         """One finding for all rows: the first row stands for the others."""
         if (code, column) not in self._once:
             self._once.add((code, column))
-            self.add(code, detail, row, column)
+            self._put(code, detail, row, column, "")
 
     def tell(self, code: str, detail: str, row: int, column: str) -> None:
         """A reading of one cell, told with all others of its column in `finish`."""

@@ -37,6 +37,8 @@ class ClinicalTable:
     """patient_id -> position of the slice to take, mm, where the table gives it."""
     slice_index: dict[str, int] = field(default_factory=dict)
     """patient_id -> number of the slice to take, 0 the lowest, where the table gives it."""
+    refused: frozenset[str] = frozenset()
+    """patient_id of every row that an error refuses and whose id can be read. For comparing, not for showing."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -111,7 +113,7 @@ def _read_rows(sheet: Sheet, id_place: int, columns: list[TableColumn], journal:
     slice_z_mm = {patient: z for patient, parsed in good.items() if _is_number(z := parsed.get(SLICE_Z))}
     slice_index = {patient: int(k) for patient, parsed in good.items() if _is_number(k := parsed.get(SLICE_INDEX))}
     rows = {patient: {n: value for n, value in parsed.items() if n in COLUMNS} for patient, parsed in good.items()}
-    return ClinicalTable(rows, journal.finish(), slice_z_mm, slice_index)
+    return ClinicalTable(rows, journal.finish(), slice_z_mm, slice_index, frozenset(row_of) - frozenset(rows))
 
 
 def _read_row(
@@ -120,8 +122,11 @@ def _read_row(
     """Id and values; None where it has none to use."""
     if len(cells) != len(sheet.header):
         journal.add("csv-ragged", f"{len(cells)} cells, the header has {len(sheet.header)}", row)
-        return None, None
+        # Cells may have shifted, all but the first: whose row it is can be told, what it holds cannot.
+        return (_read_id(cells[0], row, journal) if id_place == 0 and cells else None), None
     patient = _read_id(cells[id_place], row, journal)
+    if patient is not None:
+        journal.name(row, patient)
     if any("\0" in cell for cell in cells):
         places = [place for place, cell in enumerate(cells) if "\0" in cell]
         journal.add("csv-control", "holds NUL", row, clean_name(sheet.header[places[0]]))

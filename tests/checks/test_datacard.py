@@ -1,6 +1,7 @@
 """The datacard: figures equal pandas' own, small groups of real patients are masked, no id is in it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +81,30 @@ def test_page_is_made_of_whole_tables_and_names_no_patient(sound_cohort: Path) -
 
 
 def test_flags_are_counted_by_code(table: pd.DataFrame) -> None:
-    findings = [find("slice-only"), find("slice-only"), find("cohort-cell")]
-    card = make_card(CardSource("real", table, [], findings, {}))
-    assert card["findings"] == [{"code": "cohort-cell", "severity": "error", "n": 1},
-                                {"code": "slice-only", "severity": "warning", "n": 2}]
+    """Patients, not findings; what concerns a file has no number; the clinical table's are masked."""
+    findings = [*(replace(find("field-cut"), patient=patient) for patient in ("a", "a", "b")),
+                find("cohort-file-changed"),
+                replace(find("csv-age"), patient="a"), find("csv-alias")]
+    told = {kind: make_card(CardSource(kind, table, [], findings, {}))["findings"] for kind in ("real", "synthetic")}
+    assert [(f["code"], f["n_patients"]) for f in told["synthetic"]] == [
+        ("cohort-file-changed", None), ("csv-age", 1), ("csv-alias", None), ("field-cut", 2)]
+    assert [f["n_patients"] for f in told["real"]] == [None, "<5", None, 2]
+
+
+def test_inputs_that_were_not_read_are_counted(table: pd.DataFrame) -> None:
+    slices = [{"trunk_cm2": 500.0}] * len(table)
+    card = make_card(CardSource("real", table, slices, [], {}, n_inputs=15, n_with_row=9))
+    assert "15 inputs, 12 readable, 9 of them with a usable row in the table; one axial" in format_card(card)
+    card = make_card(CardSource("real", table, slices, [], {}, n_inputs=15))
+    assert "15 inputs, 12 readable; one axial" in format_card(card)
+
+
+def test_the_card_says_whence_areas_come(table: pd.DataFrame) -> None:
+    own = [{"sfa_source": "mask"}, {"sfa_source": "hu"}, {"sfa_source": "mask"}, {"sfa_source": None}]
+    card = make_card(CardSource("real", table, [{"trunk_cm2": 500.0, **facts} for facts in own], [], {}))
+    assert card["images"]["counts"]["SFA from"] == {"mask": 2, "hu": 1, "not measured": 1}
+    assert "VFA from" not in card["images"]["counts"]
+    assert "| SFA from: mask | 2 |" in format_card(card)
 
 
 def test_readers_agreement_is_shown_and_nobody_named(table: pd.DataFrame) -> None:

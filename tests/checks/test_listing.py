@@ -43,3 +43,21 @@ def test_many_of_a_kind_are_counted() -> None:
 
 def test_own_remedy_wins() -> None:
     assert make_lines([Finding("input", "x", remedy="do this")], "error", {})[0].mend == "do this"
+
+
+def test_files_do_not_repeat_row_and_column() -> None:
+    told = Finding("csv-range", "row 4, column er: 7 is out of range", where="clinical.csv", row=4, column="er")
+    (row,) = csv.DictReader(io.StringIO(make_csv([told])))
+    assert (row["row"], row["column"], row["what"]) == ("4", "er", "7 is out of range")
+    assert make_json([told])["findings"][0]["what"] == "7 is out of range"
+
+
+def test_decimal_commas_of_many_columns_are_one_line() -> None:
+    found = [Finding("csv-decimal-comma-read", f"column {name}: decimal comma read as a decimal point (30 cells, the "
+                     "first in row 2)", where="/a/clinical.csv", row=2, column=name)
+             for name in ("bmi_kg_m2", "sfa_cm2")]
+    (line,) = make_lines(found, "warning", {})
+    assert line.place == "clinical.csv"
+    assert line.text == ("decimal commas were read as decimal points in 2 columns: bmi_kg_m2, sfa_cm2 "
+                         "[csv-decimal-comma-read]")
+    assert "(30 cells" in make_lines(found[:1], "warning", {})[0].text

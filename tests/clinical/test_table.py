@@ -311,6 +311,33 @@ def test_a_fault_is_named_by_row_and_column(tmp_path: Path, name: str) -> None:
         assert len(table.rows) <= fault.text.count("\n") - 2
 
 
+def test_a_cell_in_another_unit_among_others_is_not_the_columns_fault(tmp_path: Path) -> None:
+    """One of three heights in centimetres: the cell is wrong; two of three: the column."""
+    one = _load(tmp_path, "patient_id,height_m\n1,1.7\n2,165\n3,1.6\n4,\n")
+    (error,) = one.errors
+    assert (error.code, error.row) == ("csv-cell-unit", 3)
+    assert "if it is Height (cm), write 1.65 in this cell" in error.what and "rename" not in error.mend
+    two = _load(tmp_path, "patient_id,height_m\n1,170\n2,165\n3,1.6\n")
+    assert [error.code for error in two.errors] == ["csv-range-unit"] * 2
+    metres = _load(tmp_path, "patient_id,height_cm\n1,1.7\n2,165\n3,160\n")
+    assert "write 170 in this cell" in metres.errors[0].what
+    percent = _load(tmp_path, "patient_id,ki67_high\n1,1\n2,35\n3,0\n")
+    assert "if it is Ki-67 (%), write 1 in this cell" in percent.errors[0].what
+
+
+def test_refused_rows_are_known_by_their_ids(tmp_path: Path) -> None:
+    """Out of range, given twice, of another length: refused; without an id: nobody's."""
+    text = "patient_id,age_years,lvi\na,50,0\nb,500,0\nc,50,1\nc,51,1\nd,50\n,50,1\n"
+    table = _load(tmp_path, text)
+    assert set(table.rows) == {"a"} and table.refused == {"b", "c", "d"}
+    assert {f.row: f.patient for f in table.errors} == {3: "b", 5: "c", 6: "", 7: ""}
+
+
+def test_a_finding_about_a_column_is_nobodys(tmp_path: Path) -> None:
+    table = _load(tmp_path, "patient_id;age_years;weight_kg\na;50,5;20\nb;51,5;21\n")
+    assert table.findings and not any(finding.patient for finding in table.findings)
+
+
 def test_the_table_of_faults_is_large_enough() -> None:
     assert len(FAULTS) >= 30
     assert len({fault.code for fault in FAULTS.values()}) >= 25
@@ -350,7 +377,7 @@ def test_no_message_tells_who_it_is(tmp_path: Path) -> None:
         row = ",".join([cell] * 5)
         table = _load(tmp_path, f"patient_id,age_years,lvi,n_stage,height_cm\n{row}\n{row}\n")
         assert len(table.errors) == 9
-        assert not any(cell in f"{f}{f.fact}{f.mend}{f.patient}" for f in table.findings)
+        assert not any(cell in f"{f}{f.fact}{f.mend}{f.where}{f.column}" for f in table.findings)
         with pytest.raises(InputDataError) as refusal:
             _load(tmp_path, f"{row}\n{row}\n")  # no header: the first row is a patient
         assert cell not in str(refusal.value)
