@@ -10,11 +10,11 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bonemet_jax.errors import CorruptFileError, DiskError
+from bonemet_jax.errors import CorruptFileError, DiskError, UsageError
 
 MANIFEST = "manifest.json"
 _PARTIAL = ".partial"
@@ -258,6 +258,43 @@ def check_manifest(directory: Path | str, mend: str = "delete its folder and run
         if file.stat().st_size != wanted["bytes"] or sha256_file(file) != wanted["sha256"]:
             raise CorruptFileError("file differs from its manifest (sha256)", file, mend)
     return manifest
+
+
+def check_out(
+    out: Path | str, kind: str, inputs: Iterable[Path | None], beside: Collection[str] = ()
+) -> bool:
+    """Refuse to write a directory over anything but an earlier, untouched output of the same kind.
+
+    Args:
+        kind: facts.kind of its manifest.
+        inputs: what is read: neither may hold the other.
+        beside: names of ours that the manifest leaves out.
+
+    Returns: whether something is replaced.
+
+    Raises: UsageError; files of the user's own, or changed by hand, are never lost.
+    """
+    out, mend = Path(out), "give another -o"
+    for path in (Path(path).resolve() for path in inputs if path is not None):
+        if path.is_relative_to(out.resolve()):
+            raise UsageError("output directory holds an input and would be replaced", out, mend)
+        if path.is_dir() and out.resolve().is_relative_to(path):
+            raise UsageError("output directory lies in an input and would be read next time", out, mend)
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        manifest = load_json(out / MANIFEST)
+        known, found_kind = dict(manifest["files"]), manifest["facts"]["kind"]
+    except (CorruptFileError, OSError, KeyError, TypeError, ValueError):
+        known, found_kind = {}, ""
+    if found_kind != kind:
+        raise UsageError("output directory exists and is not an earlier output of this verb", out, mend)
+    for file in list_files(out):
+        name = str(file.relative_to(out))
+        if name not in beside and sha256_file(file) != known.get(name, {}).get("sha256"):
+            what = "was changed since it was written" if name in known else "was not written by this verb"
+            raise UsageError(f"a file there {what} and would be lost", file, f"move it, or {mend}")
+    return True
 
 
 # --- Stages of a run ------------------------------------------------------------------------------

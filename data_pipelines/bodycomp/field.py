@@ -51,11 +51,13 @@ class Cut:
         return self.border_mm > TOUCHED_BORDER_MM or self.circle_mm > TOUCHED_CIRCLE_MM
 
 
-def compute_cut(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> Cut:
-    """Find what the field of view cuts off the trunk."""
+def compute_cut(hu: Hu | None, trunk: Mask, spacing_mm: tuple[float, float]) -> Cut:
+    """Find what the field of view cuts off the trunk; without Hounsfield units, what the image border does."""
     edge = np.zeros_like(trunk)
     for line in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
         edge[line] = trunk[line]
+    if hu is None:
+        return Cut(compute_cut_mm(trunk, spacing_mm), 0.0, edge)
     on_circle, circle_mm = _find_on_circle(hu, trunk, spacing_mm)
     return Cut(compute_cut_mm(trunk, spacing_mm), circle_mm, edge | on_circle)
 

@@ -20,7 +20,9 @@ from data_pipelines.findings import Finding, find, refusal
 Mask = Bool[np.ndarray, "height width"]
 Hu = Int16[np.ndarray, "height width"]
 Segmenter = Literal["hu", "none"]
-MIN_TRUNK_CM2 = 100.0
+MIN_TRUNK_CM2, MAX_TRUNK_CM2 = 100.0, 2500.0
+#: Medians beyond these, HU, show another scale; fat varies with the tube voltage. Told of more pixels than this.
+AIR_HU, FAT_HU, MIN_PIXELS = (-1050, -950), (-135, -70), 100
 #: In grey levels, tissue is lighter than this share of the range from black to white.
 GREY_TISSUE = 0.1
 #: Filters that smooth noise inside the body look no farther out than this, mm.
@@ -70,7 +72,8 @@ def make_slice(
     if not is_hu:
         tissue = label_tissue(hu, np.ones_like(trunk), regions, find_fat=False)
         image = CanonicalSlice(hu, spacing_mm, tissue, trunk.astype(np.uint8), tilt_deg, is_hu)
-        return MeasuredSlice(image, tuple(findings))
+        of_field, incomplete = judge_cut(compute_cut(None, trunk, spacing_mm), trunk, None, regions, spacing_mm)
+        return MeasuredSlice(image, (*findings, *of_field), incomplete)
     cut = compute_cut(hu, trunk, spacing_mm)
     # All else lies in the body's surroundings.
     box = find_box(body, spacing_mm, MARGIN_MM)
@@ -83,6 +86,10 @@ def make_slice(
     tissue[box] = label_tissue(inner_hu, inner_trunk, segmented)
     if schema.TISSUE_FAT_UNSEGMENTED in tissue and not any(note.code == "fat-no-wall" for note in notes):
         notes.append(find("fat-unsegmented"))
+    if wall_depth_mm is not None:
+        notes += [find("fat-none", f"no {schema.TISSUE_NAMES[code]} was found: its area stays empty")
+                  for code in (schema.TISSUE_SAT, schema.TISSUE_VAT) if code not in regions and code not in tissue]
+    notes += _judge_values(hu, body, tissue)
     of_field, incomplete = judge_cut(inner_cut, inner_trunk, wall_depth_mm, segmented, spacing_mm)
     of_arms = judge_arms(body[box], inner_trunk, inner_cut, spacing_mm)
     image = CanonicalSlice(hu, spacing_mm, tissue, trunk.astype(np.uint8), tilt_deg, is_hu)
@@ -101,7 +108,21 @@ def _find_trunk(hu: Hu, spacing_mm: tuple[float, float], is_hu: bool, where: obj
     if trunk_cm2 < MIN_TRUNK_CM2:
         raise refusal("slice-no-trunk", where, fact=f"largest body {trunk_cm2:.0f} cm2, a trunk has {MIN_TRUNK_CM2:g} "
                       "or more")
+    if trunk_cm2 > MAX_TRUNK_CM2:
+        raise refusal("slice-trunk-large", where, fact=f"{trunk_cm2:.0f} cm2, at most {MAX_TRUNK_CM2:g}")
     return body, trunk
+
+
+def _judge_values(hu: Hu, body: Mask, tissue: np.ndarray) -> list[Finding]:
+    """Air around the body and subcutaneous fat lie where the Hounsfield scale puts them."""
+    outside = hu[~body]
+    air = outside[(outside > schema.HU_PADDING) & (outside < TISSUE_ABOVE_HU)]
+    fat = hu[tissue == schema.TISSUE_SAT]
+    seen = (("air", air, AIR_HU), ("subcutaneous fat", fat, FAT_HU))
+    return [
+        find("slice-hu-shift", fact=f"{name} at {np.median(values):.0f} HU, expected {low} to {high}")
+        for name, values, (low, high) in seen if values.size > MIN_PIXELS and not low <= np.median(values) <= high
+    ]
 
 
 def _segment(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bonemet_jax import artifacts, schema
-from bonemet_jax.errors import UsageError
+from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.progress import say
 from data_pipelines.canonical import save_slice
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
@@ -21,7 +21,7 @@ from data_pipelines.findings import VERDICTS, Finding, refusal
 from data_pipelines.ingest.patients import Failure, Patient, is_known, match_table, name_inputs, read_patients
 from data_pipelines.ingest.readers import Agreement
 
-SALT = "salt"
+SALT, SALT_BYTES = "salt", 16
 FLAGS = "quality_flags"
 _KIND_COHORT, _KIND_AREAS = "real", "areas"
 #: Up to so many inputs every warning is told of each; of more, how many inputs it concerns.
@@ -44,10 +44,10 @@ def ingest(
 
     Raises: InputDataError when nobody could be read, UsageError; nothing is written then.
     """
-    _check_out(out, inputs, _KIND_COHORT)
+    _check_out(out, _KIND_COHORT, [*inputs, clinical, reading.get("masks"), reading.get("rois")])
     table = _load_table(clinical, missing)
     batch = Batch(inputs, table, clinical)
-    salt = (out / SALT).read_bytes() if (out / SALT).is_file() else os.urandom(16)
+    salt = _load_salt(out / SALT)
     titles = {one.patient_id: make_slice_id(salt, one.patient_id) for one in batch.inputs}
     with artifacts.atomic_dir(out) as partial:
         rows, facts = [], {}
@@ -72,7 +72,7 @@ def measure(
     inputs: Sequence[Path], out: Path, *, clinical: Path | None = None, missing: tuple[str, ...] = (), **reading: Any
 ) -> dict[str, Any]:
     """Write areas.csv, areas.json and overlays/*.png; arguments, result and errors as of ingest."""
-    _check_out(out, inputs, _KIND_AREAS)
+    _check_out(out, _KIND_AREAS, [*inputs, clinical, reading.get("masks"), reading.get("rois")])
     table = _load_table(clinical, missing)
     batch = Batch(inputs, table, clinical)
     # A number, not the id: file names and pictures must not tell who it is.
@@ -202,7 +202,8 @@ def make_facts(patient: Patient) -> dict[str, Any]:
     numbers |= {f"{name}_{reader}": area for reader, own in patient.readers.items() for name, area in own.items()}
     origins = {name.replace("_cm2", "_source"): source.origins.get(name) for name in schema.AREA_CODES}
     return {
-        "kind": source.kind, "level": source.level, "z_mm": source.z_mm, "slice_index": source.index,
+        "kind": source.kind, "level": source.level, "level_source": source.level_source,
+        "z_mm": source.z_mm, "slice_index": source.index,
         "n_slices": source.n_slices, "row_mm": row_mm, "column_mm": column_mm, "hu_convention": patient.convention,
         "trunk_cm2": float(source.image.body.sum() * source.image.pixel_cm2),
         **{name: value if is_known(value) else None for name, value in sorted(numbers.items())}, **origins,
@@ -255,14 +256,16 @@ def _write_salt(path: Path, salt: bytes) -> None:
     path.chmod(0o600)
 
 
-def _check_out(out: Path, inputs: Sequence[Path], kind: str) -> None:
-    """Say what is replaced; refuse a directory that is not this verb's own earlier output, or that holds an input."""
-    for path in inputs:
-        if Path(path).resolve().is_relative_to(out.resolve()):
-            raise UsageError("output directory holds an input and would be replaced", out, "give another -o")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    manifest = out / artifacts.MANIFEST
-    if not manifest.is_file() or artifacts.load_json(manifest).get("facts", {}).get("kind") != kind:
-        raise UsageError("output directory exists and is not an earlier output of this verb", out, "give another -o")
-    say(f"replaces the earlier output in {out}")
+def _check_out(out: Path, kind: str, inputs: Sequence[Path | None]) -> None:
+    if artifacts.check_out(out, kind, inputs, beside=(SALT,)):
+        say(f"replaces the earlier output in {out}")
+
+
+def _load_salt(path: Path) -> bytes:
+    """The cohort's own, or a new one. Raises: CorruptFileError for one that hides nothing."""
+    if not path.is_file():
+        return os.urandom(SALT_BYTES)
+    salt = path.read_bytes()
+    if len(salt) != SALT_BYTES:
+        raise CorruptFileError(f"salt of {len(salt)} bytes, {SALT_BYTES} wanted", path, "give another -o")
+    return salt

@@ -20,6 +20,8 @@ AXIAL_DEG = 45.0
 COSINE_TOLERANCE = 0.01
 #: Largest picture, pixels: the largest CT matrix there is has 2048 x 2048.
 MAX_PIXELS = 4096 * 4096
+#: A field of view of 500 mm in 128 pixels has 4 mm.
+MAX_SPACING_MM = 5.0
 CT_CLASSES = (CTImageStorage, *MULTI_FRAME_CLASSES)
 #: Values a message may repeat; any other could be somebody's free text.
 TOLD_VALUES: dict[str, tuple[str, ...]] = {
@@ -151,6 +153,8 @@ RULES: tuple[Rule, ...] = (
          lambda h: ", ".join(tell(h, name) for name in ("RescaleSlope", "RescaleIntercept"))),
     Rule("dicom-no-spacing", lambda h: not (is_numbers(h, "PixelSpacing", 2) and min(map(float, h.PixelSpacing)) > 0),
          lambda h: "PixelSpacing not two positive numbers" if h.get("PixelSpacing") else "PixelSpacing absent"),
+    Rule("dicom-spacing", lambda h: max(map(float, h.PixelSpacing)) > MAX_SPACING_MM,
+         lambda h: f"PixelSpacing {max(map(float, h.PixelSpacing)):g} mm, at most {MAX_SPACING_MM:g}"),
     Rule("dicom-no-position", lambda h: not is_numbers(h, "ImagePositionPatient", 3),
          lambda h: "ImagePositionPatient not three numbers" if h.get("ImagePositionPatient")
          else "ImagePositionPatient absent"),

@@ -88,11 +88,12 @@ def turn_back(picture: Shaped[np.ndarray, "height width"], axes: Axes) -> Shaped
 def find_slice(grid: Grid, z_mm: float, where: object) -> int:
     """Index of the slice at a position.
 
-    Raises: InputDataError when the nearest slice is more than half a slice distance (one slice alone: 1 mm) away.
+    Raises: InputDataError when the nearest slice is more than half a slice distance (one slice alone: 1 mm) away: the
+        smaller of the distances to its neighbours, so that nothing is measured across a gap.
     """
     z = np.array(grid.z_mm)
     k = int(np.argmin(np.abs(z - z_mm)))
-    reach_mm = float(np.diff(z).max()) / 2 if len(z) > 1 else 1.0
+    reach_mm = float(np.diff(z)[max(0, k - 1) : k + 1].min()) / 2 if len(z) > 1 else 1.0
     if not abs(z[k] - z_mm) <= reach_mm + 1e-3:
         raise refusal("level-no-slice", where, f"no slice at z {z_mm:g} mm", mend=f"the slices lie at {z[0]:g} to "
                       f"{z[-1]:g} mm")

@@ -131,10 +131,15 @@ def load_masks(path: Path, image: Grid) -> Masks:
     """
     if not path.exists():
         raise refusal("mask-missing", path)
-    files = {f.name.split(".nii")[0]: f for f in find_files(path) if f.name.endswith(SUFFIXES)}
+    volumes = [f for f in find_files(path) if f.name.endswith(SUFFIXES)]
+    files = {f.name.split(".nii")[0]: f for f in volumes}
+    if len(files) < len(volumes):
+        raise refusal("mask-twice", path, fact=f"{len(volumes)} files, {len(files)} names")
     vertebrae, tissues = _find_named(files)
-    label_map = files.get(_TOTAL) or (next(iter(files.values())) if len(files) == 1 and not (vertebrae or tissues)
-                                      else None)  # fmt: skip
+    label_map = files.get(_TOTAL)
+    # In a folder, a file of any other name may be another patient's.
+    if path.is_file() and len(files) == 1 and not (vertebrae or tissues):
+        label_map = volumes[0]
     if label_map is not None:
         vertebrae = {name: Part(label_map, n) for name, n in LABEL_OF_VERTEBRA.items()} | vertebrae
         tissues = {code: tuple(Part(label_map, n) for n in labels) for code, labels in LABELS_OF_TISSUE.items()

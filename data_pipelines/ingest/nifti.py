@@ -87,10 +87,10 @@ def find_nifti(files: Sequence[InputFile]) -> InputFile | None:
 
     Raises: InputDataError when the files are several volumes and none is called ct.
     """
-    volumes = [f for f in files if f.name.endswith(SUFFIXES)]
-    named = [f for f in volumes if f.name in ("ct.nii.gz", "ct.nii")]
+    volumes = [f for f in files if f.name.lower().endswith(SUFFIXES)]
+    named = [f for f in volumes if f.name.lower() in ("ct.nii.gz", "ct.nii")]
     images = named or [f for f in volumes if PurePath(f.where.replace(":", "/")).parent.name != "masks"]
-    is_alone = all(f.name.endswith((*SUFFIXES, *NOTES)) for f in files)
+    is_alone = all(f.name.lower().endswith((*SUFFIXES, *NOTES)) for f in files)
     if len(images) > 1 and is_alone:
         raise refusal("nifti-several", images[0].where, fact=f"{len(images)} volumes")
     return images[0] if len(images) == 1 and (named or is_alone) else None
@@ -222,9 +222,11 @@ def _judge_angles(affine: Float64[np.ndarray, "4 4"], file: InputFile) -> tuple[
     turned_deg = max(_degrees(column[0]), _degrees(row[1]), tilt_deg)
     if turned_deg > MAX_OBLIQUE_DEG:
         raise refusal("nifti-oblique", file.where, fact=f"{turned_deg:.1f} degrees, at most {MAX_OBLIQUE_DEG:g}")
-    if turned_deg <= STRAIGHT_DEG:
-        return 0.0, []
-    return tilt_deg, [find("nifti-tilt", fact=f"{turned_deg:.1f} degrees", where=file.where)]
+    if tilt_deg > STRAIGHT_DEG:
+        return tilt_deg, [find("nifti-tilt", fact=f"{tilt_deg:.1f} degrees", where=file.where)]
+    if turned_deg > STRAIGHT_DEG:
+        return 0.0, [find("nifti-turned", fact=f"{turned_deg:.1f} degrees", where=file.where)]
+    return 0.0, []
 
 
 def _make_grid(affine: Float64[np.ndarray, "4 4"], shape: tuple[int, int, int]) -> Grid:

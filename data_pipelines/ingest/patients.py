@@ -19,6 +19,7 @@ from data_pipelines.clinical.table import COLUMNS, ClinicalTable, Value
 from data_pipelines.findings import Finding, find, finding_of, refusal
 from data_pipelines.ingest.grid import turn_back
 from data_pipelines.ingest.nifti import SUFFIXES
+from data_pipelines.ingest.roi import parse_name
 from data_pipelines.ingest.source import Choice, IngestedSlice, make_patient_id, read_source
 from data_pipelines.ingest.totalsegmentator import segment_volume
 from data_pipelines.ingest.worker import Limits, run_guarded
@@ -161,7 +162,8 @@ def read_one(
 
 
 def _draw(source: IngestedSlice, title: str, convention: str) -> bytes:
-    title, buffer = f"{title}   {source.level}   z {source.z_mm:.1f} mm", io.BytesIO()
+    level = source.level if source.level_source == "labels" else f"{source.level} as given"
+    title, buffer = f"{title}   {level}   z {source.z_mm:.1f} mm", io.BytesIO()
     picture = draw_overlay(source.image, title, source.incomplete, source.findings, convention)
     # The usual level 6 takes half of a patient's time and gives larger files on these pictures.
     picture.save(buffer, format="PNG", compress_level=3)
@@ -239,8 +241,12 @@ def _find_rois(rois: Path, one: Input) -> dict[str, Path]:
     folders = sorted(f for f in rois.iterdir() if f.is_dir()) if rois.is_dir() else []
     found = {f"reader{n}": _find_own(folder, one.path, ROI_SUFFIXES) for n, folder in enumerate(folders, start=1)}
     readers = {reader: path for reader, path in found.items() if path is not None}
-    is_own = one.n == 1 and (rois.is_file() or any(f.suffix in ROI_SUFFIXES for f in rois.glob("*")))
-    return {"reader1": rois} if is_own and not readers else readers
+    if readers or one.n > 1:
+        return readers
+    # Of one patient the zip itself, or a folder of regions named for tissues: other names may be other patients'.
+    loose = list(rois.glob("*.roi"))
+    is_own = rois.is_file() or (bool(loose) and all(parse_name(f.stem) for f in loose))
+    return {"reader1": rois} if is_own else {}
 
 
 def _choose(choice: Choice, patient_id: str, table: ClinicalTable) -> Choice:
@@ -286,8 +292,11 @@ def join_row(
 
 
 def _measure(source: IngestedSlice, convention: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Areas in view: the readers' mean where there are readers, over those who drew it; and each reader's own."""
-    readers = {name: compute_areas_cm2(image, convention) for name, image in source.readers.items()}
+    """Areas in view: the readers' mean, over those who drew it; and each reader's own, of what that reader drew."""
+    readers = {
+        name: {area: cm2 for area, cm2 in compute_areas_cm2(image, convention).items() if area in source.drawn[name]}
+        for name, image in source.readers.items()
+    }
     areas = compute_areas_cm2(source.image, convention)
     for name in areas:
         drawn = [own[name] for own in readers.values() if name in own and is_known(own[name])]

@@ -1,6 +1,7 @@
 """How well readers agree, over a cohort: Dice a patient, ICC and Bland-Altman a column; agreement.json."""
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class Agreement:
         """Keep the numbers of a patient whom two or more read; `name` stands for the patient in the file."""
         if len(patient.readers) > 1:
             self._areas[name] = patient.readers
-            self._dice[name] = compute_dice(list(patient.source.readers.values()))
+            self._dice[name] = compute_dice(patient.source.readers, patient.source.drawn)
 
     def save(self, directory: Path) -> None:
         """Write agreement.json, where anybody was read twice."""
@@ -50,21 +51,28 @@ class Agreement:
 
         told: dict[str, Any] = {"readers": readers, "n": len(both), "icc_2_1": None, "bland_altman": None}
         if len(both) > 1:
-            told |= {"icc_2_1": _plain(icc_2_1(both)), "bland_altman": _plain(bland_altman(both))}
+            told |= {"icc_2_1": _plain(asdict(icc_2_1(both))), "bland_altman": _plain(asdict(bland_altman(both)))}
         return told
 
 
-def compute_dice(images: list[CanonicalSlice]) -> dict[str, float]:
+def compute_dice(
+    images: Mapping[str, CanonicalSlice], drawn: Mapping[str, frozenset[str]]
+) -> dict[str, float]:
     """Area column -> mean Dice of the pairs of readers, of the tissues that both drew."""
     from data_pipelines.bodycomp.agreement import dice
 
     found = {}
     for area, code in schema.AREA_CODES.items():
-        drawn = [image.tissue == code for image in images if (image.tissue == code).any()]
-        if len(drawn) > 1:
-            found[area] = float(np.mean([dice(a, b) for a, b in itertools.combinations(drawn, 2)]))
+        masks = [image.tissue == code for reader, image in images.items() if area in drawn[reader]]
+        if len(masks) > 1:
+            found[area] = float(np.mean([dice(a, b) for a, b in itertools.combinations(masks, 2)]))
     return found
 
 
 def _plain(value: Any) -> Any:
-    return {name: None if isinstance(v, float) and np.isnan(v) else v for name, v in asdict(value).items()}
+    """A statistic as JSON holds it, what cannot be computed as null."""
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

@@ -180,14 +180,20 @@ def _choose_slice(
     return chosen, [find("roi-other-slices", fact=f"{n_left} regions", where=path)] if n_left else []
 
 
+def parse_name(name: str) -> tuple[int, str] | None:
+    """Tissue code and side that a region's name tells; None for any other name."""
+    words = [word for word in re.split(r"[\W_\d]+", name.casefold()) if word]
+    sides = [SIDES[word] for word in words if word in SIDES]
+    code = _CODE_OF_SPELLING.get("".join(word for word in words if word not in SIDES))
+    return None if code is None else (code, sides[0] if len(sides) == 1 else "")
+
+
 def _name_tissue(roi: ImagejRoi, file: InputFile, number: int, n: int) -> tuple[int, str]:
     """Tissue code and side that the region's name tells, or its file's."""
     for name in (roi.name, PurePath(file.name).stem):
-        words = [word for word in re.split(r"[\W_\d]+", name.casefold()) if word]
-        sides = [SIDES[word] for word in words if word in SIDES]
-        code = _CODE_OF_SPELLING.get("".join(word for word in words if word not in SIDES))
-        if code is not None:
-            return code, sides[0] if len(sides) == 1 else ""
+        tissue = parse_name(name)
+        if tissue is not None:
+            return tissue
     # The name itself is free text, and stays untold.
     known = "; ".join(f"{names[0].upper()}: {', '.join(names[1:4])}" for names in SPELLINGS.values())
     raise refusal("roi-name", file.where, fact=f"region {number} of {n}; known are {known}")

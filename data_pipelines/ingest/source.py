@@ -24,6 +24,7 @@ from data_pipelines.ingest.roi import load_rois
 
 #: How tissue is told apart where no mask does: by Hounsfield units, not at all, or by TotalSegmentator's masks first.
 Segmentation = Literal["hu", "none", "totalsegmentator"]
+LevelSource = Literal["labels", "given"]
 #: Who outlined a tissue: a reader, a mask given, or Hounsfield units alone.
 Origin = Literal["reader", "mask", "hu"]
 _ENDINGS = (*nifti.SUFFIXES, *picture.SUFFIXES, ".dcm", ".zip")
@@ -49,6 +50,12 @@ class Choice:
     picture: Picture | None = None
     """Spacing and window of a PNG or JPEG slice."""
 
+    def __post_init__(self) -> None:
+        if self.level not in LABEL_OF_VERTEBRA:
+            raise UsageError(f"no such vertebra: {self.level}", "--level", "use C1 to C7, T1 to T12, L1 to L5")
+        if self.slice_z_mm is not None and self.slice_index is not None:
+            raise UsageError("--slice-z and --slice-index are both given", "--slice-z", "give one of them")
+
 
 @dataclass(frozen=True)
 class IngestedSlice:
@@ -62,6 +69,8 @@ class IngestedSlice:
     """As given: the name of the patient's folder."""
     level: str
     """Vertebra asked for."""
+    level_source: LevelSource
+    """Who says that the slice lies there: a label map, or only whoever chose it (or gave no other slice)."""
     z_mm: float
     """Position towards the head in patient coordinates, mm."""
     index: int
@@ -78,6 +87,8 @@ class IngestedSlice:
     """How the stored picture was turned."""
     origins: Mapping[str, Origin] = field(default_factory=dict)
     """Area column -> who outlined the tissue."""
+    drawn: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Reader -> area columns whose tissue that reader drew: the others are not the reader's."""
 
 
 def read_source(
@@ -94,15 +105,14 @@ def read_source(
         choice: which slice and how.
         rois: reader -> ImageJ regions (.roi, zip or folder); what a reader drew wins over the masks.
 
-    Raises: InputDataError for whatever is not understood, UsageError for a level that does not exist.
+    Raises: InputDataError for whatever is not understood.
     """
     path, choice = Path(path), choice or Choice()
-    if choice.level not in LABEL_OF_VERTEBRA:
-        raise UsageError(f"no such vertebra: {choice.level}", "--level", "use C1 to C7, T1 to T12, L1 to L5")
     stack, masks = _load_stack(path, masks, choice)
     labels = load_masks(masks, stack.grid) if masks is not None else Masks()
     vertebra_px = labels.count_vertebrae(choice.level)
     index, notes = choose_slice(stack.grid, choice.level, choice.slice_z_mm, choice.slice_index, vertebra_px, path)
+    is_labelled = bool(vertebra_px) and not any(note.code == "level-differs" for note in notes)
     hu, more = stack.load_hu(index)
     regions, of_masks = labels.on_slice(index)
     vertebra = labels.load_vertebra(choice.level, index)
@@ -117,12 +127,14 @@ def read_source(
     readers = {reader: measure({**regions, **own}, (rois or {})[reader]) for reader, own in drawn.items()}
     measured = list(readers.values()) or [measure(regions, path)]
     return IngestedSlice(
-        measured[0].image, stack.kind, make_patient_id(path), choice.level,
+        measured[0].image, stack.kind, make_patient_id(path), choice.level, "labels" if is_labelled else "given",
         stack.grid.z_mm[index], index, len(stack.grid.z_mm),
         (*stack.findings, *of_masks, *of_rois, *notes, *more, *_join_findings(measured)),
         frozenset().union(*(one.incomplete for one in measured)),
         {reader: one.image for reader, one in readers.items()}, stack.axes,
         _find_origins(measured[0].image, regions, {code for own in drawn.values() for code in own}),
+        {reader: frozenset(area for area, code in schema.AREA_CODES.items() if code in own)
+         for reader, own in drawn.items()},
     )  # fmt: skip
 
 
@@ -142,7 +154,7 @@ def make_patient_id(path: Path) -> str:
         return path.name
     ending = next((end for end in _ENDINGS if path.name.lower().endswith(end)), "")
     stem = path.name[: len(path.name) - len(ending)]
-    return path.parent.name if stem == "ct" else stem
+    return path.absolute().parent.name if stem == "ct" and ending in nifti.SUFFIXES else stem
 
 
 def _load_stack(path: Path, masks: Path | None, choice: Choice) -> tuple[Stack, Path | None]:

@@ -40,9 +40,10 @@ class Limits:
     """Memory of one process beyond what its imports take, GiB: with these it stays below 1 GiB."""
 
     def __post_init__(self) -> None:
-        for name, value in (("--seconds", self.seconds), ("--memory-gib", self.memory_gib)):
-            if not 0 < value < float("inf"):
-                raise UsageError(f"{name} {value:g} is out of range", name, "give a number above 0")
+        ranges = (("--seconds", self.seconds, 0.1, 86400), ("--memory-gib", self.memory_gib, 0.1, 1024))
+        for name, value, low, high in ranges:
+            if not low <= value <= high:
+                raise UsageError(f"{name} {value:g} is out of range", name, f"give {low:g} to {high:g}")
 
 
 @dataclass(frozen=True)

@@ -149,3 +149,21 @@ def test_hull_is_that_of_scikit_image(seed: int) -> None:
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(90, 120)), 5)
     blob = largest(noise > 0)
     np.testing.assert_array_equal(_fill_hull(blob), convex_hull_image(blob))  # pyrefly: ignore[bad-argument-type]
+
+
+def test_border_cut_is_told_in_grey_levels_too(phantom: CanonicalSlice) -> None:
+    """A picture without Hounsfield units, both flanks cropped off."""
+    columns = np.flatnonzero(phantom.body.any(axis=0))
+    part = np.s_[:, columns[0] + 40 : columns[-1] - 40]
+    grey = np.clip((phantom.hu[part].astype(int) + 200) // 2, 0, 255).astype(np.int16)
+    drawn = {schema.TISSUE_SAT: phantom.tissue[part] == schema.TISSUE_SAT}
+    found = make_slice(grey, phantom.spacing_mm, drawn, "x", is_hu=False)
+    assert "sfa_cm2" in found.incomplete and "field-cut" in [finding.code for finding in found.findings]
+
+
+@pytest.mark.parametrize("shift_hu", [60, -60])
+def test_values_off_the_hounsfield_scale_are_told(phantom: CanonicalSlice, shift_hu: int) -> None:
+    shifted = np.clip(phantom.hu.astype(int) + shift_hu, schema.HU_PADDING, 3000).astype(np.int16)
+    codes = [finding.code for finding in make_slice(shifted, phantom.spacing_mm, {}, "x").findings]
+    assert "slice-hu-shift" in codes
+    assert "slice-hu-shift" not in [f.code for f in make_slice(phantom.hu, phantom.spacing_mm, {}, "x").findings]

@@ -90,6 +90,7 @@ FAULTS: dict[str, tuple[Callable[[Dataset], None], str, str]] = {
     "slope not a number": (_raw("RescaleSlope", "DS", b"nan "), "dicom-no-slope", "RescaleSlope nan"),
     "no spacing": (_drop("PixelSpacing"), "dicom-no-spacing", "PixelSpacing absent"),
     "one spacing": (_set(PixelSpacing=1.0), "dicom-no-spacing", "PixelSpacing not two"),
+    "spacing of a localiser": (_set(PixelSpacing=[8, 8]), "dicom-spacing", "PixelSpacing 8 mm, at most 5"),
     "zero spacing": (_set(PixelSpacing=[0, 1]), "dicom-no-spacing", "PixelSpacing not two"),
     "no position": (_drop("ImagePositionPatient"), "dicom-no-position", "ImagePositionPatient absent"),
     "two positions": (_set(ImagePositionPatient=[0, 0]), "dicom-no-position", "ImagePositionPatient not three"),

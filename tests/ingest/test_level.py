@@ -81,6 +81,12 @@ def test_nearest_slice(z_mm: float, k: int) -> None:
     assert find_slice(_grid(0, 2, 4), z_mm, "x") == k
 
 
+@pytest.mark.parametrize("z_mm", [20.0, 44.0, 90.0, 119.0])
+def test_nothing_is_measured_across_a_gap(z_mm: float) -> None:
+    with pytest.raises(InputDataError, match="no slice at z"):
+        find_slice(_grid(0, 5, 10, 80, 85), z_mm, "x")
+
+
 @pytest.mark.parametrize("z_mm", [-1.1, 5.1, float("nan"), float("inf")])
 def test_positions_off_the_stack_are_refused(z_mm: float) -> None:
     with pytest.raises(InputDataError, match="no slice at z") as refusal:

@@ -141,7 +141,7 @@ def _turn(degrees: float, axis: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("degrees", "axis", "tilt_deg", "code"),
-    [(0.5, 0, 0.0, ""), (4.0, 0, 4.0, "nifti-tilt"), (-4.0, 1, 4.0, "nifti-tilt"), (4.0, 2, 0.0, "nifti-tilt"),
+    [(0.5, 0, 0.0, ""), (4.0, 0, 4.0, "nifti-tilt"), (-4.0, 1, 4.0, "nifti-tilt"), (4.0, 2, 0.0, "nifti-turned"),
      (5.5, 0, None, "nifti-oblique"), (5.5, 2, None, "nifti-oblique"), (40.0, 1, None, "nifti-oblique")],
 )  # fmt: skip
 def test_turned_volumes(tmp_path: Path, degrees: float, axis: int, tilt_deg: float | None, code: str) -> None:

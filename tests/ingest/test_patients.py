@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -144,7 +145,13 @@ def _slice(n_sat: int, n_vat: int = 0, n_esm: int = 0) -> CanonicalSlice:
 
 
 def _source(image: CanonicalSlice, **more: object) -> IngestedSlice:
-    return IngestedSlice(image, "dicom", "p1", "T11", 0.0, 0, 1, (find("field-touched"),), **more)  # type: ignore[arg-type]
+    """A slice; what readers' slices hold, those readers drew."""
+    readers = cast(dict[str, CanonicalSlice], more.get("readers", {}))
+    more.setdefault("drawn", {
+        reader: frozenset(area for area, code in schema.AREA_CODES.items() if (own.tissue == code).any())
+        for reader, own in readers.items()
+    })  # fmt: skip
+    return IngestedSlice(image, "dicom", "p1", "T11", "given", 0.0, 0, 1, (find("field-touched"),), **more)  # type: ignore[arg-type]
 
 
 def test_an_area_in_part_is_told_as_visible_and_never_as_the_whole() -> None:
@@ -175,7 +182,31 @@ def test_the_readers_mean_is_used_and_each_kept() -> None:
     assert (patient.row["sfa_cm2"], patient.row["sfi_cm2_m2"]) == (105, 26.25)
     assert patient.row["esma_cm2"] == 20, "the only one who drew it"
     facts = make_facts(patient)
-    assert (facts["sfa_cm2_reader1"], facts["sfa_cm2_reader2"], facts["esma_cm2_reader1"]) == (100, 110, None)
+    assert (facts["sfa_cm2_reader1"], facts["sfa_cm2_reader2"]) == (100, 110)
+    assert "esma_cm2_reader1" not in facts and facts["esma_cm2_reader2"] == 20
+
+
+def test_what_a_reader_did_not_draw_is_not_that_readers(tmp_path: Path) -> None:
+    """Visceral fat found by Hounsfield units on both readers' slices: no reader's area, no agreement."""
+    readers = {"reader1": _slice(100, 30), "reader2": _slice(100, 30)}
+    drawn = {"reader1": frozenset({"sfa_cm2"}), "reader2": frozenset({"sfa_cm2"})}
+    agreement = Agreement()
+    for number in range(2):
+        source = _source(readers["reader1"], readers=readers, drawn=drawn)
+        patient = join_row(GIVEN, source, Drawn(), {}, "paper")
+        assert patient.row["vfa_cm2"] == 30 and "vfa_cm2" not in patient.readers["reader1"]
+        agreement.add(str(number), patient)
+    agreement.save(tmp_path)
+    told = json.loads((tmp_path / "agreement.json").read_text())
+    assert list(told["columns"]) == ["sfa_cm2"] and list(told["dice"]["0"]) == ["sfa_cm2"]
+    assert told["columns"]["sfa_cm2"]["icc_2_1"]["value"] is None, "equal readings: not computable, and no NaN"
+
+
+def test_loose_regions_of_other_names_are_not_taken_for_the_only_patient(inputs: list[Path], tmp_path: Path) -> None:
+    for name in ("p7.roi", "p8.roi"):
+        (tmp_path / name).write_bytes(b"")
+    (outcome,) = read_patients([inputs[0]], rois=tmp_path, workers=1)
+    assert isinstance(outcome, Patient) and "cohort-no-rois" in [finding.code for finding in outcome.findings]
 
 
 def test_agreement_of_a_cohort(tmp_path: Path) -> None:

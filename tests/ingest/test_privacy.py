@@ -82,9 +82,12 @@ def _nest(depth: int) -> Dataset:
     return item
 
 
-def _make_dicoms(folder: Path) -> None:
+def _make_dicoms(folder: Path, air: int = -1000) -> None:
+    """`air` in one corner: every patient's picture is another."""
+    hu = make_hu()
+    hu[:, 0, 0] = air
     for k in (2, 3, 4):
-        save_dicom(poison(make_dicom(make_hu()[k], k)), folder / f"{TEXT}{k}.dcm")
+        save_dicom(poison(make_dicom(hu[k], k)), folder / f"{TEXT}{k}.dcm")
 
 
 def _make_nifti(folder: Path) -> None:
@@ -125,7 +128,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     _make_dicoms(folder / "p1")
     (folder / "p2").mkdir()
     _make_nifti(folder / "p2")
-    _make_zip(folder / "p3.zip", folder / "p1")
+    _make_dicoms(folder.with_name(f"{folder.name}_packed"), air=-990)
+    _make_zip(folder / "p3.zip", folder.with_name(f"{folder.name}_packed"))
     (folder / "table.csv").write_text(
         "patient_id,name,birth_date,address,age_years,height_m,bone_metastasis\n"
         + "".join(f"p{n},{TEXT},1891-02-03,{TEXT} street,6{n},1.6{n},{n % 2}\n" for n in (1, 2, 3))
