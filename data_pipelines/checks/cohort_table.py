@@ -7,10 +7,8 @@ import pandas as pd
 
 from bonemet_jax import schema
 from data_pipelines.clinical.columns import COLUMNS
+from data_pipelines.clinical.consistency import INDEX_ROUNDING_CM2_M2, INDEX_TOLERANCE
 from data_pipelines.findings import Finding
-
-#: An index may differ by its own last printed digit.
-INDEX_TOLERANCE_CM2_M2 = 0.01
 
 
 def check_table(table: pd.DataFrame) -> Iterator[Finding]:
@@ -71,12 +69,13 @@ def _check_indices(table: pd.DataFrame) -> Iterator[Finding]:
         given = _numbers(table, index)
         with np.errstate(divide="ignore", invalid="ignore"):
             wanted = _numbers(table, area) / height_m**2
-            apart = np.abs(given - wanted) > INDEX_TOLERANCE_CM2_M2
+            apart = np.abs(given - wanted) > INDEX_TOLERANCE * wanted + INDEX_ROUNDING_CM2_M2
 
         def tell(i: int, given: np.ndarray = given, wanted: np.ndarray = wanted) -> str:
             return f"{given[i]:.2f} is not area / height^2 = {wanted[i]:.2f} cm2/m2"
 
-        yield from _at(table, apart, "cohort-index", index, tell, f"within {INDEX_TOLERANCE_CM2_M2:g}")
+        wanted_text = f"within {INDEX_TOLERANCE:.0%} + {INDEX_ROUNDING_CM2_M2:g}"
+        yield from _at(table, apart, "cohort-index", index, tell, wanted_text)
 
 
 def check_outcomes(table: pd.DataFrame) -> Iterator[Finding]:

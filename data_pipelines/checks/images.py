@@ -87,9 +87,7 @@ def _match(inputs: Sequence[Path], table: ClinicalTable, clinical: Path) -> list
     found = [find("cohort-row-refused", f"{n_refused} of {len(ids)} inputs have a row with errors in the clinical "
                   "table: it is not used", where=clinical.name)] if n_refused else []
     try:
-        # A row with errors is a row: it is not missing.
-        there = replace(table, rows=table.rows | {patient: {} for patient in table.refused})
-        return [*found, *match_table(inputs, there, clinical)]
+        return [*found, *match_table(inputs, table, clinical)]
     except InputDataError as error:
         return [*found, finding_of(error)]
 

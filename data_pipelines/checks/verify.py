@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from bonemet_jax import artifacts, schema
-from bonemet_jax.errors import CorruptFileError, UsageError
+from bonemet_jax.errors import UsageError
 from bonemet_jax.progress import track
 from bonemet_jax.versions import find_versions
 from data_pipelines.bodycomp.overlay import crop_to_picture, draw_overlay
@@ -206,21 +206,5 @@ def _load_overlay(directory: Path, check: CohortCheck, facts: Mapping[str, Any])
 
 
 def check_out(out: Path, inputs: list[Path]) -> None:
-    """Refuse to write into what is checked, or over what is no earlier verification.
-
-    Raises: UsageError.
-    """
-    for path in map(Path, inputs):
-        if path.resolve().is_relative_to(out.resolve()) or out.resolve().is_relative_to(path.resolve()):
-            raise UsageError("output directory holds an input, or lies in one", out, "give another -o")
-    is_free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
-    if not is_free and _read_kind(out / artifacts.MANIFEST) != _KIND:
-        raise UsageError("output directory exists and is not an earlier output of verify", out, "give another -o")
-
-
-def _read_kind(manifest: Path) -> str:
-    """What wrote a directory; empty where nothing of ours did."""
-    try:
-        return artifacts.load_json(manifest)["facts"]["kind"]
-    except (CorruptFileError, OSError, KeyError, TypeError):
-        return ""
+    """Refuse to write into what is checked, or over what is no earlier verification. Raises: UsageError."""
+    artifacts.check_out(out, _KIND, inputs)

@@ -75,6 +75,12 @@ def has_decimal_point(cells: list[str]) -> bool:
     return any("." in cell and _PLAIN.fullmatch(cell) for cell in map(fold, cells))
 
 
+def are_shares(cells: list[str]) -> bool:
+    """Are all known numbers from 0 to 1, and one between? A percent column may have been saved as shares of 1."""
+    texts = [text.replace(",", ".") for text in map(fold, cells) if _PLAIN.fullmatch(text) or _COMMA.fullmatch(text)]
+    return all(0 <= value <= 1 for value in map(float, texts)) and any(0 < value < 1 for value in map(float, texts))
+
+
 def is_mostly_outside(cells: list[str], column: schema.Column) -> bool:
     """Are half of the known numbers or more out of the column's range? Codes for unknown do not count."""
     texts = [text.replace(",", ".") for text in map(fold, cells) if _PLAIN.fullmatch(text) or _COMMA.fullmatch(text)]

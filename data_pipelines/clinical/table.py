@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 from bonemet_jax import schema
 from bonemet_jax.errors import UsageError
-from data_pipelines.clinical.cells import CellError, Value, check_signs, is_spoiled, read_cell
+from data_pipelines.clinical.cells import CellError, Value, are_shares, check_signs, is_spoiled, read_cell
 from data_pipelines.clinical.columns import COLUMNS, FIELDS, MISSING, SLICE_INDEX, SLICE_Z, fold
 from data_pipelines.clinical.consistency import check_row
 from data_pipelines.clinical.header import TableColumn, clean_name, count_known, find_columns, make_columns
@@ -19,6 +19,8 @@ from data_pipelines.findings import VERDICTS, Finding, refusal
 
 __all__ = ["COLUMNS", "ClinicalTable", "Value", "load_clinical"]
 
+#: The header's row, as a spreadsheet counts.
+HEADER_ROW = 1
 #: A folder name, which an id must equal, has no more.
 MAX_ID = 255
 #: What a spreadsheet makes of a long number: 1.23457E+11.
@@ -50,14 +52,15 @@ class ClinicalTable:
         """Findings that do not."""
         return tuple(finding for finding in self.findings if finding.severity == "warning")
 
-    def check(self) -> None:
-        """Stop at the first error.
+    def check(self, rows: bool = True) -> None:
+        """Stop at the first error; with rows=False at the first that concerns more than one row.
 
         Raises: InputDataError that names it and counts the others.
         """
-        if not self.errors:
+        errors = [error for error in self.errors if rows or error.row is None or error.row <= HEADER_ROW]
+        if not errors:
             return
-        first, n = self.errors[0], len(self.errors) - 1
+        first, n = errors[0], len(self.errors) - 1
         others = f"; {n} more {'error' if n == 1 else 'errors'}: bonemet verify lists them all" if n else ""
         raise refusal(first.code, first.where, f"{first.what}{others}", first.fact)
 
@@ -79,6 +82,11 @@ def load_clinical(path: Path, missing: tuple[str, ...] = ()) -> ClinicalTable:
     if not sheet.rows:
         raise refusal("csv-empty", path, "the clinical table has a header and no rows")
     columns = make_columns(sheet, places, _parse_missing(missing))
+    for column in columns:
+        if column.field.at_least is not None and are_shares([cells[column.place] for _, cells in sheet.rows
+                                                             if column.place < len(cells)]):  # fmt: skip
+            journal.add("csv-ambiguous", "no value above 1: percent, or shares of 1? write 35 for 35 %, or leave the "
+                        "column out", HEADER_ROW, column.shown)
     return _read_rows(sheet, places[schema.PATIENT_ID], columns, journal)
 
 

@@ -135,11 +135,18 @@ class Batch:
         self.agreement = Agreement()
         self._failures: list[Failure] = []
         self._warnings: list[tuple[str, Finding]] = []
-        self._of_table = [] if clinical is None else [*table.warnings, *match_table(inputs, table, clinical)]
+        # An error of an input's row is that input's failure; of any other row it is told.
+        own = table.refused & {one.patient_id for one in self.inputs}
+        self._row_errors = {error.patient: error for error in reversed(table.errors) if error.patient in own}
+        self._of_table = [finding for finding in table.findings if finding.patient not in own]
+        self._of_table += [] if clinical is None else match_table(inputs, table, clinical)
 
     def sift(self, outcomes: Iterable[Patient | Failure]) -> Iterator[Patient]:
         """Yield the patients; keep the failures, and every patient's warnings."""
         for outcome in outcomes:
+            error = self._row_errors.get(outcome.given.patient_id)
+            if isinstance(outcome, Patient) and error is not None:
+                outcome = Failure(outcome.given, refusal(error.code, error.where, error.what, error.fact, error.mend))
             if isinstance(outcome, Failure):
                 self._failures.append(outcome)
             else:
@@ -188,7 +195,7 @@ def _load_table(clinical: Path | None, missing: tuple[str, ...]) -> ClinicalTabl
     if clinical is None:
         return ClinicalTable({})
     table = load_clinical(clinical, missing)
-    table.check()
+    table.check(rows=False)
     return table
 
 

@@ -262,9 +262,10 @@ def _choose(choice: Choice, patient_id: str, table: ClinicalTable) -> Choice:
 def match_table(inputs: Sequence[Path], table: ClinicalTable, where: object) -> list[Finding]:
     """What is in only one of inputs and table; counts, no ids. Raises: InputDataError when nothing matches."""
     ids = {one.patient_id for one in name_inputs(inputs)}
-    if not ids & set(table.rows):
+    listed = set(table.rows) | table.refused  # a row with an error is a row
+    if not ids & listed:
         raise refusal("cohort-no-match", where)
-    n_no_row, n_no_image = len(ids - set(table.rows)), len(set(table.rows) - ids)
+    n_no_row, n_no_image = len(ids - listed), len(set(table.rows) - ids)
     found = []
     if n_no_row:
         found.append(find("cohort-no-row", f"{n_no_row} of {len(ids)} inputs have no row in the clinical table: "

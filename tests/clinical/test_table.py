@@ -498,3 +498,15 @@ def test_random_cells(tmp_path: Path, header: list[str], rows: list[list[str]], 
     width = len(header) + 1
     lines = [line(["patient_id", *header])] + [line((row * width)[:width]) for row in rows]
     _survives(tmp_path, "\n".join(lines).encode(errors="replace"))
+
+
+@pytest.mark.parametrize(("cells", "is_told"), [("0.35 0.1 1", True), ("35 10 1", False), ("0 1 1", False)])
+def test_percent_saved_as_shares_is_refused(tmp_path: Path, cells: str, is_told: bool) -> None:
+    """A spreadsheet's percent format writes 35 % as 0.35: everybody would be low."""
+    rows = "".join(f"p{i},{cell}\n" for i, cell in enumerate(cells.split()))
+    file = tmp_path / "c.csv"
+    file.write_text("patient_id,ki67_percent\n" + rows)
+    errors = load_clinical(file).errors
+    assert [(error.code, error.row, error.column) for error in errors] == (
+        [("csv-ambiguous", 1, "ki67_percent")] if is_told else []
+    )

@@ -98,6 +98,18 @@ def test_masks_of_several_patients_go_by_name(nifti_folder: Path, dicom_folder: 
     assert [row["sfa_source"] for row in rows] == ["hu", "mask"]
 
 
+def test_an_error_in_a_row_concerns_that_patient_alone(
+    nifti_folder: Path, dicom_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "clinical.csv"
+    table.write_text("patient_id,age_years\npatient_b,250\n007,50\nstranger,old\n")
+    summary = ingest([nifti_folder, dicom_folder], tmp_path / "cohort", clinical=table, choice=Choice(slice_z_mm=Z))
+    assert [(f["input"], f["code"]) for f in summary["failed"]] == [(1, "csv-range")]
+    assert "row 2, column age_years" in summary["failed"][0]["what"]
+    assert list(artifacts.load_table(tmp_path / "cohort" / "cohort.parquet")[schema.PATIENT_ID]) == ["007"]
+    assert "warning: row 4, column age_years" in capfd.readouterr().err
+
+
 def test_one_image_under_two_names_is_kept_once(dicom_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(dicom_folder, tmp_path / "copy")
     summary = ingest([tmp_path / "copy", dicom_folder], tmp_path / "cohort", choice=Choice(slice_z_mm=Z))
