@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from bonemet_jax.cli.verbs import VERBS
 from bonemet_jax.errors import INTERRUPTED, BonemetError, DiskError, UsageError
@@ -23,22 +24,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     logging.disable(logging.ERROR)  # libraries log the traceback of what they also raise; ours is the one line
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         return _dispatch(argv)
-    except BonemetError as error:
-        print(f"bonemet: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("bonemet: interrupted; run the same command again", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.filename is None:  # no path in it: a fault of ours, to be seen whole
+    except (Exception, KeyboardInterrupt) as error:
+        told, exit_code = _explain(error)
+        if told is not None:
+            print(f"bonemet: {_one_line(told)}", file=sys.stderr)
+        _write_failure(argv, told or BonemetError(f"unexpected {type(error).__name__}"), exit_code, started)
+        if told is None:
             raise
-        print(f"bonemet: {error.strerror}; {error.filename}; check the path and its permissions", file=sys.stderr)
-        return DiskError.exit_code
+        return exit_code
+
+
+def _explain(error: BaseException) -> tuple[BonemetError | None, int]:
+    """The error in one line and its exit code; None for a fault of ours, to be seen whole."""
+    if isinstance(error, BonemetError):
+        return error, error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return BonemetError("interrupted", "", "run the same command again"), INTERRUPTED
+    if isinstance(error, OSError) and error.filename is not None:
+        told = DiskError(str(error.strerror), error.filename, "check the path and its permissions")
+        return told, told.exit_code
+    return None, BonemetError.exit_code
+
+
+def _write_failure(argv: list[str], error: BonemetError, exit_code: int, started: str) -> None:
+    """Put the error into the report, where one is asked for; that this fails too takes a second line."""
+    from bonemet_jax.cli.verb_report import write_failure
+
+    try:
+        write_failure(argv, error, exit_code, started)
+    except (BonemetError, OSError) as second:
+        if str(second) != str(error):
+            print(f"bonemet: no report written: {_one_line(second)}", file=sys.stderr)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _dispatch(argv: list[str]) -> int:

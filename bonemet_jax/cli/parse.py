@@ -12,7 +12,12 @@ from bonemet_jax.errors import UsageError
 
 T = TypeVar("T")
 _FRAME = re.compile(r"[─│╭╮╰╯]")
-_RULE = re.compile(r"─{8,}")
+_RULE = re.compile(r"\W*(─{8,}|-{8,})\W*")
+_KINDS = {"FLOAT": "number", "INT": "whole number"}
+_UNION = re.compile(r"Error parsing (\S+): no type matching (.+?) could be instantiated from \[(.*?)\]\. Got errors:.*")
+_NUMBER = re.compile(r"Error parsing (\S+): (could not convert string to float|invalid literal for int\(\)).*?: ('.*')")
+_MISSING = re.compile(r"Missing value for argument '(\S+)'\. Expected (\d+) values\.")
+_CHOICE = re.compile(r"invalid choice ('.*') for argument '(\S+)'\. Expected one of \((.*)\)\.")
 
 
 def parse(kind: type[T], verb: str, argv: Sequence[str], default: T | None = None, **options: Any) -> T:
@@ -21,10 +26,11 @@ def parse(kind: type[T], verb: str, argv: Sequence[str], default: T | None = Non
     Raises: UsageError with the flag and what it takes. SystemExit(0) after `--help`.
     """
     errors = io.StringIO()
-    given: dict[str, Any] = dict(options) if default is None else {"default": default, **options}
+    # Without a config file nothing is there that the word None could take back: it is no value then, nor in the help.
+    given: dict[str, Any] = {"config": (tyro.conf.DisallowNone,)} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(kind, prog=f"bonemet {verb}", args=list(argv), **given)
+            return tyro.cli(kind, prog=f"bonemet {verb}", args=list(argv), **given, **options)
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -34,13 +40,34 @@ def parse(kind: type[T], verb: str, argv: Sequence[str], default: T | None = Non
 def one_line(box: str) -> str:
     """The text of the parser's framed messages as one line, its help excerpts left out."""
     parts: list[str] = [""]
-    for row in box.splitlines():
-        if row.startswith("╭"):
-            continue
-        if _RULE.search(row):
+    for row in box.splitlines()[1:]:  # the first is the title, in a frame or (terminal without UTF-8) over a rule
+        if _RULE.fullmatch(row):
             parts.append("")
         else:
             parts[-1] += " " + _FRAME.sub("", row).strip()
     texts = [" ".join(part.split()) for part in parts]
     told = [text for text in texts if text and not text.startswith(("For full helptext", "Argument helptext"))]
-    return ", ".join(told) or "flags not understood"
+    return ", ".join(map(_plain, told)) or "flags not understood"
+
+
+def _plain(text: str) -> str:
+    """The parser's sentence in a user's words; one that is not known here stays as it is."""
+    if found := _UNION.fullmatch(text):
+        return _plain_union(found[1], found[2], re.findall(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"", found[3]))
+    if found := _NUMBER.fullmatch(text):
+        return f"{found[1]}: {found[3]} is not a {'number' if 'float' in found[2] else 'whole number'}"
+    if found := _MISSING.fullmatch(text):
+        return f"{found[1]} takes {found[2]} value{'' if found[2] == '1' else 's'}"
+    if found := _CHOICE.fullmatch(text):
+        return f"{found[2]}: {found[1]} is none of {found[3].replace(chr(39), '')}"
+    return text
+
+
+def _plain_union(flag: str, metavar: str, values: list[str]) -> str:
+    """What an optional value should have been: metavar names its parts, as in {None}|{FLOAT FLOAT}."""
+    parts = re.sub(r"\{None\}\||[{}]", "", metavar).split()
+    kind = _KINDS.get(parts[0], "value")
+    if len(values) != len(parts):
+        return f"{flag} takes {len(parts)} {kind}{'' if len(parts) == 1 else 's'}"
+    many = f"are not {len(parts)} {kind}s" if len(parts) > 1 else f"is not a {kind}"
+    return f"{flag}: {', '.join(values)} {many}"

@@ -36,8 +36,13 @@ def main(verb: str, argv: list[str]) -> int:
 
         save_dicom_cohort(args.output, args.dicom)
     truth = artifacts.load_json(args.output / "truth.json")
-    print(f"Bayes-optimal AUC: {truth['bayes_auc']}")
+    print("Bayes-optimal AUC: " + ", ".join(f"{name} {_describe_auc(auc)}" for name, auc in truth["bayes_auc"].items()))
     outputs = [args.output, *([args.dicom] if args.dicom is not None else [])]
     print(*outputs, sep="\n")
     report.write({"bayes_auc": truth["bayes_auc"]}, outputs=outputs, config=args.phantom)
     return 0
+
+
+def _describe_auc(auc: float) -> str:
+    """Three decimals, as papers print it: .844."""
+    return f"{auc:.3f}".removeprefix("0")

@@ -7,7 +7,8 @@ from typing import Any
 import tyro
 
 from bonemet_jax import artifacts, schema
-from bonemet_jax.cli.ingest import SourceArgs, describe_areas, exit_code
+from bonemet_jax.cli.ingest import SourceArgs, exit_code
+from bonemet_jax.cli.measured import describe_areas
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.stages import Run, check_finished
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
@@ -15,6 +16,7 @@ from bonemet_jax.config import Config, from_dict
 from bonemet_jax.errors import UsageError
 
 WARNING = "a research score of an uncalibrated model, not a diagnosis; not a medical device"
+_SOURCES = {area.replace("_cm2", "_source") for area in schema.AREA_CODES}
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,10 @@ def main(verb: str, argv: list[str]) -> int:
     for patient, facts in results["patients"].items():
         print(describe(patient, facts))
     print(f"overlays in {cohort_dir / 'overlays'}; {WARNING}")
-    report.write(results, inputs=[args.run / "config.json"], outputs=[args.output], config=run.config)
-    return exit_code(results)
+    code = exit_code(results)
+    read = [args.run / "config.json", *args.sources(args.input)]
+    report.write(results, read, [args.output], run.config, exit_code=code)
+    return code
 
 
 def open_finished(directory: Path) -> Run:
@@ -124,6 +128,7 @@ def _make_records(table: Any, cohort_dir: Path, config: Config) -> Any:
 def _facts(told: dict[str, Any]) -> dict[str, Any]:
     return {
         "areas": {name: value for name, value in told.items() if name.endswith(("_cm2", "_cm2_m2"))},
+        "sources": {name: value for name, value in told.items() if name in _SOURCES},
         "z_mm": told["z_mm"], "level": told["level"], "warnings": told["warnings"],
     }
 
@@ -134,4 +139,4 @@ def describe(patient: str, facts: dict[str, Any]) -> str:
         f"{name.replace('_', ' ')} {facts[name]:.3f}" if facts[name] is not None else "no clinical data, no score both"
         for name in facts if name.startswith("score_")
     )
-    return f"{patient}: {describe_areas(facts['areas'])}; {scores}"
+    return f"{patient}: {describe_areas(facts['areas'] | facts['sources'])}; {scores}"

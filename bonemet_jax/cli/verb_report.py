@@ -5,14 +5,20 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from bonemet_jax import artifacts
-from bonemet_jax.errors import DeviceError
+from bonemet_jax.errors import BonemetError, DeviceError, UsageError
 from bonemet_jax.versions import find_versions
+
+_SCHEMA = "bonemet-report/1"
+_FLAG = "--report"
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,8 @@ class CommonArgs:
     """Flags of every verb."""
 
     report: Path | None = None
-    """Write a JSON report of this command here: versions, device, seconds, inputs and outputs with sha256, results."""
+    """Write a JSON report of this command here, failed or not: versions, device, seconds, sha256 of inputs and outputs,
+    results or error, exit code."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +68,25 @@ def device_facts() -> dict[str, Any]:
 
 @dataclass
 class VerbReport:
-    """Collects what one command did; `write` stores it when `--report` was given."""
+    """Collects what one command did; `write` stores it when `--report` was given.
+
+    Raises: UsageError when it could not be written there: before any work.
+    """
 
     verb: str
     argv: list[str]
     path: Path | None
     phases: dict[str, float] = field(default_factory=dict)
     start: float = field(default_factory=time.perf_counter)
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            check_path(self.path)
 
     def write(
-        self, results: Mapping[str, Any], inputs: Iterable[Path] = (), outputs: Iterable[Path] = (), config: Any = None
+        self, results: Mapping[str, Any], inputs: Iterable[Path] = (), outputs: Iterable[Path] = (), config: Any = None,
+        *, exit_code: int = 0,
     ) -> None:
         """Write the JSON report: stable keys, sha256 of every input and output file."""
         if self.path is None:
@@ -78,16 +94,66 @@ class VerbReport:
         from bonemet_jax.config import fingerprint
 
         artifacts.write_json(self.path, {
-            "schema": "bonemet-report/1",
+            "schema": _SCHEMA,
             "command": ["bonemet", self.verb, *self.argv],
+            "started": self.started,
+            "exit_code": exit_code,
             "versions": find_versions(),
             "device": device_facts(),
             "config_fingerprint": fingerprint(config) if dataclasses.is_dataclass(config) else None,
             "seconds": {**self.phases, "total": round(time.perf_counter() - self.start, 3)},
-            "inputs": _digests(inputs),
+            "inputs": {str(path): _digest_input(path) for path in inputs},
             "outputs": _digests(outputs),
             "results": dict(results),
         })
+
+
+def write_failure(argv: Sequence[str], error: BonemetError, exit_code: int, started: str) -> None:
+    """Write the report of a command that failed, where its flags ask for one: an older one must not stand.
+
+    Raises: BonemetError, OSError when it cannot be written.
+    """
+    path = find_path(argv)
+    if path is None:
+        return
+    check_path(path)
+    artifacts.write_json(path, {
+        "schema": _SCHEMA,
+        "command": ["bonemet", *argv],
+        "started": started,
+        "exit_code": exit_code,
+        "versions": find_versions(),
+        "error": {name: getattr(error, name, None) for name in ("what", "where", "mend", "code", "fact")},
+    })
+
+
+def find_path(argv: Sequence[str]) -> Path | None:
+    """The value of `--report` in flags that may not parse; of several the last."""
+    values = [value for flag, value in pairwise(argv) if flag == _FLAG and not value.startswith("-")]
+    values += [flag.partition("=")[2] for flag in argv if flag.startswith(f"{_FLAG}=")]
+    return Path(values[-1]) if values and values[-1] else None
+
+
+def check_path(path: Path) -> None:
+    """Raises: UsageError when a report cannot be written to `path`: no such folder, or a folder itself."""
+    if not path.parent.is_dir():
+        raise UsageError("no such folder for the report", path.parent, "make it first, or give another --report")
+    if path.is_dir():
+        raise UsageError("--report is a folder", path, "give a file name in it")
+
+
+def _digest_input(path: Path) -> str | None:
+    """sha256 of a file; of a folder, of its files' sorted sha256: names of files in it may tell who it is.
+
+    None: not to be read.
+    """
+    try:
+        if path.is_dir():
+            digests = sorted(artifacts.sha256_file(file) for file in path.rglob("*") if file.is_file())
+            return sha256("".join(digests).encode()).hexdigest()
+        return artifacts.sha256_file(path)
+    except (OSError, BonemetError):
+        return None
 
 
 def _digests(paths: Iterable[Path]) -> dict[str, str]:

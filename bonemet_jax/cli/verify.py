@@ -53,18 +53,24 @@ def main(verb: str, argv: list[str]) -> int:
     print(describe_verdict(result.subject, result.n, n_errors, n_warnings))
     if args.output is not None:
         print(args.output)
-    report.write({"subject": result.subject, "n": result.n, **listing.make_json(result.findings)},
-                 outputs=[args.output] if args.output is not None else [])
-    return InputDataError.exit_code if n_errors or (args.strict and n_warnings) else 0
+    code = InputDataError.exit_code if n_errors or (args.strict and n_warnings) else 0
+    report.write({"subject": result.subject, "n": result.n, "verdict": _verdict(n_errors, n_warnings),
+                  "strict": args.strict, **listing.make_json(result.findings)},
+                 args.sources(args.input), [args.output] if args.output is not None else [], exit_code=code)
+    return code
 
 
 def describe_verdict(subject: str, n: int, n_errors: int, n_warnings: int) -> str:
     """The last line: what was looked at, how much was found, whether it can be used."""
     unit = {"cohort": "patient", "images": "input", "table": "usable row"}[subject]
     found = f"{_plural(n_errors, 'error')}, {_plural(n_warnings, 'warning')} in {_plural(n, unit)}"
+    return f"verdict: {_verdict(n_errors, n_warnings)}: {found}"
+
+
+def _verdict(n_errors: int, n_warnings: int) -> str:
     if n_errors:
-        return f"verdict: not usable as it is: {found}"
-    return f"verdict: usable, look at the warnings: {found}" if n_warnings else f"verdict: good: {found}"
+        return "not usable as it is"
+    return "usable, look at the warnings" if n_warnings else "good"
 
 
 def _plural(n: int, word: str) -> str:

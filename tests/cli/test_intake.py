@@ -8,7 +8,7 @@ import pytest
 
 from bonemet_jax import artifacts
 from bonemet_jax.cli import main
-from bonemet_jax.cli.ingest import SourceArgs, describe_areas
+from bonemet_jax.cli.ingest import SourceArgs
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.config import PhantomConfig
 from data_pipelines.ingest import Choice
@@ -41,24 +41,22 @@ def test_a_failed_patient_is_listed_last(
     print(out, err)
     assert err.splitlines()[-1].startswith("failed: input 1 of 3: ")
     assert len([line for line in out.splitlines() if re.search(r"[0-9.]+ cm2.*; T11, z 0.0 mm", line)]) == 2
+    assert out.splitlines()[-1].startswith("written: ") and out.splitlines()[-1].endswith(", 2 overlays)")
     assert "P00000" not in out + err
-    results = artifacts.load_json(tmp_path / "report.json")["results"]
+    told = artifacts.load_json(tmp_path / "report.json")
+    assert told["exit_code"] == 8 and len(told["inputs"]) == 3
+    results = told["results"]
     assert [failure["input"] for failure in results["failed"]] == [1]
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == 2
 
 
-def test_what_is_cut_is_told_as_a_part() -> None:
-    facts = {"sfa_cm2": None, "sfa_visible_cm2": 88.123, "vfa_cm2": 40.0, "esma_cm2": None}
-    assert describe_areas(facts) == "SFA visible part 88.1 cm2 (field of view cuts it), VFA 40.0 cm2"
-    assert describe_areas({}) == "no tissue segmented"
-
-
 def test_flags_reach_the_reader() -> None:
     argv = ["-i", "a", "b", "-o", "out", "--masks", "m", "--rois", "r", "--slice-index", "3", "--series", "2",
-            "--segment", "none", "--hu-convention", "boa", "--missing", "999", "lvi=9", "--picture-window", "-160",
-            "240", "--picture-spacing", "0.7", "0.8", "--workers", "2", "--seconds", "5", "--memory-gib", "1"]
+            "--level", "t12", "--segment", "none", "--hu-convention", "boa", "--missing", "999", "lvi=9",
+            "--picture-window", "-160", "240", "--picture-spacing", "0.7", "0.8",
+            "--workers", "2", "--seconds", "5", "--memory-gib", "1"]
     assert parse(SourceArgs, "ingest", argv).choice() == {
         "masks": Path("m"), "rois": Path("r"), "clinical": None, "missing": ("999", "lvi=9"),
-        "choice": Choice("T11", None, 3, 2, "none", Picture((0.7, 0.8), (-160.0, 240.0))), "convention": "boa",
+        "choice": Choice("T12", None, 3, 2, "none", Picture((0.7, 0.8), (-160.0, 240.0))), "convention": "boa",
         "workers": 2, "seconds": 5.0, "memory_gib": 1.0,
     }
