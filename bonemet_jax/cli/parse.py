@@ -11,6 +11,7 @@ import tyro
 from bonemet_jax.errors import UsageError
 
 T = TypeVar("T")
+_FLAG, _ALIASES = re.compile(r"(--?[A-Za-z][\w.-]*)(=.*)?", re.DOTALL), {"-i": "--input", "-o": "--output"}
 _FRAME = re.compile(r"[─│╭╮╰╯]")
 _RULE = re.compile(r"\W*(─{8,}|-{8,})\W*")
 _KINDS = {"FLOAT": "number", "INT": "whole number"}
@@ -25,6 +26,7 @@ def parse(kind: type[T], verb: str, argv: Sequence[str], default: T | None = Non
 
     Raises: UsageError with the flag and what it takes. SystemExit(0) after `--help`.
     """
+    _refuse_repeated(argv)
     errors = io.StringIO()
     # Without a config file nothing is there that the word None could take back: it is no value then, nor in the help.
     given: dict[str, Any] = {"config": (tyro.conf.DisallowNone,)} if default is None else {"default": default}
@@ -35,6 +37,15 @@ def parse(kind: type[T], verb: str, argv: Sequence[str], default: T | None = Non
         if not stop.code:
             raise
         raise UsageError(one_line(errors.getvalue()), "", f"see `bonemet {verb} --help`") from None
+
+
+def _refuse_repeated(argv: Sequence[str]) -> None:
+    """Of a flag given twice the parser keeps the last value alone, silently."""
+    found = [flag[1] for flag in map(_FLAG.fullmatch, argv) if flag]
+    flags = [_ALIASES.get(flag, flag) for flag in found]
+    for flag in flags:
+        if flags.count(flag) > 1:
+            raise UsageError(f"{flag} is given twice", flag, "give it once, with all its values behind it")
 
 
 def one_line(box: str) -> str:

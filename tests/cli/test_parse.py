@@ -7,6 +7,9 @@ import sys
 import pytest
 
 from bonemet_jax.cli import main
+from bonemet_jax.cli.ingest import SourceArgs
+from bonemet_jax.cli.parse import parse
+from bonemet_jax.errors import UsageError
 
 MEASURE = ["measure", "-i", "a", "-o", "b"]
 
@@ -45,3 +48,10 @@ def test_it_is_plain_on_every_terminal(encoding: str) -> None:
                           env=os.environ | {"PYTHONIOENCODING": encoding})
     assert done.returncode == 2
     assert done.stderr == "bonemet: --n: '2.5' is not a whole number; see `bonemet phantom --help`\n"
+
+
+def test_a_flag_given_twice_is_refused() -> None:
+    """The parser would measure b alone."""
+    for argv in (["-i", "a", "-i", "b"], ["-i", "a", "--input=b"], ["--level", "T11", "--level", "L1"]):
+        with pytest.raises(UsageError, match="is given twice"):
+            parse(SourceArgs, "measure", ["-o", "x", *argv])
