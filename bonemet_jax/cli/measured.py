@@ -23,8 +23,13 @@ def describe_slices(slices: Mapping[str, Mapping[str, Any]], table: str) -> list
     """Lines of all slices by name, in the order given; `table` is the file that holds each of many."""
     if len(slices) > _TOLD_ONE_BY_ONE:
         return [f"{len(slices)} slices: {_summarise(list(slices.values()))}; each in {table}"]
-    return [f"{name}: {describe_areas(facts)}; {facts['level']}, z {facts['z_mm']:.1f} mm"
+    return [f"{name}: {describe_areas(facts)}; {describe_level(facts)}, z {facts['z_mm']:.1f} mm"
             for name, facts in slices.items()]
+
+
+def describe_level(facts: Mapping[str, Any]) -> str:
+    """The vertebra, and whether labels say so."""
+    return facts["level"] if facts.get("level_source") == "labels" else f"{facts['level']} as given"
 
 
 def describe_areas(facts: Mapping[str, Any]) -> str:

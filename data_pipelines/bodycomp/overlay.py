@@ -72,6 +72,8 @@ def draw_overlay(
         middle = _HEADER + height + _MARGIN + line_height * row + line_height // 2
         if colour is not None:
             draw.rectangle((_MARGIN, middle - 11, _MARGIN + 34, middle + 11), fill=colour, outline=_INK)
+        if colour == FLAG_COLOUR:  # a sign too: in print its colour is that of fat
+            draw.text((_MARGIN + 17, middle), "!", fill=_BACKGROUND, font=_font(_SIZES[0]), anchor="mm")
         shown, font = _fit(text, width - 2 * _MARGIN - 50)
         draw.text((_MARGIN + 50, middle), shown, fill=_INK, font=font, anchor="lm")
     return sheet

@@ -27,7 +27,7 @@ def test_many_slices_are_summed_up() -> None:
     assert describe_slices(slices, "areas.csv") == [
         "21 slices: SFA median 11.0 (1.0 to 21.0) cm2, VFA median 2.0 (2.0 to 2.0) cm2 on 20; each in areas.csv"]
     few = dict(list(slices.items())[1:])
-    assert describe_slices(few, "areas.csv")[0] == "input 2: SFA 2.0 cm2, VFA 2.0 cm2; T11, z 0.0 mm"
+    assert describe_slices(few, "areas.csv")[0] == "input 2: SFA 2.0 cm2, VFA 2.0 cm2; T11 as given, z 0.0 mm"
 
 
 def test_readers_agreement(tmp_path: Path) -> None:
