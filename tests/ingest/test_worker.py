@@ -109,6 +109,8 @@ def test_a_usage_error_is_raised(tmp_path: Path) -> None:
 
 
 _CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background inherits deaf ears
 import time
 from data_pipelines.ingest.worker import Limits, run_guarded
 if __name__ == "__main__":
