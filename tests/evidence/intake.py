@@ -120,8 +120,8 @@ def verify(show: Show) -> str:
     held = run_pytest(show, "tests/checks tests/cli/test_verify.py")
     done = show.command(f"bonemet verify -i {DATA}/dicom_edge_cases/* --slice-index 0")
     assert done.code == 8, f"exit {done.code}"
-    last = [row for row in done.out.splitlines() if row.strip()][-1]
-    return f"{held}; edge cases: exit 8, {last}"
+    verdict = next(row for row in done.out.splitlines() if row.startswith("verdict"))
+    return f"{held}; edge cases: exit 8, {verdict}"
 
 
 def throughput(show: Show) -> str:
