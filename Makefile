@@ -16,7 +16,7 @@ help:
 	@echo "make test-slow  the rest"
 	@echo "make lint       ruff, pyrefly, import contracts"
 	@echo "make bench      step time of one training step, JSON"
-	@echo "make evidence ISSUE=spine   every must-show of an issue, from a fresh clone, one log each"
+	@echo "make evidence ISSUE=spine|intake   every must-show of an issue, from a fresh clone, one log each"
 
 install: $(STAMP)
 
