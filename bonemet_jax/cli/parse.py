@@ -26,7 +26,8 @@ def parse(kind: type[T], verb: str, argv: Sequence[str], default: T | None = Non
 
     Raises: UsageError with the flag and what it takes. SystemExit(0) after `--help`.
     """
-    _refuse_repeated(argv)
+    if default is None:  # over a config the last value wins, as its users expect
+        _refuse_repeated(argv)
     errors = io.StringIO()
     # Without a config file nothing is there that the word None could take back: it is no value then, nor in the help.
     given: dict[str, Any] = {"config": (tyro.conf.DisallowNone,)} if default is None else {"default": default}
