@@ -3,6 +3,7 @@
 Orientation is anatomical: row 0 anterior, column 0 the patient's right side (the picture's left).
 """
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,11 @@ class CanonicalSlice:
     def fat_mask(self) -> UInt8[np.ndarray, "height width"]:
         """1 where the tissue is fat of any kind: the mask channel."""
         return np.isin(self.tissue, schema.FAT_CODES).astype(np.uint8)
+
+
+def hash_pixels(image: CanonicalSlice) -> str:
+    """The same for the very same picture, whatever its spacing and tissues."""
+    return hashlib.sha256(repr(image.hu.shape).encode() + np.ascontiguousarray(image.hu).tobytes()).hexdigest()
 
 
 def save_slice(path: Path, image: CanonicalSlice) -> None:

@@ -1,6 +1,5 @@
 """A cohort directory, file by file and patient by patient, as findings. Shell: reads, writes nothing."""
 
-import hashlib
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.progress import track
 from data_pipelines.bodycomp.areas import compute_areas_cm2
-from data_pipelines.canonical import CanonicalSlice, load_slice
+from data_pipelines.canonical import CanonicalSlice, hash_pixels, load_slice
 from data_pipelines.checks.cohort_table import check_table, patients_of
 from data_pipelines.findings import VERDICTS, Finding, find
 
@@ -165,11 +164,6 @@ def get_convention(facts: Mapping[str, Any]) -> str:
 def _stored_flags(told: dict[str, Any]) -> Iterator[Finding]:
     """What intake found in reading this slice."""
     return (find(code) for code in told.get("flags", ()) if code in VERDICTS)
-
-
-def hash_pixels(image: CanonicalSlice) -> str:
-    """The same for the very same picture, whatever its spacing and tissues."""
-    return hashlib.sha256(repr(image.hu.shape).encode() + np.ascontiguousarray(image.hu).tobytes()).hexdigest()
 
 
 def find_twins(seen: Mapping[str, Sequence[int]], noun: str) -> Iterator[tuple[int, Finding]]:

@@ -9,7 +9,8 @@ import pandas as pd
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
-from data_pipelines.checks.cohort_directory import describe_image, find_twins, hash_pixels
+from data_pipelines.canonical import hash_pixels
+from data_pipelines.checks.cohort_directory import describe_image, find_twins
 from data_pipelines.checks.cohort_table import check_outcomes
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.findings import Finding, find, finding_of

@@ -10,12 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.progress import say
-from data_pipelines.canonical import save_slice
+from data_pipelines.canonical import hash_pixels, save_slice
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.findings import VERDICTS, Finding, refusal
 from data_pipelines.ingest.patients import Failure, Patient, is_known, match_table, name_inputs, read_patients
@@ -94,13 +92,12 @@ def measure(
 
 def _refuse_copies(outcomes: Iterable[Patient | Failure]) -> Iterator[Patient | Failure]:
     """One image under two ids would be learned from and tested on: the second is refused."""
-    first: dict[str, Patient] = {}
+    first: dict[str, str] = {}  # hash -> name: patients are written and let go
     for outcome in outcomes:
         if isinstance(outcome, Patient):
-            digest = hashlib.sha256(np.ascontiguousarray(outcome.source.image.hu).tobytes()).hexdigest()
-            twin = first.setdefault(digest, outcome)
-            if twin is not outcome:
-                fact = f"equal to {twin.given.name} on every pixel"
+            twin = first.setdefault(hash_pixels(outcome.source.image), outcome.given.name)
+            if twin != outcome.given.name:
+                fact = f"equal to {twin} on every pixel"
                 outcome = Failure(outcome.given, refusal("cohort-same-image", outcome.given.path, fact=fact))
         yield outcome
 

@@ -15,6 +15,7 @@ from bonemet_jax.progress import track
 from data_pipelines.bodycomp.areas import compute_areas_cm2, compute_indices
 from data_pipelines.bodycomp.export import make_roi_zip
 from data_pipelines.bodycomp.overlay import draw_overlay
+from data_pipelines.clinical.consistency import INDEX_TOLERANCE
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, Value
 from data_pipelines.findings import Finding, find, finding_of, refusal
 from data_pipelines.ingest.grid import turn_back
@@ -25,8 +26,6 @@ from data_pipelines.ingest.totalsegmentator import segment_volume
 from data_pipelines.ingest.worker import Limits, run_guarded
 
 ROI_SUFFIXES = (".zip", ".roi")
-#: Relative difference between the table's index and the one measured here that is told.
-INDEX_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
