@@ -84,6 +84,16 @@ class RecordsConfig:
 
 
 @dataclass(frozen=True)
+class InputConfig:
+    """How records reach the network (bonemet_jax/input_pipeline)."""
+
+    mode: Literal["auto", "resident", "stream"] = "auto"
+    """resident: the cohort lies on the devices; stream: batches are read as they come; auto: resident where it fits."""
+    channels: Literal["precomputed", "on_device"] = "precomputed"
+    """precomputed: LBP and HOG as recorded; on_device: computed in the compiled step, from the flipped CT."""
+
+
+@dataclass(frozen=True)
 class FoldsConfig:
     """Cross-validation folds (row F1): a file, written once, obeyed."""
 
@@ -235,6 +245,8 @@ class Config:
     """Synthetic cohort."""
     records: RecordsConfig = field(default_factory=RecordsConfig)
     """Sharded records."""
+    input: InputConfig = field(default_factory=InputConfig)
+    """Input pipeline."""
     folds: FoldsConfig = field(default_factory=FoldsConfig)
     """Cross-validation folds."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -249,6 +261,8 @@ class Config:
     def __post_init__(self) -> None:
         _require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", self.name)), "name", repr(self.name[:80]),
                  "letters, digits, dot, dash, underscore, a letter or digit first")
+        _require(not (self.input.channels == "on_device" and self.train.flips == "naive"), "input.channels",
+                 "on_device", "precomputed with train.flips naive: what is computed after the flip is never naive")
 
     @property
     def fingerprint(self) -> str:

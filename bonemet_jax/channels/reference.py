@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8, UInt32
 
 from bonemet_jax import schema
-from bonemet_jax.channels.hog import line_stencil
+from bonemet_jax.channels.hog_picture import line_stencil
 
 
 def compute_lbp(image: UInt8[np.ndarray, "height width"]) -> UInt32[np.ndarray, "height width"]:

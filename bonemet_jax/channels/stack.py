@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, UInt8
 
 from bonemet_jax import schema
-from bonemet_jax.channels.hog import render_hog
-from bonemet_jax.channels.lbp import flip_lbp, flip_pixels, unpack_lbp
+from bonemet_jax.channels.hog_picture import render_hog
+from bonemet_jax.channels.lbp_code import flip_lbp, flip_pixels, unpack_lbp
 
 Flips = Literal["exact", "naive", "none"]
 _LBP_MAX = 2**schema.LBP_POINTS - 1

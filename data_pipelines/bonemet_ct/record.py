@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 
 from bonemet_jax import schema
 from bonemet_jax.channels import reference
-from bonemet_jax.channels.lbp import pack_lbp
+from bonemet_jax.channels.lbp_code import pack_lbp
 from bonemet_jax.channels.window import window_ct
 from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import InputDataError

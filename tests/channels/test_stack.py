@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bonemet_jax import schema
-from bonemet_jax.channels.lbp import pack_lbp
+from bonemet_jax.channels.lbp_code import pack_lbp
 from bonemet_jax.channels.reference import compute_hog_flips, compute_hog_picture, compute_lbp
 from bonemet_jax.channels.stack import make_channels
 

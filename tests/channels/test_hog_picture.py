@@ -6,7 +6,7 @@ import pytest
 from skimage.feature import hog
 
 from bonemet_jax import schema
-from bonemet_jax.channels.hog import line_stencil, render_hog
+from bonemet_jax.channels.hog_picture import line_stencil, render_hog
 from bonemet_jax.channels.reference import compute_hog_flips, compute_hog_histogram
 
 _render = jax.jit(render_hog, static_argnums=(1, 2))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from bonemet_jax.channels.lbp import flip_lbp, pack_lbp, unpack_lbp
+from bonemet_jax.channels.lbp_code import flip_lbp, pack_lbp, unpack_lbp
 from bonemet_jax.channels.reference import compute_lbp
 from bonemet_jax.channels.window import window_ct
 
