@@ -1,0 +1,162 @@
+"""The two shard formats, read at random and without TensorFlow: TFRecord [1]_ and ArrayRecord [2]_.
+
+Bytes go from the page cache straight into the caller's array. A read, unlike a memory map, turns a file that shrinks
+under it into an error; a map would end the process.
+
+.. [1] https://www.tensorflow.org/tutorials/load_data/tfrecord
+.. [2] https://github.com/google/array_record
+"""
+
+import mmap
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import UInt8, UInt32
+
+from bonemet_jax.errors import CorruptFileError
+
+REMEDY = "delete the folder and run `bonemet build` again"
+#: Length, its checksum; after the data, theirs.
+_HEAD, _LENGTH, _FOOT = 12, 8, 4
+#: Opened ArrayRecord files kept: each holds its index and a buffer.
+_KEPT_OPEN = 64
+#: Library options for random access; its own are for reading in a row.
+_RANDOM_ACCESS = "readahead_buffer_size:0,max_parallelism:0"
+
+
+class StoredRecord(NamedTuple):
+    """One serialised record while its shard is gone through: `data[start:stop]`."""
+
+    data: Sequence[int]
+    start: int
+    stop: int
+
+
+class ShardFile(Protocol):
+    """One shard. `fetch` may be called by several threads at once."""
+
+    path: Path
+
+    def records(self) -> Iterator[StoredRecord]:
+        """Every record in stored order. Raises: CorruptFileError."""
+        ...
+
+    def fetch(self, index: int, parts: Sequence[tuple[int, UInt8[np.ndarray, " n"]]]) -> None:
+        """Copy parts of record `index`, each from the offset that `records` told, until its array is full.
+
+        Raises: CorruptFileError when the file has become shorter.
+        """
+        ...
+
+
+def open_shard(path: Path, file_format: str) -> ShardFile:
+    """The shard at `path`; file_format is tfrecord or array_record."""
+    return TFRecordFile(path) if file_format == "tfrecord" else ArrayRecordFile(path)
+
+
+class TFRecordFile:
+    """A TFRecord file; offsets are the file's. Opened for each call, so a thousand shards meet no limit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def records(self) -> Iterator[StoredRecord]:
+        """As in ShardFile. Lengths are held against their checksums; for the data the manifest's sha256 stands."""
+        if self.path.stat().st_size == 0:
+            return
+        with open(self.path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            at = 0
+            while at < len(data):
+                start, stop = self._bounds(data, at)
+                yield StoredRecord(data, start, stop)
+                at = stop + _FOOT
+
+    def _bounds(self, data: mmap.mmap, at: int) -> tuple[int, int]:
+        head = data[at:at + _HEAD]
+        length = int.from_bytes(head[:_LENGTH], "little")
+        stop = at + _HEAD + length
+        if len(head) < _HEAD or stop + _FOOT > len(data):
+            raise CorruptFileError("shard ends within a record", self.path, REMEDY)
+        if masked_crc32c(head[:_LENGTH]) != int.from_bytes(head[_LENGTH:], "little"):
+            raise CorruptFileError(f"length of the record at byte {at} differs from its checksum", self.path, REMEDY)
+        return at + _HEAD, stop
+
+    def fetch(self, index: int, parts: Sequence[tuple[int, UInt8[np.ndarray, " n"]]]) -> None:
+        """As in ShardFile."""
+        del index  # offsets count from the file's start
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            for offset, out in parts:
+                done = 0
+                while done < len(out):  # a signal or a network disk may hand over less at a time
+                    count = os.preadv(descriptor, [memoryview(out)[done:]], offset + done)
+                    if count == 0:
+                        raise CorruptFileError("shard became shorter while it was read", self.path, REMEDY)
+                    done += count
+        finally:
+            os.close(descriptor)
+
+
+class ArrayRecordFile:
+    """An ArrayRecord file; records are compressed one by one, so each is taken apart whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+
+    def records(self) -> Iterator[StoredRecord]:
+        """As in ShardFile."""
+        reader = _open_array_record(self.path)
+        for index in range(reader.num_records()):
+            data = self._read(index)
+            yield StoredRecord(data, 0, len(data))
+
+    def fetch(self, index: int, parts: Sequence[tuple[int, UInt8[np.ndarray, " n"]]]) -> None:
+        """As in ShardFile."""
+        data = self._read(index)
+        for offset, out in parts:
+            if offset + len(out) > len(data):
+                raise CorruptFileError("a record became shorter while it was read", self.path, REMEDY)
+            out[:] = np.frombuffer(data, np.uint8, len(out), offset)
+
+    def _read(self, index: int) -> bytes:
+        try:
+            with self._lock:
+                (data,) = _open_array_record(self.path).read([index])
+        except (RuntimeError, ValueError, IndexError, OSError) as error:
+            what = f"record {index} does not read ({str(error).splitlines()[0][:200]})"
+            raise CorruptFileError(what, self.path, REMEDY) from error
+        return data
+
+
+@lru_cache(maxsize=_KEPT_OPEN)
+def _open_array_record(path: Path) -> Any:
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    try:
+        return ArrayRecordReader(str(path), _RANDOM_ACCESS, file_reader_buffer_size=1 << 16)
+    except (RuntimeError, ValueError, OSError) as error:
+        what = f"shard does not open ({str(error).splitlines()[0][:200]})"
+        raise CorruptFileError(what, path, REMEDY) from error
+
+
+def masked_crc32c(data: bytes) -> int:
+    """TFRecord's checksum: CRC-32C, turned by 15 bits, plus a constant."""
+    table, crc = _crc_table(), 0xFFFFFFFF
+    for byte in data:
+        crc = int(table[(crc ^ byte) & 0xFF]) ^ (crc >> 8)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+@lru_cache(maxsize=1)
+def _crc_table() -> UInt32[np.ndarray, " 256"]:
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = np.where(table & 1, table >> 1 ^ np.uint32(0x82F63B78), table >> 1)
+    return table
