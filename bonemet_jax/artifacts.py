@@ -14,10 +14,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bonemet_jax.errors import CorruptFileError, DiskError, UsageError
+from bonemet_jax.errors import BonemetError, CorruptFileError, DiskError, UsageError
 
 MANIFEST = "manifest.json"
 _PARTIAL = ".partial"
+#: Folder of a resumable directory that no manifest holds.
+NOTES = ".notes.partial"
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -101,23 +103,53 @@ def atomic_path(path: Path | str, n_bytes: int | None = None) -> Iterator[Path]:
 def atomic_dir(path: Path | str) -> Iterator[Path]:
     """Yield a temporary directory beside `path`; it takes the place of `path` when the block ends well."""
     path = Path(path)
-    partial, old = partial_name(path), path.with_name(f".{path.name}.old")
+    partial = partial_name(path)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with disk_errors(path, partial=partial):
             partial.mkdir(parents=True)
             yield partial
-            for file in partial.rglob("*"):
-                if file.is_file():
-                    _fsync(file)
-            shutil.rmtree(old, ignore_errors=True)
-            if path.exists():
-                os.replace(path, old)
-            os.replace(partial, path)
-            shutil.rmtree(old, ignore_errors=True)
+            _put_in_place(partial, path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def resumable_dir(path: Path | str, key: str) -> Iterator[Path]:
+    """As atomic_dir, but what a killed try with the same `key` left behind is yielded again.
+
+    The caller judges what of it is whole, and keeps its own notes in the folder `NOTES` there: no manifest holds it, and
+    it goes when `path` is in place. A fault with a remedy (BonemetError) sweeps the folder: what mends it frees the disk
+    or changes the key. After anything else it stays.
+    """
+    path = Path(path)
+    partial = partial_name(path)
+    notes = partial / NOTES
+    try:
+        with disk_errors(path, partial=partial):
+            if not (notes / key).is_file():
+                shutil.rmtree(partial, ignore_errors=True)
+                write_text(notes / key, "")
+            yield partial
+            _put_in_place(partial, path)
+            shutil.rmtree(path / NOTES)
+    except BonemetError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _put_in_place(partial: Path, path: Path) -> None:
+    """Flush every file of a finished directory to disk, then rename it over `path`."""
+    old = path.with_name(f".{path.name}.old")
+    for file in partial.rglob("*"):
+        if file.is_file():
+            _fsync(file)
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(partial, path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_space(path: Path | str, n_bytes: int) -> None:
@@ -179,8 +211,8 @@ def save_npz(path: Path | str, arrays: Mapping[str, Any]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def load_npz(path: Path | str) -> dict[str, Any]:
-    """Read every array of an npz; never unpickles. Damaged or missing: CorruptFileError."""
+def load_npz(path: Path | str, names: Collection[str] | None = None) -> dict[str, Any]:
+    """Read the arrays of an npz, all or those named; never unpickles. Damaged or missing: CorruptFileError."""
     import zipfile
     import zlib
 
@@ -188,7 +220,7 @@ def load_npz(path: Path | str) -> dict[str, Any]:
 
     try:
         with np.load(path, allow_pickle=False) as archive:  # noqa: TID251 - the one place
-            return {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in (archive.files if names is None else names)}
     except FileNotFoundError as error:
         raise CorruptFileError("file is missing", path, "run the stage that writes it again") from error
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
@@ -232,12 +264,17 @@ def list_files(directory: Path) -> list[Path]:
     )
 
 
-def write_manifest(directory: Path | str, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Write manifest.json: sha256 and size of every file below `directory`, and `facts` (counts, versions)."""
-    directory = Path(directory)
+def write_manifest(
+    directory: Path | str, facts: Mapping[str, Any] | None = None, known: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Write manifest.json: sha256 and size of every file below `directory`, and `facts` (counts, versions).
+
+    known: sha256 of files, by name, that the caller has read since they were written.
+    """
+    directory, known = Path(directory), known or {}
+    names = {str(f.relative_to(directory)): f for f in list_files(directory)}
     files = {
-        str(f.relative_to(directory)): {"sha256": sha256_file(f), "bytes": f.stat().st_size}
-        for f in list_files(directory)
+        name: {"sha256": known.get(name) or sha256_file(f), "bytes": f.stat().st_size} for name, f in names.items()
     }
     manifest = {"files": files, "facts": dict(facts or {})}
     write_json(directory / MANIFEST, manifest)

@@ -73,14 +73,17 @@ class RecordsConfig:
     """Isotropic spacing every slice is brought to, mm; the rest is padded, never stretched."""
     file_format: Literal["tfrecord", "array_record"] = "tfrecord"
     """Shard format."""
-    n_shards: int = 4
-    """Number of shards."""
+    patients_per_shard: int = 64
+    """Patients in each shard but the last: what one worker holds at a time, and what is lost when it is killed."""
+    channel_backend: Literal["jax", "scikit-image"] = "jax"
+    """Who computes LBP and HOG: ours, or the reference."""
 
     def __post_init__(self) -> None:
         _require(self.height >= 64 and self.width >= 64, "records.height x width",
                  f"{self.height} x {self.width}", "at least 64 x 64 pixels")
         _require(0.3 <= self.spacing_mm <= 4.0, "records.spacing_mm", self.spacing_mm, "0.3 to 4.0 mm")
-        _require(1 <= self.n_shards <= 1024, "records.n_shards", self.n_shards, "1 to 1024")
+        _require(1 <= self.patients_per_shard <= 65536, "records.patients_per_shard", self.patients_per_shard,
+                 "1 to 65536 patients")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from bonemet_jax.config import Config, ModelConfig, OptimConfig, PhantomConfig, 
 config = Config(
     name="paper",
     phantom=PhantomConfig(n=431, seed=0, height=400, width=500, spacing_mm=0.8),
-    records=RecordsConfig(height=400, width=500, spacing_mm=0.8, n_shards=16),
+    records=RecordsConfig(height=400, width=500, spacing_mm=0.8),
     model=ModelConfig(network="resnet101"),
     optim=OptimConfig(lr=1e-6),
     train=TrainConfig(epochs=200, batch_size=64, checkpoint_epochs=10),

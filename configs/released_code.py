@@ -23,7 +23,7 @@ from bonemet_jax.config import (
 config = Config(
     name="released_code",
     phantom=PhantomConfig(n=431, seed=0, height=400, width=500, spacing_mm=0.8),
-    records=RecordsConfig(height=400, width=500, spacing_mm=0.8, n_shards=16),
+    records=RecordsConfig(height=400, width=500, spacing_mm=0.8),
     model=ModelConfig(
         network="resnet101",
         channels=("ct", "lbp", "hog"),

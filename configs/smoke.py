@@ -13,7 +13,7 @@ from bonemet_jax.config import Config, ModelConfig, OptimConfig, PhantomConfig, 
 config = Config(
     name="smoke",
     phantom=PhantomConfig(n=431, seed=0, height=160, width=200, spacing_mm=2.0),
-    records=RecordsConfig(height=160, width=200, spacing_mm=2.0, file_format="array_record", n_shards=4),
+    records=RecordsConfig(height=160, width=200, spacing_mm=2.0, file_format="array_record"),
     model=ModelConfig(network="tiny"),
     optim=OptimConfig(lr=5e-3, schedule="cosine"),
     train=TrainConfig(epochs=25, batch_size=16, class_weight="balanced"),

@@ -62,7 +62,7 @@ def small_records(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) 
     from data_pipelines.bonemet_ct.build import build_records
 
     def build(file_format: str) -> Path:
-        config = RecordsConfig(height=64, width=80, spacing_mm=4.0, file_format=file_format, n_shards=3)
+        config = RecordsConfig(height=64, width=80, spacing_mm=4.0, file_format=file_format, patients_per_shard=5)
         return build_records(small_cohort, tmp_path_factory.mktemp(file_format), config, "small")
 
     return {file_format: build(file_format) for file_format in ("tfrecord", "array_record")}

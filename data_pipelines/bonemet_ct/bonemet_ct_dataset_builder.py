@@ -1,7 +1,10 @@
-"""TFDS builder of the records: one example a patient (docs/contracts.md)."""
+"""TFDS builder of the records: one example a patient (docs/contracts.md).
+
+`build.build_records` is the fast, resumable way to the same examples; this one serves whoever already works with TFDS:
+`tfds.load("bonemet_ct/smoke", ...)` with a cohort directory as the manually downloaded data.
+"""
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,19 +15,17 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from bonemet_jax import schema
 from bonemet_jax.config import RecordsConfig
-from data_pipelines.bonemet_ct.record import make_record
-from data_pipelines.bonemet_ct.rows import load_rows
-from data_pipelines.canonical import load_slice
-
-SPLIT = "cohort"
+from data_pipelines.bonemet_ct.channels import BATCH_SIZE
+from data_pipelines.bonemet_ct.source import CohortSource
+from data_pipelines.bonemet_ct.stages import add_channels, make_examples, measure_shard, read_shard
+from data_pipelines.bonemet_ct.tasks import SPLIT, make_tasks
 
 
 @dataclasses.dataclass
 class BonemetCtConfig(tfds.core.BuilderConfig):
-    """What TFDS calls a config: the records' settings and the cohort they are made from."""
+    """What TFDS calls a config: the records' settings."""
 
     records: RecordsConfig = dataclasses.field(default_factory=RecordsConfig)
-    cohort_dir: str = ""
 
 
 class SortedExampleWriter(tfds.core.ExampleWriter):
@@ -40,11 +41,20 @@ def _sort_features(example: bytes) -> bytes:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Records of a cohort of T11 slices; made by `build.build_records`."""
+    """Records of a cohort of T11 slices."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
-    BUILDER_CONFIGS: ClassVar[list[BonemetCtConfig]] = []
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "manual_dir is a cohort directory: made from your own images by `bonemet ingest`, or by `bonemet phantom`."
+    )
+    BUILDER_CONFIGS: ClassVar[list[BonemetCtConfig]] = [
+        BonemetCtConfig(name="paper", description="400 x 500 pixels of 0.8 mm, as in the paper"),
+        BonemetCtConfig(
+            name="smoke", description="160 x 200 pixels of 2 mm",
+            records=RecordsConfig(height=160, width=200, spacing_mm=2.0),
+        ),
+    ]  # fmt: skip
 
     def _info(self) -> tfds.core.DatasetInfo:
         described = tfds.features.FeaturesDict(features(self.builder_config.records))
@@ -54,14 +64,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return SortedExampleWriter(self.info.file_format)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {SPLIT: self._generate_examples()}
+        return {SPLIT: self._generate_examples(Path(dl_manager.manual_dir))}
 
-    def _generate_examples(self) -> Any:
-        import apache_beam as beam
-
-        config = self.builder_config
-        make = functools.partial(make_example, cohort_dir=config.cohort_dir, records=config.records)
-        return beam.Create(load_rows(Path(config.cohort_dir))) | beam.Map(make)
+    def _generate_examples(self, cohort_dir: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
+        """Key and example of every patient, a few at a time through the stages of `build`."""
+        records = self.builder_config.records
+        source = CohortSource.open(cohort_dir, records)
+        for task in make_tasks(len(source), BATCH_SIZE):
+            shard = add_channels(measure_shard(read_shard(task, source), records), records)
+            for example in make_examples(shard.rows, shard.arrays):
+                yield example[schema.PATIENT_ID], example
 
 
 def features(records: RecordsConfig) -> dict[str, Any]:
@@ -82,10 +94,3 @@ def features(records: RecordsConfig) -> dict[str, Any]:
         **{name: np.float32 for name in (schema.HEIGHT, schema.TIME, schema.EVENT)},
         **{c.name: tfds.features.Text() if c.kind == "category" else np.float32 for c in schema.CLINICAL},
     }
-
-
-def make_example(row: Mapping[str, Any], cohort_dir: str, records: RecordsConfig) -> tuple[str, dict[str, Any]]:
-    """Key and example of one patient; runs on any Beam worker that sees the cohort's folder."""
-    image = load_slice(Path(cohort_dir) / "slices" / f"{row[schema.SLICE_ID]}.npz")
-    scalars = {name: value for name, value in row.items() if name != schema.SLICE_ID}
-    return row[schema.PATIENT_ID], {**scalars, **make_record(image, records)}

@@ -1,25 +1,23 @@
-"""Build records from a cohort directory (shell): checks first, Beam, then one rename."""
+"""Build records from a cohort directory (shell): checks first, shards through Beam, then one rename."""
 
-import contextlib
-import io
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import RecordsConfig, to_dict
-from bonemet_jax.errors import InputDataError, UsageError
-from bonemet_jax.progress import quiet_tensorflow
+from bonemet_jax.errors import UsageError
+from bonemet_jax.progress import quiet_tensorflow, say
 from bonemet_jax.versions import find_versions
-from data_pipelines.bonemet_ct.record import check_fits
-from data_pipelines.bonemet_ct.rows import load_rows
-from data_pipelines.canonical import load_slice
+from data_pipelines.bonemet_ct.pipeline import run_pipeline
+from data_pipelines.bonemet_ct.source import CohortSource, Source
+from data_pipelines.bonemet_ct.stages import max_area_change
+from data_pipelines.bonemet_ct.tasks import DATASET, SPLIT, ShardTask, make_tasks
+from data_pipelines.bonemet_ct.write import ShardNote, is_finished, load_note
 
-DATASET = "bonemet_ct"
 VERSION = "1.0.0"
-_PACKAGES = ("numpy", "scikit-image", "tensorflow-datasets", "apache-beam", "array-record")
+_PACKAGES = ("jax", "jaxlib", "numpy", "scikit-image", "tensorflow-datasets", "apache-beam", "array-record")
 
 
 def build_records(
@@ -27,84 +25,79 @@ def build_records(
 ) -> Path:
     """Write `<out_dir>/bonemet_ct/<name>/<version>/`: shards, TFDS metadata, manifest.json. Equal input, equal bytes.
 
+    A build that was killed goes on where it stopped when it is called again with the same cohort and settings.
+
     Args:
         cohort_dir: Written by `bonemet ingest` or `bonemet phantom`.
         out_dir: Parent of the records.
-        config: Grid, shard format and count.
+        config: Grid, shard format and size, who computes the channels.
         name: Name of the TFDS config; letters, digits, dot, dash, underscore.
         beam_options: Flags of Apache Beam (`--runner=FlinkRunner`, `--direct_num_workers=2`); in-process by default.
 
     Returns: The version directory.
 
     Raises: UsageError for a bad name; CorruptFileError when the cohort differs from its manifest; InputDataError when
-        it has no slices, or one does not fit the grid; DiskError when the disk is full. Nothing is left half-written.
+        it has no slices, or one does not fit the grid; DiskError when the disk is full. Nothing half-written ever
+        stands under the final name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,80}", name):
         raise UsageError(f"not a name for records: {name[:80]!r}", "", "use letters, digits, dot, dash, underscore")
     cohort_dir, final = Path(cohort_dir).resolve(), Path(out_dir) / DATASET / name / VERSION
     cohort = artifacts.check_manifest(cohort_dir)
-    rows = load_rows(cohort_dir)
-    for row in rows:
-        _check_slice(cohort_dir, row[schema.SLICE_ID], config)
-    with artifacts.atomic_dir(final) as partial:
-        _prepare(cohort_dir, partial, config, name, beam_options)
-        artifacts.write_manifest(partial, _facts(config, name, len(rows), cohort["facts"], cohort_dir))
+    source = CohortSource.open(cohort_dir, config)
+    tasks = make_tasks(len(source), config.patients_per_shard)
+    facts = _facts(config, name, len(source), cohort["facts"], cohort_dir)
+    with artifacts.resumable_dir(final, artifacts.stage_key("records", facts, {})) as partial:
+        missing = keep_finished(partial, tasks, source, config.file_format)
+        if missing:
+            run_pipeline(missing, source, partial, config, beam_options)
+        notes = [load_note(partial, task.file_name(config.file_format)) for task in tasks]
+        _write_metadata(partial, config, name, notes)
+        found = {
+            "shards": {note.file: note.n for note in notes},
+            "area_change": max_area_change(*(note.area_change for note in notes)),
+        }
+        artifacts.write_manifest(partial, facts | found, known={note.file: note.sha256 for note in notes})
     return final
 
 
-def _check_slice(cohort_dir: Path, slice_id: str, config: RecordsConfig) -> None:
-    """Check here, in the caller's process: a Beam worker's exception comes back as text only."""
-    path = cohort_dir / "slices" / f"{slice_id}.npz"
-    if not path.is_file():
-        raise InputDataError("slice is missing", path, "run ingest or phantom again")
-    try:
-        check_fits(load_slice(path), config)
-    except InputDataError as error:
-        raise InputDataError(error.what, path, error.mend) from error
+def keep_finished(
+    directory: Path, tasks: Sequence[ShardTask], source: Source, file_format: str
+) -> tuple[ShardTask, ...]:
+    """Tasks whose shard is not there yet; whatever else a killed build left in `directory` is deleted."""
+    missing = []
+    for task in tasks:
+        ids = [row[schema.PATIENT_ID] for row in source.read_rows(task.start, task.stop)]
+        if not is_finished(directory, task.file_name(file_format), ids):
+            missing.append(task)
+    kept = {task.file_name(file_format) for task in tasks if task not in missing}
+    for file in directory.iterdir():
+        if file.is_file() and file.name not in kept:
+            file.unlink()
+    if kept:
+        say(f"going on: {len(kept)} of {len(tasks)} shards are there")
+    return tuple(missing)
 
 
-def _prepare(
-    cohort_dir: Path, out: Path, config: RecordsConfig, name: str, beam_options: Sequence[str]
-) -> None:
-    """Let TFDS write shards and metadata into `out`; tensorflow and Beam take seconds, so they are imported here."""
-    work = out / "work"  # TFDS wants <data_dir>/<dataset>/<config>/<version>; its download folder lands here too
-    # TFDS announces a download on standard output, where only results belong.
-    with quiet_tensorflow(), contextlib.redirect_stdout(io.StringIO()):
+def _write_metadata(directory: Path, config: RecordsConfig, name: str, notes: Sequence[ShardNote]) -> None:
+    """TFDS's own description of the shards: dataset_info.json and features.json."""
+    with quiet_tensorflow():
         import tensorflow_datasets as tfds
 
-        from data_pipelines.bonemet_ct import bonemet_ct_dataset_builder as tfds_builder
+        from data_pipelines.bonemet_ct.bonemet_ct_dataset_builder import BonemetCtConfig, Builder
 
-        tfds.disable_progress_bar()
-        builder = tfds_builder.Builder(
-            data_dir=str(work),
-            config=tfds_builder.BonemetCtConfig(name=name, records=config, cohort_dir=str(cohort_dir)),
-            file_format=config.file_format,
+        builder = Builder(
+            data_dir=str(directory), config=BonemetCtConfig(name=name, records=config), file_format=config.file_format
         )
-        runner, options = _beam(beam_options)
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(
-                beam_runner=runner, beam_options=options, num_shards=config.n_shards, try_download_gcs=False
-            )
+        split = tfds.core.SplitInfo(
+            name=SPLIT, shard_lengths=[note.n for note in notes], num_bytes=sum(note.example_bytes for note in notes)
         )
-    for file in Path(builder.data_dir).iterdir():
-        shutil.move(file, out / file.name)
-    shutil.rmtree(work)
-
-
-def _beam(flags: Sequence[str]) -> tuple[Any, Any]:
-    """Beam's runner and options; the runner is None when the flags name one of their own.
-
-    Beam's own `DirectRunner` first tries to fetch and start a Go binary; FnApiRunner is what it falls back to.
-    """
-    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
-    options = PipelineOptions(flags=list(flags))  # without flags Beam would read sys.argv
-    named = options.view_as(StandardOptions).runner
-    return (FnApiRunner() if named in (None, "DirectRunner") else None), options
+        builder.info.set_splits(tfds.core.splits.SplitDict([split]))
+        builder.info.write_to_directory(str(directory))
 
 
 def _facts(config: RecordsConfig, name: str, n: int, cohort: dict[str, Any], cohort_dir: Path) -> dict[str, Any]:
+    """What is known before a shard is made: all that decides its bytes is among it."""
     return {
         "n": n,
         "name": name,

@@ -11,7 +11,7 @@ from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
 from data_pipelines.bonemet_ct.build import build_records
 
-CONFIG = RecordsConfig(height=64, width=80, spacing_mm=4.0, file_format="array_record", n_shards=3)
+CONFIG = RecordsConfig(height=64, width=80, spacing_mm=4.0, file_format="array_record", patients_per_shard=5)
 
 #: Reads records as a stranger would: TFDS alone.
 STRANGER = """

@@ -5,7 +5,8 @@ from skimage.transform import rescale
 from bonemet_jax import schema
 from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import InputDataError
-from data_pipelines.bonemet_ct.record import make_record, to_grid
+from data_pipelines.bonemet_ct.grid import to_grid
+from data_pipelines.bonemet_ct.record import make_record
 from data_pipelines.canonical import CanonicalSlice
 
 

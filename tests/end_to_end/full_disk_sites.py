@@ -17,8 +17,8 @@ from bonemet_jax.cli.stages import STAGES, Run, run_stages, stage_keys
 
 SMOKE = str(Path(__file__).parents[2] / "configs" / "smoke.py")
 SMALL = ["--phantom.n", "24", "--phantom.spacing-mm", "3.0", "--phantom.height", "112", "--phantom.width", "144",
-         "--records.height", "112", "--records.width", "144", "--records.spacing-mm", "3.0", "--records.n-shards", "2",
-         "--train.epochs", "2", "--train.batch-size", "8"]
+         "--records.height", "112", "--records.width", "144", "--records.spacing-mm", "3.0",
+         "--records.patients-per-shard", "12", "--train.epochs", "2", "--train.batch-size", "8"]
 #: Bytes left free at each trial: nothing at all, a little, and enough for some of a stage's files.
 LEAVE = {"cv": (0, 8_192, 262_144), "build": (0, 16_384, 65_536)}
 LEAVE_ELSE = (0,)
