@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,10 +183,10 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def load_json(path: Path | str) -> Any:
-    """Read JSON; a damaged or missing file is one clear line."""
+def load_json(path: Path | str, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Read JSON; a damaged or missing file is one clear line. `make_object` may refuse names that come twice."""
     try:
-        return json.loads(Path(path).read_bytes())
+        return json.loads(Path(path).read_bytes(), object_pairs_hook=make_object)
     except FileNotFoundError as error:
         raise CorruptFileError("file is missing", path, "run the stage that writes it again") from error
     except ValueError as error:
@@ -345,14 +345,31 @@ def stage_key(stage: str, settings: Any, inputs: Mapping[str, str]) -> str:
 
 def is_stage_done(run_dir: Path, stage: str, key: str) -> bool:
     """True when the stage finished with this key and every output still has its recorded sha256."""
-    stamp_path = run_dir / "stages" / f"{stage}.json"
-    if not stamp_path.is_file():
-        return False
-    stamp = load_json(stamp_path)
-    return stamp["key"] == key and all(
-        (run_dir / name).is_file() and sha256_file(run_dir / name) == digest
-        for name, digest in stamp["outputs"].items()
-    )
+    return is_stage_stamped(run_dir, stage, key) and find_damage(run_dir, stage, key) is None
+
+
+def is_stage_stamped(run_dir: Path, stage: str, key: str) -> bool:
+    """True when the stage finished with this key, whatever became of its outputs."""
+    stamp_path = _stamp_path(run_dir, stage)
+    return stamp_path.is_file() and load_json(stamp_path)["key"] == key
+
+
+def find_damage(run_dir: Path, stage: str, key: str) -> Path | None:
+    """First output of the stage finished with this key that is missing or changed since; None when all are whole."""
+    if not is_stage_stamped(run_dir, stage, key):
+        return None
+    outputs = load_json(_stamp_path(run_dir, stage))["outputs"]
+    files = ((run_dir / name, digest) for name, digest in outputs.items())
+    return next((file for file, digest in files if not file.is_file() or sha256_file(file) != digest), None)
+
+
+def unstamp_stage(run_dir: Path, stage: str) -> None:
+    """Forget that the stage finished: it begins again."""
+    _stamp_path(run_dir, stage).unlink(missing_ok=True)
+
+
+def _stamp_path(run_dir: Path, stage: str) -> Path:
+    return run_dir / "stages" / f"{stage}.json"
 
 
 def stamp_stage(
@@ -363,7 +380,7 @@ def stamp_stage(
     for output in outputs:
         files += list_files(output) if output.is_dir() else [output]
     write_json(
-        run_dir / "stages" / f"{stage}.json",
+        _stamp_path(run_dir, stage),
         {
             "key": key,
             "inputs": dict(inputs),

@@ -4,7 +4,8 @@ from bonemet_jax.cli.run import StageArgs, open_run, parse_run
 from bonemet_jax.cli.stages import BY_NAME, run_stages
 from bonemet_jax.cli.verb_report import VerbReport, require_device
 
-_STAGES_OF_VERB = {"cv": ("folds", "cv"), "embed": ("embed",), "fuse": ("fuse",), "report": ("stats", "report")}
+_STAGES_OF_VERB = {"cv": ("near_duplicates", "folds", "cv"), "embed": ("embed",), "fuse": ("fuse",),
+                   "report": ("stats", "report")}
 
 
 def main(verb: str, argv: list[str]) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, to_dict
-from bonemet_jax.errors import InputDataError, UsageError
+from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
 from bonemet_jax.progress import say
 
 
@@ -38,6 +38,11 @@ class Run:
             raise UsageError("the run has no records yet", self.directory, "run `bonemet run` first")
         return found[-1].parent
 
+    @property
+    def near_duplicates(self) -> Path:
+        """The file of patients who share an image."""
+        return self.directory / "near_duplicates.json"
+
     def fold_dirs(self) -> list[Path]:
         """fold_0, fold_1, ..."""
         return [self.directory / f"fold_{k}" for k in range(self.config.folds.n_folds)]
@@ -54,6 +59,8 @@ class Stage:
     work: Callable[[Run], None]
     resumable: bool = False
     """True when a broken attempt with the same key goes on instead of starting anew."""
+    remade: bool = True
+    """False when damage to what it left stops the run; else the stage is done again, and the damaged file named."""
 
 
 def _cohort_settings(run: Run) -> Any:
@@ -93,6 +100,15 @@ def _build(run: Run) -> None:
     build_records(run.cohort_dir, run.directory / "tfds", run.config.records, run.config.name)
 
 
+def _near_duplicates(run: Run) -> None:
+    from bonemet_jax.cohort.near_duplicates import find_near_duplicates, save_pairs
+    from bonemet_jax.input_pipeline.records import load_records
+
+    records = load_records(run.records_dir)
+    pairs = find_near_duplicates(records.patient_id, lambda positions: records.ct[positions])
+    save_pairs(run.near_duplicates, pairs, len(records))
+
+
 def _folds(run: Run) -> None:
     from bonemet_jax import schema
     from bonemet_jax.cohort.folds import load_folds, make_folds, save_folds
@@ -113,11 +129,16 @@ def _folds(run: Run) -> None:
 
 def _cv(run: Run) -> None:
     from bonemet_jax.cohort.folds import load_folds
+    from bonemet_jax.cohort.near_duplicates import check_leakage, load_pairs
     from bonemet_jax.input_pipeline.records import load_records
     from bonemet_jax.train.loop import train_fold
 
-    records = load_records(run.records_dir)
     folds = load_folds(run.directory / "folds.json")
+    pairs = load_pairs(run.near_duplicates)
+    check_leakage(pairs, folds, run.near_duplicates)
+    if pairs:
+        say(f"warning: {len(pairs)} pairs of patients share an image, together in every fold; {run.near_duplicates}")
+    records = load_records(run.records_dir)
     for fold in range(folds.n_folds):
         train_fold(records, folds, fold, run.config, run.directory)
 
@@ -151,10 +172,12 @@ STAGES: tuple[Stage, ...] = (
     Stage("cohort", (), _cohort_settings,
           lambda run: [] if run.config.cohort_dir else [run.cohort_dir], _make_cohort),
     Stage("build", ("cohort",), lambda run: to_dict(run.config.records),
-          lambda run: [run.directory / "tfds"], _build),
+          lambda run: [run.directory / "tfds"], _build, remade=False),
+    Stage("near_duplicates", ("build",), lambda run: None,
+          lambda run: [run.near_duplicates], _near_duplicates),
     Stage("folds", ("cohort",), _folds_settings,
           lambda run: [run.directory / "folds.json"], _folds),
-    Stage("cv", ("build", "folds"), _cv_settings, Run.fold_dirs, _cv, resumable=True),
+    Stage("cv", ("build", "near_duplicates", "folds"), _cv_settings, Run.fold_dirs, _cv, resumable=True),
     Stage("embed", ("cv",), lambda run: run.config.train.embed_epoch,
           lambda run: [run.directory / "embeddings.npz"], _embed),
     Stage("fuse", ("embed",), lambda run: to_dict(run.config.fusion),
@@ -177,16 +200,17 @@ def stage_keys(run: Run) -> dict[str, str]:
 def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
     """Do the named stages that are not done yet; returns seconds of those done now.
 
-    Raises: UsageError when a stage outside `names` that they need is not done.
+    Raises: UsageError when a stage outside `names` that they need is not done; CorruptFileError when what it left, or
+        the records, are damaged.
     """
     keys = stage_keys(run)
     for need in {need for name in names for need in BY_NAME[name].needs} - set(names):
-        if not artifacts.is_stage_done(run.directory, need, keys[need]):
+        if not _is_done(run, BY_NAME[need], keys[need], may_remake=False):
             raise UsageError(f"stage '{need}' is not done with this config", run.directory, "run `bonemet run` first")
     _write_config(run)
     seconds: dict[str, float] = {}
     for name in names:
-        if artifacts.is_stage_done(run.directory, name, keys[name]):
+        if _is_done(run, BY_NAME[name], keys[name], may_remake=BY_NAME[name].remade):
             say(f"{name:<7} already done")
             continue
         with artifacts.disk_errors(run.directory):
@@ -195,8 +219,26 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
     return seconds
 
 
+def _is_done(run: Run, stage: Stage, key: str, may_remake: bool) -> bool:
+    """Whether the stage is done with this key.
+
+    Raises: CorruptFileError when it was, but a file it left is missing or changed and must not be made again now.
+    """
+    damaged = artifacts.find_damage(run.directory, stage.name, key)
+    if damaged is None:
+        return artifacts.is_stage_stamped(run.directory, stage.name, key)
+    if not may_remake and any(path.exists() for path in stage.outputs(run)):
+        left = " and ".join(map(str, stage.outputs(run)))
+        raise CorruptFileError(f"what stage '{stage.name}' left is missing or changed (sha256)", damaged,
+                               f"delete {left}, then `bonemet run` makes it again")
+    if may_remake:
+        say(f"{stage.name}: missing or changed (sha256), so done again; {damaged}")
+    return False
+
+
 def _do(run: Run, stage: Stage, keys: dict[str, str]) -> float:
     start = time.perf_counter()
+    artifacts.unstamp_stage(run.directory, stage.name)
     if stage.resumable:
         _sweep_other(run, stage, keys[stage.name])
     stage.work(run)

@@ -116,8 +116,16 @@ def load_folds(path: str | Path, patient_ids: Sequence[str] | None = None) -> Fo
 
     Raises: CorruptFileError for a damaged file; LeakageError when a patient is tested twice, never, or is not dealt.
     """
-    value = artifacts.load_json(path)
-    folds = _read_folds(value, path)
+    n_repeated: list[int] = []
+
+    def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Of a name that comes twice, as by hand it may, JSON keeps the last alone, silently."""
+        n_repeated.append(len(pairs) - len(dict(pairs)))
+        return dict(pairs)
+
+    folds = _read_folds(artifacts.load_json(path, make_object), path)
+    if any(n_repeated):
+        raise LeakageError(f"{sum(n_repeated)} patients or names come twice", path, "deal every patient once")
     if patient_ids is not None and set(patient_ids) != set(folds.splits):
         raise LeakageError(f"folds deal {len(folds.splits)} patients, the cohort has {len(set(patient_ids))}, "
                            "and the two sets differ", path, "make the folds again for this cohort")
@@ -132,6 +140,7 @@ def _read_folds(value: Any, path: str | Path) -> Folds:
         raise CorruptFileError("folds differ from their checksum", path, remedy)
     try:
         splits = {str(p): tuple(entry["splits"]) for p, entry in value["patients"].items()}
+        test_folds = {str(p): entry.get("test_fold") for p, entry in value["patients"].items()}
         n_folds = int(value["n_folds"])
         seed = int(value["seed"])
     except (TypeError, KeyError, ValueError, AttributeError) as error:
@@ -139,9 +148,13 @@ def _read_folds(value: Any, path: str | Path) -> Folds:
     if not splits or any(len(s) != n_folds or not set(s) <= set(schema.SPLITS) for s in splits.values()):
         raise CorruptFileError(f"every patient needs {n_folds} splits out of {', '.join(schema.SPLITS)}", path, remedy)
     try:
-        return Folds(seed, dict(sorted(splits.items())))
+        folds = Folds(seed, dict(sorted(splits.items())))
     except LeakageError as error:
         raise LeakageError(error.what, path, error.mend) from error
+    for row, patient in enumerate(folds.splits, start=1):
+        if test_folds[patient] not in (None, folds.test_fold(patient)):
+            raise LeakageError(f"test_fold and splits of patient {row} differ", path, "mend either, or make new folds")
+    return folds
 
 
 def _digest(value: dict[str, Any]) -> str:
