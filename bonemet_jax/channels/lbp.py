@@ -1,116 +1,229 @@
-"""Local binary patterns in JAX: `exact` equals scikit-image on every pixel, `fast` is float32 (row C2)."""
+"""Local binary patterns in JAX (row C2): `exact` equals scikit-image on every pixel, `fast` is float32."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import partial, reduce
+from itertools import pairwise, product
 from operator import add, or_
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Num, UInt32
+from jaxtyping import Array, Bool, Float, Num, UInt32
 
-Method = Literal["default", "uniform", "ror", "nri_uniform"]
+Method = Literal["default", "ror", "uniform", "nri_uniform"]
 Mode = Literal["exact", "fast"]
 
+Image = Float[Array, "*batch height width"]
 Bits = list[Bool[Array, "*batch height width"]]
 Code = UInt32[Array, "*batch height width"]
+Offset = tuple[float, float]
+View = Callable[[int, int], Image]
 
-_CODE_BITS = 32
+_MAX_CODE_POINTS = 32
+#: scikit-image rounds offsets to so many parts of a pixel.
+_PARTS = 100_000
 
 
 def local_binary_pattern(
     image: Num[Array, "*batch height width"], P: int, R: float, method: Method = "default", *, mode: Mode = "exact"
 ) -> UInt32[Array, "*batch height width"]:
-    """skeleton"""
-    if method not in get_args(Method) or mode not in get_args(Mode):
-        raise ValueError(f"method {method!r}, mode {mode!r}; wanted one of {get_args(Method)} and {get_args(Mode)}")
-    with jax.enable_x64(mode == "exact"):
-        return _compute(image, P, float(R), method, mode)
+    """Local binary pattern of every pixel: which of P neighbours on a circle are at least as bright [1]_.
+
+    A neighbour between pixels is interpolated bilinearly; outside the image reads 0. Pure: works under jit, vmap and
+    with any sharding of the batch axes; P, R, method and mode are static.
+
+    Args:
+        image: Grey levels, any integer or float type, any leading axes.
+        P: Number of neighbours; neighbour p lies at angle 2 pi p / P, counter-clockwise from the right.
+        R: Radius of the circle in pixels; may exceed the image.
+        method: As in scikit-image [2]_:
+
+            ``default``
+                Bit p of the code is neighbour p: 0 .. 2**P - 1. P <= 32.
+            ``ror``
+                The least of the code's P rotations: invariant to rotation. P <= 32.
+            ``uniform``
+                Number of neighbours at least as bright where the pattern, read from neighbour 0 to P - 1, changes at
+                most twice; else P + 1. Any P.
+            ``nri_uniform``
+                A number of its own for each such pattern [3]_: 0 .. P (P - 1) + 1; else P (P - 1) + 2. Any P.
+        mode:
+            ``exact``
+                Equal to scikit-image 0.26 on every pixel: float64 in its order of operations, whatever the process's
+                own precision. Holds where float64 is IEEE's and subnormals do not matter: CPU, GPU; not TPU.
+            ``fast``
+                float32. Differs where a neighbour equals the pixel up to rounding: there scikit-image's own answer
+                depends on the position in the image, while here a flat neighbourhood is always all ones. Not for
+                infinities, nor integers beyond 2**24.
+
+    Returns: Codes, same shape as the image.
+
+    Raises:
+        ValueError: An argument outside what is listed above.
+
+    References:
+        .. [1] T. Ojala, M. Pietikäinen, T. Mäenpää, "Multiresolution gray-scale and rotation invariant texture
+               classification with local binary patterns", IEEE PAMI 24 (2002), 971-987.
+        .. [2] `skimage.feature.local_binary_pattern`, scikit-image 0.26.
+        .. [3] T. Ahonen, A. Hadid, M. Pietikäinen, "Face description with local binary patterns: application to face
+               recognition", IEEE PAMI 28 (2006), 2037-2041.
+    """
+    _check_arguments(image, P, R, method, mode)
+    with jax.enable_x64(True) if mode == "exact" else nullcontext():
+        return _compute_lbp(image, int(P), float(R), method, mode)
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def _compute(image, P, R, method, mode):
-    offsets = _offsets(P, R)
-    bits = _compare_exact(image, offsets) if mode == "exact" else _compare_fast(image, offsets)
-    return _METHODS[method](bits)
+def _check_arguments(image: Num[Array, "..."], P: int, R: float, method: str, mode: str) -> None:
+    for name, got, wanted in (("method", method, get_args(Method)), ("mode", mode, get_args(Mode))):
+        if got not in wanted:
+            raise ValueError(f"{name} is {got!r}, wanted one of {', '.join(wanted)}")
+    if np.ndim(image) < 2:
+        raise ValueError(f"image has shape {np.shape(image)}, wanted (..., height, width)")
+    if P < 1 or not 0 < R < np.inf:
+        raise ValueError(f"P is {P} and R is {R}, wanted P >= 1 and a finite R > 0")
+    if P > _MAX_CODE_POINTS and method in ("default", "ror"):
+        raise ValueError(
+            f"P is {P} with method {method!r}, wanted P <= {_MAX_CODE_POINTS}: its codes have one bit a neighbour;"
+            " methods uniform and nri_uniform take any P"
+        )
 
 
-def _offsets(P: int, R: float) -> list[tuple[float, float]]:
-    R = float(np.float32(R))
-    angle = 2 * np.pi * np.arange(P, dtype=float) / P
-    return list(zip(np.round(-R * np.sin(angle), 5), np.round(R * np.cos(angle), 5), strict=True))
+@partial(jax.jit, static_argnames=("P", "R", "method", "mode"))
+def _compute_lbp(image: Num[Array, "*batch height width"], P: int, R: float, method: Method, mode: Mode) -> Code:
+    angle = 2 * np.pi * np.arange(P) / P
+    offsets = np.stack([np.round(-R * np.sin(angle), 5), np.round(R * np.cos(angle), 5)], axis=1).tolist()
+    compare = _compare_exact if mode == "exact" else _compare_fast
+    return _NUMBER[method](compare(image, offsets))
 
 
-def _neighbours(x: Array, R: float) -> Callable[[int, int], Array]:
-    """view(i, j)[..., r, c] = x[..., r + i, c + j], 0 outside."""
-    size = x.shape[-2:]
-    margin = [min(int(np.ceil(R)) + 1, n) for n in size]
-    padded = jax.lax.optimization_barrier(jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(m, m) for m in margin]))
+def _make_view(pixel: Image, offsets: list[Offset]) -> View:
+    """A function of a whole offset (i, j): the image of neighbours pixel[..., r + i, c + j], 0 outside.
 
-    def view(*offset: int) -> Array:
-        start = [m + min(max(o, -n), n) for m, o, n in zip(margin, offset, size, strict=True)]
-        return padded[..., start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
+    The image is padded once and each neighbour is a slice, so the loop that reads them checks no bounds.
+    """
+    size = pixel.shape[-2:]
+    margin = [min(int(np.abs(offsets).max()) + 2, n) for n in size]
+    padded = jnp.pad(pixel, [(0, 0)] * (pixel.ndim - 2) + [(m, m) for m in margin])
+    padded = jax.lax.optimization_barrier(padded)
+
+    def view(*offset: int) -> Image:
+        starts = (m + min(max(o, -n), n) for m, o, n in zip(margin, offset, size, strict=True))
+        rows, columns = (slice(start, start + n) for start, n in zip(starts, size, strict=True))
+        return padded[..., rows, columns]
 
     return view
 
 
-def _compare_fast(image, offsets):
-    x = image.astype(jnp.float32)
-    view = _neighbours(x, max(max(map(abs, o)) for o in offsets))
-    return [_difference(x, view, *o) >= 0 for o in offsets]
+# --- Comparing neighbours with the pixel ----------------------------------------------------------
 
 
-def _difference(x, view, dr, dc):
-    """Sample minus pixel."""
-    by_weight = defaultdict(list)
-    (i, fr), (j, fc) = _split(dr), _split(dc)
-    for u, wr in ((0, 100_000 - fr), (1, fr)):
-        for v, wc in ((0, 100_000 - fc), (1, fc)):
-            by_weight[wr * wc].append((i + u, j + v))
-    terms = [np.float32(w / 1e10) * reduce(add, [view(*n) - x for n in ns]) for w, ns in by_weight.items() if w]
-    return reduce(add, terms)
-
-
-def _split(offset):
-    """Whole part and 1e-5ths."""
-    return divmod(round(offset * 100_000), 100_000)
-
-
-def _compare_exact(image, offsets):
-    x = image.astype(jnp.float64)
-    view = _neighbours(x, max(max(map(abs, o)) for o in offsets))
-    height, width = x.shape[-2:]
+def _compare_exact(image: Num[Array, "*batch height width"], offsets: list[Offset]) -> Bits:
+    """Whether each neighbour is at least as bright, rounded as scikit-image rounds."""
+    view, (height, width) = _make_view(image.astype(jnp.float64), offsets), image.shape[-2:]
+    mix = partial(_mix, is_signed=not jnp.issubdtype(image.dtype, jnp.unsignedinteger))
     bits = []
-    for dr, dc in offsets:
-        r, c = np.arange(height) + dr, np.arange(width) + dc
-        fr, fc = (r - np.floor(r))[:, None], c - np.floor(c)
-        i, j = int(np.floor(dr)), int(np.floor(dc))
-        top = jnp.abs((1 - fc) * view(i, j)) + jnp.abs(fc * view(i, j + 1))
-        bottom = jnp.abs((1 - fc) * view(i + 1, j)) + jnp.abs(fc * view(i + 1, j + 1))
-        sample = jnp.abs((1 - fr) * top) + jnp.abs(fr * bottom)
-        bits.append(sample >= x)
+    for row_offset, column_offset in offsets:
+        (i, below, fr), (j, right, fc) = _split_exact(row_offset, height), _split_exact(column_offset, width)
+        top = mix(view(i, j), view(i, right), fc)
+        bottom = mix(view(below, j), view(below, right), fc)
+        # The difference, not >=: infinity less infinity is no number, so no bit.
+        bits.append(mix(top, bottom, fr[:, None]) - view(0, 0) >= 0)
     return bits
 
 
-def _pattern(bits: Bits) -> Code:
-    return reduce(or_, [bit.astype(jnp.uint32) << p for p, bit in enumerate(bits)])
+def _split_exact(offset: float, n: int) -> tuple[int, int, Float[np.ndarray, " n"]]:
+    """The whole offsets around one, and the fraction at each of n pixels: float64 rounds each pixel + offset."""
+    at = np.arange(n) + offset
+    return int(np.floor(offset)), int(np.ceil(offset)), at - np.floor(at)
 
 
-def _rotate_to_least(bits: Bits) -> Code:
-    code, P = _pattern(bits), len(bits)
-    mask = np.uint32(2**P - 1)
-    return reduce(jnp.minimum, [code] + [((code >> k) | (code << (P - k))) & mask for k in range(1, P)])
+def _mix(a: Image, b: Image, fraction: Float[np.ndarray, "..."], *, is_signed: bool) -> Image:
+    """(1 - fraction) * a + fraction * b with each product rounded.
+
+    A compiler may fuse a product with the sum, which skips the rounding (XLA does on CPU), though not through another
+    operation: so each product takes one that changes nothing. The absolute value costs least.
+    """
+    products = (1 - fraction) * a, fraction * b
+    if np.isin(fraction, (0, 0.5)).all():  # exact anyway
+        return add(*products)
+    return add(*(jnp.where(x != 0, x, 0) if is_signed else jnp.abs(x) for x in products))
 
 
-def _changes(bits):
-    return reduce(add, [(a ^ b).astype(jnp.uint32) for a, b in zip(bits, bits[1:])], jnp.uint32(0))
+def _compare_fast(image: Num[Array, "*batch height width"], offsets: list[Offset]) -> Bits:
+    """Whether each neighbour is at least as bright, in float32."""
+    view = _make_view(image.astype(jnp.float32), offsets)
+    return [_difference(view, *offset) >= 0 for offset in offsets]
+
+
+def _difference(view: View, row_offset: float, column_offset: float) -> Image:
+    """Neighbour less pixel, up to a positive factor: only the sign counts.
+
+    Differences of grey levels with equal weights are added first. All this is exact for integers, so neighbours that
+    balance each other give 0 whatever the weights. The largest weight is taken for 1.
+    """
+    pixel = view(0, 0)
+    groups: dict[int, list[Image]] = defaultdict(list)
+    rows, columns = _split(row_offset), _split(column_offset)
+    for (i, row_weight), (j, column_weight) in product(rows, columns):
+        if row_weight * column_weight:
+            groups[row_weight * column_weight].append(view(i, j) - pixel)
+    largest = max(groups)
+    terms = (np.float32(weight / largest) * reduce(add, groups[weight]) for weight in sorted(groups, reverse=True))
+    return reduce(add, terms)
+
+
+def _split(offset: float) -> list[tuple[int, int]]:
+    """The two whole offsets around one, each with its weight in parts of a pixel."""
+    whole, fraction = divmod(round(offset * _PARTS), _PARTS)
+    return [(whole, _PARTS - fraction), (whole + 1, fraction)]
+
+
+# --- From comparisons to a number -----------------------------------------------------------------
+
+
+def _code(bits: Bits) -> Code:
+    return reduce(or_, (bit.astype(jnp.uint32) << np.uint32(p) for p, bit in enumerate(bits)))
+
+
+def _least_rotation(bits: Bits) -> Code:
+    code, points = _code(bits), len(bits)
+    mask = np.uint32(2**points - 1)
+    turned = ((code >> np.uint32(k)) | (code << np.uint32(points - k)) & mask for k in range(1, points))
+    return reduce(jnp.minimum, turned, code)
+
+
+def _count(bits: Iterable[Bool[Array, "*shape"]]) -> UInt32[Array, "*shape"]:
+    return reduce(add, (bit.astype(jnp.uint32) for bit in bits))
+
+
+def _is_uniform(bits: Bits) -> Bool[Array, "*batch height width"]:
+    # The step from the last neighbour to the first is not counted, as in scikit-image.
+    return _count([one ^ other for one, other in pairwise(bits)] or [bits[0] ^ bits[0]]) <= 2
 
 
 def _count_uniform(bits: Bits) -> Code:
-    ones = reduce(add, [b.astype(jnp.uint32) for b in bits])
-    return jnp.where(_changes(bits) <= 2, ones, len(bits) + 1).astype(jnp.uint32)
+    return jnp.where(_is_uniform(bits), _count(bits), np.uint32(len(bits) + 1))
 
 
-_METHODS = {"default": _pattern, "ror": _rotate_to_least, "uniform": _count_uniform}
+def _number_uniform(bits: Bits) -> Code:
+    """1 + (ones - 1) * P + how far the run of ones is turned; all zeros, all ones and the rest have their own."""
+    points, ones = len(bits), _count(bits)
+    first_one = first_zero = jnp.zeros_like(ones)
+    for p, bit in reversed(list(enumerate(bits))):
+        first_one = jnp.where(bit, np.uint32(p), first_one)
+        first_zero = jnp.where(bit, first_zero, np.uint32(p))
+    turn = jnp.where(bits[0], ones - first_zero, points - first_one)
+    number = jnp.where(ones == 0, np.uint32(0), 1 + (ones - 1) * np.uint32(points) + turn)
+    number = jnp.where(ones == points, np.uint32(points * (points - 1) + 1), number)
+    return jnp.where(_is_uniform(bits), number, np.uint32(points * (points - 1) + 2)).astype(jnp.uint32)
+
+
+_NUMBER: dict[str, Callable[[Bits], Code]] = {
+    "default": _code,
+    "ror": _least_rotation,
+    "uniform": _count_uniform,
+    "nri_uniform": _number_uniform,
+}
