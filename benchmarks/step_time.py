@@ -10,13 +10,14 @@ import numpy as np
 
 from benchmarks.harness import Measurement, Options
 from bonemet_jax.config import Config, ModelConfig, RecordsConfig, TrainConfig
+from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import epoch_batches
-from bonemet_jax.input_pipeline.resident import put_resident
 from bonemet_jax.models.flops import compute_train_gflop_per_image
 from bonemet_jax.telemetry.device import describe_device, peak_tflops
 from bonemet_jax.telemetry.step_timer import time_calls
 from bonemet_jax.train.dry_run import make_random_records
 from bonemet_jax.train.parallel import Engine
+from bonemet_jax.train.step import needed_arrays
 
 FULL = Config("step_time", model=ModelConfig(network="resnet101"), train=TrainConfig(batch_size=4))
 QUICK = replace(FULL, model=ModelConfig(network="tiny"), records=RecordsConfig(height=64, width=80))
@@ -53,14 +54,14 @@ def time_steps(config: Config, n: int, warm_up: int) -> tuple[list[float], float
     batch_size = config.train.batch_size
     engine = Engine(config, steps_per_epoch=1)
     records = make_random_records(batch_size, config.records.height, config.records.width)
-    resident = put_resident(records, engine.replicated)
-    deal = engine.put_plan(epoch_batches(batch_size, batch_size, 0, 0, 1), np.arange(batch_size))[0]
+    source = make_source("resident", records, engine.split, needed_arrays(config))
+    feed = next(source.feeds([epoch_batches(batch_size, batch_size, 0, 0, 1)]))
     class_weight = engine.put(np.ones(config.model.n_classes, np.float32))
     state, loss = engine.make_state(0, 0), float("nan")
 
     def step() -> None:
         nonlocal state, loss
-        state, metrics = jax.block_until_ready(engine.train(state, resident, deal, class_weight))
+        state, metrics = jax.block_until_ready(engine.train(state, source.resident, feed, class_weight))
         loss = float(metrics.loss_sum) / batch_size
 
     return time_calls(step, n, warm_up), loss

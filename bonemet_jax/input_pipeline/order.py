@@ -43,6 +43,16 @@ def eval_batches(n: int, batch_size: int) -> EpochPlan:
     return _deal(np.arange(n), np.zeros((n, 2), bool), batch_size)
 
 
+def place_plan(plan: EpochPlan, rows: Int32[np.ndarray, " n"]) -> EpochPlan:
+    """The plan of a split's examples as one of the whole cohort: its indices become the examples' positions there.
+
+    Args:
+        plan: Counts the examples of one split.
+        rows: Position in the records of each of them.
+    """
+    return plan._replace(index=np.asarray(rows, np.int32)[plan.index])
+
+
 def _deal(order: np.ndarray, flip: np.ndarray, batch_size: int) -> EpochPlan:
     n = len(order)
     if n < 1 or batch_size < 1:

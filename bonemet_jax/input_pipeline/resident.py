@@ -1,38 +1,85 @@
-"""Resident mode: the whole cohort lives on the device as stored; batches are gathered inside the compiled step."""
+"""Resident mode: the whole cohort lies on every device as stored; batches are gathered inside the compiled step."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Self
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float32, Int32
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array
 
-from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax import schema
+from bonemet_jax.input_pipeline.order import EpochPlan
+from bonemet_jax.input_pipeline.records import Records
+from bonemet_jax.input_pipeline.source import Feed, Mode, local_rows, plan_steps, put_parts
 
-Batch = dict[str, Array]
 
-
-def put_resident(records: RecordArrays, sharding: jax.sharding.Sharding | None = None) -> dict[str, Array]:
+def put_resident(
+    records: Records, sharding: jax.sharding.Sharding | None = None, names: Sequence[str] = schema.CHANNELS
+) -> dict[str, Array]:
     """Copy the stored arrays to the device once, about 1 MB a patient at 400x500.
 
     Args:
         records: The cohort.
         sharding: Where to; the default device when None.
+        names: Which arrays.
 
-    Returns: ct, lbp, hog, mask, label with the patient on the first axis, in the records' order.
+    Returns: these and label with the patient on the first axis, in the records' order.
     """
-    return jax.device_put(
-        {"ct": records.ct, "lbp": records.lbp, "hog": records.hog, "mask": records.mask, "label": records.label},
-        sharding,
-    )
+    return jax.device_put({**records.read(range(len(records)), names), "label": records.label}, sharding)
 
 
-def take_batch(
-    resident: dict[str, Array],
-    index: Int32[Array, " batch"],
-    weight: Float32[Array, " batch"],
-    flip: Bool[Array, "batch 2"],
-) -> Batch:
-    """One batch: ct, lbp, hog, mask, label of the indexed patients, with weight and flip as given.
+class ResidentSource:
+    """A cohort on the devices; a feed is which patients, which weights, which flips."""
 
-    Pure, for use in jit. Indices must lie in 0..n-1 (`order` sees to it): nothing is checked in the compiled step.
-    """
-    batch = {name: jnp.take(array, index, axis=0, mode="clip") for name, array in resident.items()}
-    return batch | {"weight": weight, "flip": flip}
+    mode: Mode = "resident"
+
+    def __init__(self, resident: dict[str, Array], split: NamedSharding) -> None:
+        """`resident` from `put_resident`; `split`: how a batch lies on the devices."""
+        self.resident = resident
+        self._split = split
+
+    def feeds(self, plans: Iterable[EpochPlan]) -> "ResidentFeeds":
+        """As in Source."""
+        return ResidentFeeds(self._put(step) for plan in plans for step in plan_steps(plan))
+
+    def _put(self, step: dict[str, np.ndarray]) -> Feed:
+        rows = local_rows(self._split, len(step["index"]))
+        parts = {device: {name: value[own] for name, value in step.items()} for device, own in rows.items()}
+        return put_parts(parts, self._split, len(step["index"]))
+
+    def stack(self, plan: EpochPlan) -> Feed:
+        """All steps of a plan in one feed, the step on the first axis, for `lax.scan`."""
+        stacked = NamedSharding(self._split.mesh, PartitionSpec(None, *self._split.spec))
+        rows = local_rows(self._split, plan.index.shape[1])
+        parts = {
+            device: {name: value[:, own] for name, value in plan._asdict().items()} for device, own in rows.items()
+        }
+        return put_parts(parts, stacked, plan.index.shape[1], axis=1)
+
+
+class ResidentFeeds:
+    """Feeds that are made when they are taken: a few hundred bytes each."""
+
+    def __init__(self, feeds: Iterator[Feed]) -> None:
+        self._feeds = feeds
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Feed:
+        return next(self._feeds)
+
+    def ready(self) -> bool:
+        """As in Feeds."""
+        return True
+
+    def close(self) -> None:
+        """As in Feeds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+

@@ -32,7 +32,7 @@ _RANDOM_ACCESS = "readahead_buffer_size:0,max_parallelism:0"
 class StoredRecord(NamedTuple):
     """One serialised record while its shard is gone through: `data[start:stop]`."""
 
-    data: Sequence[int]
+    data: bytes | mmap.mmap
     start: int
     stop: int
 
@@ -94,7 +94,7 @@ class TFRecordFile:
             for offset, out in parts:
                 done = 0
                 while done < len(out):  # a signal or a network disk may hand over less at a time
-                    count = os.preadv(descriptor, [memoryview(out)[done:]], offset + done)
+                    count = os.preadv(descriptor, [out.data[done:]], offset + done)
                     if count == 0:
                         raise CorruptFileError("shard became shorter while it was read", self.path, REMEDY)
                     done += count

@@ -5,8 +5,11 @@ Every length is held against the bytes that are there, so a damaged record is an
 .. [1] https://protobuf.dev/programming-guides/encoding/
 """
 
-from collections.abc import Iterator, Sequence
+import mmap
+from collections.abc import Iterator
 from typing import NamedTuple
+
+Data = bytes | mmap.mmap
 
 #: Field numbers of tf.train.Feature.
 BYTES, FLOAT, INT64 = 1, 2, 3
@@ -28,7 +31,7 @@ class Span(NamedTuple):
     """Byte after the last."""
 
 
-def find_features(data: Sequence[int], start: int, stop: int) -> dict[str, Span]:
+def find_features(data: Data, start: int, stop: int) -> dict[str, Span]:
     """Payload of every feature of the Example in `data[start:stop]`.
 
     A bytes feature's payload is its one value; that of numbers is the packed list.
@@ -48,7 +51,7 @@ def find_features(data: Sequence[int], start: int, stop: int) -> dict[str, Span]
     return spans
 
 
-def _find_payload(data: Sequence[int], start: int, stop: int) -> Span:
+def _find_payload(data: Data, start: int, stop: int) -> Span:
     fields = list(_fields(data, start, stop))
     if len(fields) != 1 or fields[0][0] not in (BYTES, FLOAT, INT64):
         raise WireError("a feature that is no list of bytes, floats or integers")
@@ -57,7 +60,7 @@ def _find_payload(data: Sequence[int], start: int, stop: int) -> Span:
     return Span(kind, *payload)
 
 
-def _take(data: Sequence[int], start: int, stop: int, *numbers: int) -> list[tuple[int, int]]:
+def _take(data: Data, start: int, stop: int, *numbers: int) -> list[tuple[int, int]]:
     """Ranges of the fields of these numbers, which must be all there are, each once and in this order."""
     fields = list(_fields(data, start, stop))
     if tuple(number for number, _, _ in fields) != numbers:
@@ -65,7 +68,7 @@ def _take(data: Sequence[int], start: int, stop: int, *numbers: int) -> list[tup
     return [(begin, end) for _, begin, end in fields]
 
 
-def _fields(data: Sequence[int], at: int, stop: int) -> Iterator[tuple[int, int, int]]:
+def _fields(data: Data, at: int, stop: int) -> Iterator[tuple[int, int, int]]:
     """Number, first and end byte of each length-delimited field; no other kind occurs in an Example's messages."""
     while at < stop:
         tag, at = read_varint(data, at, stop)
@@ -78,7 +81,7 @@ def _fields(data: Sequence[int], at: int, stop: int) -> Iterator[tuple[int, int,
         at += length
 
 
-def read_varint(data: Sequence[int], at: int, stop: int) -> tuple[int, int]:
+def read_varint(data: Data, at: int, stop: int) -> tuple[int, int]:
     """An unsigned variable-length integer and the byte after it. Raises: WireError when it does not end in 64 bits."""
     value = shift = 0
     while at < stop and shift < 64:

@@ -8,16 +8,18 @@ from jaxtyping import Float32
 
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config
-from bonemet_jax.input_pipeline.records import RecordArrays
-from bonemet_jax.input_pipeline.resident import put_resident
+from bonemet_jax.input_pipeline.choose import make_source
+from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.progress import track
 from bonemet_jax.train.checkpoint import CheckpointStore
+from bonemet_jax.train.epoch import evaluate, join_evaluations
 from bonemet_jax.train.fold_data import make_eval_plan
-from bonemet_jax.train.loop import get_engine, join_evaluations
+from bonemet_jax.train.loop import get_engine, pick_source_mode
+from bonemet_jax.train.step import needed_arrays
 
 
 def embed(
-    records: RecordArrays, config: Config, run_dir: Path, fold: int
+    records: Records, config: Config, run_dir: Path, fold: int
 ) -> tuple[Float32[np.ndarray, "patient feature"], Float32[np.ndarray, " patient"]]:
     """Embedding and score P(bone metastasis) of every record, in the records' order, by one fold's network.
 
@@ -30,19 +32,20 @@ def embed(
     store = CheckpointStore(fold_dir / "checkpoints", done["key"])
     best = store.best_epoch() if config.train.embed_epoch == "best" else None
     epoch = best if best is not None else done["epoch"]
-    engine = get_engine(config, done["steps_per_epoch"], records.ct.shape)
+    mode = pick_source_mode(records, config).mode
+    engine = get_engine(config, done["steps_per_epoch"], mode, (len(records), *records.image_shape))
     variables = store.restore(epoch, engine.state_template()).state.variables
-    resident = put_resident(records, engine.replicated)
+    source = make_source(mode, records, engine.split, needed_arrays(config))
     plan = make_eval_plan(len(records), config, fold, epoch=0)
     class_weight = engine.put(np.ones(config.model.n_classes, np.float32))
-    with jax.transfer_guard("disallow"):
-        steps = engine.put_plan(plan, np.arange(len(records)))
-        parts = jax.device_get([engine.evaluate(variables, resident, step, class_weight) for step in steps])
+    with source.feeds([plan]) as feeds, jax.transfer_guard("disallow"):
+        parts, _ = evaluate(engine, variables, source, feeds, len(plan.index), class_weight)
+        parts = jax.device_get(parts)
     _, score, embedding = join_evaluations(parts, len(records))
     return embedding, score
 
 
-def compute_embeddings(records: RecordArrays, config: Config, run_dir: Path) -> None:
+def compute_embeddings(records: Records, config: Config, run_dir: Path) -> None:
     """Write embeddings.npz (docs/contracts.md): every fold's network on every patient."""
     folds = range(config.folds.n_folds)
     found = [embed(records, config, run_dir, fold) for fold in track(folds, "embed folds", len(folds))]

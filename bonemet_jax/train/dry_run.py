@@ -10,12 +10,13 @@ import numpy as np
 from bonemet_jax import schema
 from bonemet_jax.config import Config
 from bonemet_jax.errors import NumericsError
+from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import eval_batches
 from bonemet_jax.input_pipeline.records import RecordArrays
-from bonemet_jax.input_pipeline.resident import put_resident
 from bonemet_jax.models.flops import compute_train_gflop_per_image, count_parameters
 from bonemet_jax.telemetry.device import describe_device
 from bonemet_jax.train.parallel import Engine
+from bonemet_jax.train.step import needed_arrays
 
 
 def dry_run(config: Config) -> dict[str, Any]:
@@ -31,9 +32,10 @@ def dry_run(config: Config) -> dict[str, Any]:
     config = replace(config, train=replace(config.train, batch_size=batch_size))
     engine = Engine(config, steps_per_epoch=1)
     records = make_random_records(batch_size, height, width, config.train.seed)
-    step = engine.put_plan(eval_batches(batch_size, batch_size), np.arange(batch_size))[0]
+    source = make_source("resident", records, engine.split, needed_arrays(config))
+    feed = next(source.feeds([eval_batches(batch_size, batch_size)]))
     class_weight = engine.put(np.ones(config.model.n_classes, np.float32))
-    args = (engine.make_state(config.train.seed, 0), put_resident(records, engine.replicated), step, class_weight)
+    args = (engine.make_state(config.train.seed, 0), source.resident, feed, class_weight)
     compiled = engine.train.compile(*args)
     began = time.perf_counter()
     _, metrics = engine.train(*args)
@@ -47,7 +49,7 @@ def dry_run(config: Config) -> dict[str, Any]:
         "parameters": count_parameters(config.model),
         "train_gflop_per_image": compute_train_gflop_per_image(config.model, height, width),
         "compiled_gflop_per_image": count_compiled_flop(compiled) / batch_size / 1e9,
-        "compile_s": engine.train.trace_s + engine.train.compile_s,
+        "compile_s": engine.train.seconds,
         "step_s": time.perf_counter() - began,
         "loss": loss,
         "device": describe_device(),

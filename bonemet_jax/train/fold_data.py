@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config, to_dict
 from bonemet_jax.errors import InputDataError
-from bonemet_jax.input_pipeline.order import EpochPlan, eval_batches
-from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax.input_pipeline.order import EpochPlan, epoch_batches, eval_batches, place_plan
+from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.train.validation import compute_class_weight
 
 
@@ -25,7 +25,7 @@ class FoldData(NamedTuple):
     steps_per_epoch: int
 
 
-def make_fold_data(records: RecordArrays, folds: Folds, fold: int, config: Config) -> FoldData:
+def make_fold_data(records: Records, folds: Folds, fold: int, config: Config) -> FoldData:
     """Rows and class weights of one fold; the weights come from the training part alone.
 
     Raises: InputDataError when a patient of the folds has no record, or the training part is empty.
@@ -45,7 +45,7 @@ def make_fold_data(records: RecordArrays, folds: Folds, fold: int, config: Confi
     return FoldData(train, val, weight, -(-len(train) // config.train.batch_size))
 
 
-def compute_training_key(records: RecordArrays, folds: Folds, fold: int, config: Config) -> str:
+def compute_training_key(records: Records, folds: Folds, fold: int, config: Config) -> str:
     """16 hex digits over all that decides the trained weights: network, optimiser, training, records, splits.
 
     Checkpoints carry it, so that a resumed run never goes on from another training's weights.
@@ -57,14 +57,19 @@ def compute_training_key(records: RecordArrays, folds: Folds, fold: int, config:
         "optim": to_dict(config.optim),
         # which epochs are saved, and which is read afterwards, changes no weight
         "train": train,
+        # on the device LBP rounds ties another way; how batches are dealt (input.mode) changes nothing
+        "channels": config.input.channels,
         "fold": fold,
         "splits": {p: folds.split_of(p, fold) for p in records.patient_id},
+        "records": records.sha256,
     }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for field in fields(records):
-        if field.name != "patient_id":
-            digest.update(np.ascontiguousarray(getattr(records, field.name)).data)
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def make_train_plan(data: FoldData, config: Config, fold: int, epoch: int) -> EpochPlan:
+    """Batches of one epoch's updates, as positions in the records."""
+    train = config.train
+    return place_plan(epoch_batches(len(data.train), train.batch_size, train.seed, fold, epoch), data.train)
 
 
 def make_eval_plan(n: int, config: Config, fold: int, epoch: int) -> EpochPlan:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,19 +16,27 @@ from bonemet_jax import artifacts
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config
 from bonemet_jax.errors import CorruptFileError, NumericsError, UsageError
-from bonemet_jax.input_pipeline.order import epoch_batches
-from bonemet_jax.input_pipeline.records import RecordArrays
-from bonemet_jax.input_pipeline.resident import put_resident
+from bonemet_jax.input_pipeline.choose import Choice, make_source, pick_mode
+from bonemet_jax.input_pipeline.order import EpochPlan, place_plan
+from bonemet_jax.input_pipeline.records import Records
+from bonemet_jax.input_pipeline.source import Feeds, Mode, Source
 from bonemet_jax.models.flops import compute_train_gflop_per_image
 from bonemet_jax.progress import Progress, say
 from bonemet_jax.telemetry.device import describe_device
 from bonemet_jax.telemetry.step_timer import summarize
 from bonemet_jax.train.board import Board
 from bonemet_jax.train.checkpoint import CheckpointStore
-from bonemet_jax.train.fold_data import FoldData, compute_training_key, make_eval_plan, make_fold_data
+from bonemet_jax.train.epoch import evaluate, join_evaluations, join_losses, train_epoch
+from bonemet_jax.train.fold_data import (
+    FoldData,
+    compute_training_key,
+    make_eval_plan,
+    make_fold_data,
+    make_train_plan,
+)
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.state import TrainState, params_sha256
-from bonemet_jax.train.step import Evaluation
+from bonemet_jax.train.step import needed_arrays
 from bonemet_jax.train.validation import compute_auc
 
 
@@ -39,22 +47,31 @@ class EpochResult(NamedTuple):
     val_loss: float
     val_auc: float | None
     train_s: float
+    data_wait_s: float
+    """Seconds that the devices stood still for data, training and validation."""
 
 
 @lru_cache(maxsize=2)
-def get_engine(config: Config, steps_per_epoch: int, cohort_shape: tuple[int, ...]) -> Engine:
+def get_engine(config: Config, steps_per_epoch: int, mode: Mode, cohort_shape: tuple[int, ...]) -> Engine:
     """One engine for all folds of a run: equal configs and shapes never compile twice in a process.
 
     Args:
         config: The run.
         steps_per_epoch: Updates of one epoch.
-        cohort_shape: Shape of the resident CT (patient, height, width), which the programs are compiled for.
+        mode: Whether the programs take a resident cohort.
+        cohort_shape: Shape of the cohort's CT (patient, height, width), which they are compiled for.
     """
-    del cohort_shape  # part of the key only
+    del mode, cohort_shape  # part of the key only
     return Engine(config, steps_per_epoch)
 
 
-def train_fold(records: RecordArrays, folds: Folds, fold: int, config: Config, run_dir: Path) -> None:
+def pick_source_mode(records: Records, config: Config) -> Choice:
+    """How batches of these records reach the devices of this process."""
+    bytes_per_patient = records.bytes_per_patient(needed_arrays(config))
+    return pick_mode(config.input, len(records), bytes_per_patient, jax.local_devices()[0])
+
+
+def train_fold(records: Records, folds: Folds, fold: int, config: Config, run_dir: Path) -> None:
     """Train one fold into `run_dir/fold_<fold>/`, or go on where a killed call stopped; a finished fold costs nothing.
 
     Raises:
@@ -72,8 +89,11 @@ def train_fold(records: RecordArrays, folds: Folds, fold: int, config: Config, r
         return
     (fold_dir / "done.json").unlink(missing_ok=True)
     data = make_fold_data(records, folds, fold, config)
-    engine = get_engine(config, data.steps_per_epoch, records.ct.shape)
-    _FoldRun(engine, records, data, fold, config, fold_dir, store).run(key)
+    mode, reason = pick_source_mode(records, config)
+    say(f"fold {fold}: {reason}")
+    engine = get_engine(config, data.steps_per_epoch, mode, (len(records), *records.image_shape))
+    source = make_source(mode, records, engine.split, needed_arrays(config))
+    _FoldRun(engine, records, source, data, fold, config, fold_dir, store).run(key)
 
 
 @dataclass
@@ -81,7 +101,8 @@ class _FoldRun:
     """One fold's training in one process."""
 
     engine: Engine
-    records: RecordArrays
+    records: Records
+    source: Source
     data: FoldData
     fold: int
     config: Config
@@ -89,6 +110,8 @@ class _FoldRun:
     store: CheckpointStore
     checkpoint_s: float = 0.0
     """Seconds spent saving so far."""
+    data_wait_share: float | None = None
+    """Share of the epochs' seconds that the devices stood still for data."""
 
     def run(self, key: str) -> None:
         """From the newest sound checkpoint, or from the start, to the last epoch."""
@@ -111,20 +134,22 @@ class _FoldRun:
 
     def _run_epochs(self, state: TrainState, first: int) -> tuple[TrainState, list[float]]:
         """Epochs first + 1 to the last; returns the last state and each epoch's seconds a step."""
-        resident = put_resident(self.records, self.engine.replicated)
         class_weight = self.engine.put(self.data.class_weight)
         step_times_s: list[float] = []
+        waits_s: list[tuple[float, float]] = []
         n_epochs = self.config.train.epochs
         with (
+            self.source.feeds(self._plans(first + 1)) as feeds,
             contextlib.closing(Board(self.fold_dir / "tensorboard", first + 1)) as board,
             Progress(f"fold {self.fold}", n_epochs - first) as progress,
         ):
             for epoch in range(first + 1, n_epochs + 1):
                 began = time.perf_counter()
                 with jax.transfer_guard("disallow"):
-                    state, result = self._run_epoch(state, resident, class_weight, epoch)
+                    state, result = self._run_epoch(state, feeds, class_weight, epoch)
                 step_times_s.append(result.train_s / self.data.steps_per_epoch)
                 metrics = self._make_metrics(epoch, result, time.perf_counter() - began)
+                waits_s.append((result.data_wait_s, metrics["seconds"]))
                 saves = self._saves(epoch, result.val_auc)
                 if saves:
                     self.store.check_space(state)
@@ -135,7 +160,18 @@ class _FoldRun:
                     self.store.save(epoch, state, result.val_auc)
                     self.checkpoint_s += time.perf_counter() - began
                 progress.advance(1, f"loss {result.train_loss:.3f}, {metrics['images_per_s']:.1f} images/s")
+        self.data_wait_share = _share(waits_s[1:] or waits_s)
         return state, step_times_s
+
+    def _plans(self, first: int) -> Iterator[EpochPlan]:
+        """What is read, in order: each epoch's updates, unless they are one program, and its validation."""
+        for epoch in range(first, self.config.train.epochs + 1):
+            if not self.engine.scans(self.source):
+                yield make_train_plan(self.data, self.config, self.fold, epoch)
+            yield self._val_plan(epoch)
+
+    def _val_plan(self, epoch: int) -> EpochPlan:
+        return place_plan(make_eval_plan(len(self.data.val), self.config, self.fold, epoch), self.data.val)
 
     def _saves(self, epoch: int, val_auc: float | None) -> bool:
         """Whether this epoch becomes a checkpoint."""
@@ -144,32 +180,30 @@ class _FoldRun:
         return due or (train.embed_epoch == "best" and self.store.is_best(val_auc))
 
     def _run_epoch(
-        self, state: TrainState, resident: dict[str, jax.Array], class_weight: jax.Array, epoch: int
+        self, state: TrainState, feeds: Feeds, class_weight: jax.Array, epoch: int
     ) -> tuple[TrainState, EpochResult]:
         """Train, validate, and fetch the epoch's numbers in one transfer.
 
         Raises: NumericsError naming epoch and step of the first loss that is not finite.
         """
-        n_train, n_val, train = len(self.data.train), len(self.data.val), self.config.train
-        deal = epoch_batches(n_train, train.batch_size, train.seed, self.fold, epoch)
-        steps = self.engine.put_plan(deal, self.data.train)
-        val_deal = make_eval_plan(n_val, self.config, self.fold, epoch)
-        val_steps = self.engine.put_plan(val_deal, self.data.val)
-        self.engine.train.compile(state, resident, steps[0], class_weight)
+        engine, n_train, n_val = self.engine, len(self.data.train), len(self.data.val)
+        plan, n_val_steps = make_train_plan(self.data, self.config, self.fold, epoch), len(self._val_plan(epoch).index)
+        compiled_s = self._train_compile_s()
         began = time.perf_counter()
-        sums = []
-        for step in steps:
-            state, metrics = self.engine.train(state, resident, step, class_weight)
-            sums.append(metrics)
+        state, sums, train_wait_s = train_epoch(engine, state, self.source, feeds, plan, class_weight)
         jax.block_until_ready(state)
-        train_s = time.perf_counter() - began
-        evaluations = [self.engine.evaluate(state.variables, resident, s, class_weight) for s in val_steps]
+        train_s = time.perf_counter() - began - (self._train_compile_s() - compiled_s)
+        evaluations, val_wait_s = evaluate(engine, state.variables, self.source, feeds, n_val_steps, class_weight)
         sums, evaluations = jax.device_get((sums, evaluations))
-        losses = np.array([m.loss_sum for m in sums])
+        losses = join_losses(sums)
         val_loss, val_score, _ = join_evaluations(evaluations, n_val)
         self._check_finite(epoch, losses, val_loss)
         auc = compute_auc(self.records.label[self.data.val], val_score)
-        return state, EpochResult(float(losses.sum() / n_train), float(val_loss.mean()), auc, train_s)
+        mean_loss = float(losses.sum() / n_train)
+        return state, EpochResult(mean_loss, float(val_loss.mean()), auc, train_s, train_wait_s + val_wait_s)
+
+    def _train_compile_s(self) -> float:
+        return self.engine.train.seconds + self.engine.train_epoch.seconds
 
     def _check_finite(self, epoch: int, train_losses: np.ndarray, val_loss: np.ndarray) -> None:
         where = f"fold {self.fold}, epoch {epoch}"
@@ -188,27 +222,30 @@ class _FoldRun:
             "val_auc": result.val_auc,
             "images_per_s": round(len(self.data.train) / result.train_s, 3),
             "step_time_s": round(result.train_s / self.data.steps_per_epoch, 6),
+            "data_wait_s": round(result.data_wait_s, 6),
             "seconds": round(seconds, 3),
         }
 
     def _write_timing(self, step_times_s: list[float], first: int, seconds: float) -> None:
         """timing.json: this process's part of the fold. The first epoch's step time is left out when there are more."""
-        records, model = self.records, self.config.model
+        model = self.config.model
         artifacts.write_json(self.fold_dir / "timing.json", {
             "device": describe_device(),
             "programs": self.engine.describe_programs(),
             "step_time_s": summarize(step_times_s[1:] or step_times_s)._asdict() if step_times_s else None,
-            "train_gflop_per_image": round(compute_train_gflop_per_image(model, *records.ct.shape[1:]), 4),
+            "input": {"mode": self.source.mode, "channels": self.config.input.channels,
+                      "data_wait_share": self.data_wait_share},
+            "train_gflop_per_image": round(compute_train_gflop_per_image(model, *self.records.image_shape), 4),
             "resumed_after_epoch": first,
             "checkpoint_s": round(self.checkpoint_s, 3),
             "seconds": round(seconds, 3),
         })
 
 
-def join_evaluations(evaluations: Sequence[Evaluation], n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Loss, score and embedding of one split's `n` examples: batches put together, padding of the last cut off."""
-    loss, score, embedding = (np.concatenate(parts)[:n] for parts in zip(*evaluations, strict=True))
-    return loss, score, embedding
+def _share(waits_s: list[tuple[float, float]]) -> float | None:
+    """Seconds waited over seconds passed; None when none passed."""
+    passed_s = sum(seconds for _, seconds in waits_s)
+    return round(sum(wait for wait, _ in waits_s) / passed_s, 6) if passed_s else None
 
 
 def _is_done(fold_dir: Path, store: CheckpointStore, key: str) -> bool:

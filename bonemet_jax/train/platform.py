@@ -23,6 +23,15 @@ def compiler_options(platform: str) -> dict[str, str] | None:
     return _CPU_OPTIONS
 
 
+def scans_epochs(platform: str) -> bool:
+    """Whether a resident epoch is one program, its steps under `lax.scan`; on the CPU each step is a call.
+
+    One program takes the host out of the loop. XLA:CPU, though, runs a loop's body on one thread and without its fast
+    convolutions: a step took 5 to 10 times longer there (jax 0.10.2).
+    """
+    return platform != "cpu"
+
+
 def pointwise_lowering(platform: str) -> Literal["conv", "matmul"]:
     """How 1x1 convolutions are lowered: as a matrix product on the CPU (the same step: 2.93 to 3.56 images/s)."""
     return "matmul" if platform == "cpu" else "conv"

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from bonemet_jax.channels.stack import make_channels
+from bonemet_jax.channels.stack import find_needed, make_channels
 from bonemet_jax.config import Config
 from bonemet_jax.models.resnet import JointModel, PerChannelModel, compute_embedding, compute_score
 from bonemet_jax.train.state import TrainState
 
 Batch = dict[str, Array]
-"""ct, lbp, hog, mask, label, flip, weight (0 for padding) and class_weight (class,)."""
+"""The stored arrays that `needed_arrays` names, label, flip, weight (0 for padding) and class_weight (class,)."""
 
 
 class StepMetrics(NamedTuple):
@@ -74,11 +74,17 @@ def make_eval_step(model: JointModel | PerChannelModel, config: Config) -> EvalS
     return eval_step
 
 
+def needed_arrays(config: Config) -> tuple[str, ...]:
+    """Stored arrays that the config's input channels are made of."""
+    return find_needed(config.model.channels, config.input.channels == "on_device")
+
+
 def make_batch_channels(batch: Batch, config: Config) -> Float[Array, "batch height width chan"]:
     """The network's input, float32, from a batch of stored arrays."""
-    names = ("ct", "lbp", "hog", "mask", "flip")
+    needed = needed_arrays(config)
+    lbp, hog, mask = (batch[name] if name in needed else None for name in ("lbp", "hog", "mask"))
     with jax.named_scope("channels"):
-        return make_channels(*(batch[n] for n in names), channels=config.model.channels, flips=config.train.flips)
+        return make_channels(batch["ct"], lbp, hog, mask, batch["flip"], config.model.channels, config.train.flips)
 
 
 def compute_loss(

@@ -1,9 +1,11 @@
 import jax
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bonemet_jax.input_pipeline.order import epoch_batches
 from bonemet_jax.input_pipeline.records import RecordArrays
-from bonemet_jax.input_pipeline.resident import put_resident, take_batch
+from bonemet_jax.input_pipeline.resident import ResidentSource, put_resident
+from bonemet_jax.input_pipeline.source import take_batch
 
 
 def _records(n: int) -> RecordArrays:
@@ -20,14 +22,15 @@ def _records(n: int) -> RecordArrays:
 
 def test_a_whole_epoch_inside_scan_equals_numpy() -> None:
     records = _records(7)
-    resident = put_resident(records)
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
+    source = ResidentSource(put_resident(records), NamedSharding(mesh, PartitionSpec("data")))
     plan = epoch_batches(7, 3, 0, 0, 0)
 
     @jax.jit
-    def epoch(resident: dict, plan: tuple) -> dict:
-        return jax.lax.scan(lambda carry, step: (carry, take_batch(resident, *step)), 0, plan)[1]
+    def epoch(resident: dict, plan: dict) -> dict:
+        return jax.lax.scan(lambda carry, feed: (carry, take_batch(resident, feed)), 0, plan)[1]
 
-    batches = epoch(resident, plan)
+    batches = epoch(source.resident, source.stack(plan))
     assert set(batches) == {"ct", "lbp", "hog", "mask", "label", "weight", "flip"}
     for name in ("ct", "lbp", "hog", "mask", "label"):
         stored = getattr(records, name)
@@ -39,3 +42,4 @@ def test_a_whole_epoch_inside_scan_equals_numpy() -> None:
 def test_goes_where_the_sharding_says() -> None:
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     assert all(array.sharding == sharding for array in put_resident(_records(2), sharding).values())
+    assert set(put_resident(_records(2), sharding, ("ct",))) == {"ct", "label"}

@@ -23,7 +23,7 @@ from bonemet_jax.train.board import Board
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.loop import get_engine, train_fold
 
-TIMES = {"images_per_s", "step_time_s", "seconds"}
+TIMES = {"images_per_s", "step_time_s", "data_wait_s", "seconds"}
 
 
 def _done(run_dir: Path, fold: int = 0) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def test_one_compilation_for_all_folds(
 
 
 def test_state_is_donated(trained: Path, records: RecordArrays, config: Config) -> None:
-    engine = get_engine(config, _done(trained)["steps_per_epoch"], records.ct.shape)
+    engine = get_engine(config, _done(trained)["steps_per_epoch"], "resident", records.ct.shape)
     alias = engine.train.compiled.memory_analysis().alias_size_in_bytes
     state = jax.tree.leaves(engine.state_template())
     assert alias == sum(leaf.size * leaf.dtype.itemsize for leaf in state)

@@ -1,0 +1,65 @@
+"""Which source a cohort is read through: resident where it fits, else streamed; as the config says where it says."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from bonemet_jax.config import InputConfig
+from bonemet_jax.input_pipeline.records import Records
+from bonemet_jax.input_pipeline.resident import ResidentSource, put_resident
+from bonemet_jax.input_pipeline.source import Mode, Source
+from bonemet_jax.input_pipeline.stream import StreamSource
+
+#: Share of a device's memory that the cohort may take; the rest is for weights, activations and the compiler.
+RESIDENT_SHARE = 0.25
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+class Choice(NamedTuple):
+    """A mode and, for the person watching, why."""
+
+    mode: Mode
+    reason: str
+
+
+def pick_mode(config: InputConfig, n: int, bytes_per_patient: int, device: jax.Device) -> Choice:
+    """The mode that the config names; auto: resident where the cohort takes RESIDENT_SHARE of the device or less.
+
+    Args:
+        config: What was asked for.
+        n: Patients.
+        bytes_per_patient: Of the arrays that the network needs.
+        device: One of the devices, all alike; each holds the whole cohort.
+    """
+    cohort, room = n * bytes_per_patient, RESIDENT_SHARE * _memory_bytes(device)
+    mode: Mode = config.mode if config.mode != "auto" else "resident" if cohort <= room else "stream"
+    asked = "as asked" if config.mode != "auto" else f"up to {room / 1e9:.2f} GB stay on a device"
+    return Choice(mode, f"{mode}: {n} patients, {cohort / 1e9:.2f} GB; {asked}")
+
+
+def _memory_bytes(device: jax.Device) -> float:
+    """What the device may use; of the host's memory its share where it has none of its own."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else ""
+    return min(host, int(limit) if limit.isdigit() else host) / jax.local_device_count()
+
+
+def make_source(mode: Mode, records: Records, split: NamedSharding, names: Sequence[str]) -> Source:
+    """Batches of these arrays of the records; resident, the whole cohort is copied to every device of the mesh now.
+
+    Args:
+        mode: From `pick_mode`.
+        records: The cohort.
+        split: How a batch lies on the devices.
+        names: Arrays that the network's channels are made of.
+    """
+    if mode == "stream":
+        return StreamSource(records, split, names)
+    return ResidentSource(put_resident(records, NamedSharding(split.mesh, PartitionSpec()), names), split)

@@ -1,0 +1,101 @@
+"""Stream mode: threads read the next batches by position and put them on the devices ahead of need.
+
+Memory stays flat however large the cohort: the batches ahead, the one in use, and an index of the records.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Self
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import Array
+
+from bonemet_jax import schema
+from bonemet_jax.input_pipeline.order import EpochPlan
+from bonemet_jax.input_pipeline.records import Records
+from bonemet_jax.input_pipeline.source import Feed, Mode, local_rows, plan_steps, put_parts
+
+#: Batches read ahead of the one in use: one on its way to the device, one being read.
+AHEAD = 2
+#: Two threads: while one waits for the disk or the device, the other copies.
+_THREADS = 2
+
+
+class StreamSource:
+    """A cohort on disk; a feed is a whole batch, each process reading only the rows of its own devices."""
+
+    mode: Mode = "stream"
+
+    def __init__(
+        self, records: Records, split: NamedSharding, names: Sequence[str] = schema.CHANNELS, ahead: int = AHEAD
+    ) -> None:
+        """Args:
+        records: The cohort, on disk or in memory.
+        split: How a batch lies on the devices.
+        names: Which arrays travel.
+        ahead: Batches read ahead.
+        """
+        self.resident: dict[str, Array] = {}
+        self._records, self._split, self._names, self._ahead = records, split, tuple(names), ahead
+
+    def feeds(self, plans: Iterable[EpochPlan]) -> "StreamFeeds":
+        """As in Source. Raises, from the iterator: what reading raised, at the batch that it concerns."""
+        steps = (partial(self._make_feed, step) for plan in plans for step in plan_steps(plan))
+        return StreamFeeds(steps, self._ahead)
+
+    def _make_feed(self, step: dict[str, Any]) -> Feed:
+        """Read one batch and put it on this process's devices; returns once it is there."""
+        batch_size = len(step["index"])
+        parts = {device: self._read(step, rows) for device, rows in local_rows(self._split, batch_size).items()}
+        return jax.block_until_ready(put_parts(parts, self._split, batch_size))
+
+    def _read(self, step: dict[str, Any], rows: slice) -> dict[str, np.ndarray]:
+        """Arrays of these rows. Made anew each time: a CPU device may take them as they are, so none is used again."""
+        index = step["index"][rows]
+        return {
+            **self._records.read(index, self._names), "label": self._records.label[index],
+            "weight": step["weight"][rows], "flip": step["flip"][rows],
+        }
+
+
+class StreamFeeds:
+    """Feeds in their order, made by threads, never more than `ahead` of them before they are taken."""
+
+    def __init__(self, makers: Iterator[Callable[[], Feed]], ahead: int) -> None:
+        self._makers, self._ahead = makers, ahead
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="bonemet-input")
+        self._coming: deque[Future[Feed]] = deque()
+        self._submit()
+
+    def _submit(self) -> None:
+        while len(self._coming) < self._ahead and (make := next(self._makers, None)) is not None:
+            self._coming.append(self._pool.submit(make))
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Feed:
+        if not self._coming:
+            raise StopIteration
+        feed = self._coming.popleft()
+        self._submit()
+        return feed.result()
+
+    def ready(self) -> bool:
+        """As in Feeds."""
+        return not self._coming or self._coming[0].done()
+
+    def close(self) -> None:
+        """As in Feeds; what is being read is finished first."""
+        self._coming.clear()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

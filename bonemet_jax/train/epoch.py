@@ -1,0 +1,84 @@
+"""One pass over a plan: feeds to programs, never far ahead of the devices, and how long these stood still for data."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from bonemet_jax.input_pipeline.order import EpochPlan
+from bonemet_jax.input_pipeline.resident import ResidentSource
+from bonemet_jax.input_pipeline.source import Feed, Feeds, Source
+from bonemet_jax.train.parallel import Engine
+from bonemet_jax.train.state import TrainState
+from bonemet_jax.train.step import Evaluation, StepMetrics
+
+#: Steps handed to the devices and not finished: each keeps its batch in their memory.
+_IN_FLIGHT = 2
+
+
+class TrainedEpoch(NamedTuple):
+    """After one epoch; everything is still on the devices."""
+
+    state: TrainState
+    metrics: list[StepMetrics]
+    """Of a step each, or of all steps, stacked."""
+    data_wait_s: float
+
+
+def train_epoch(
+    engine: Engine, state: TrainState, source: Source, feeds: Feeds, plan: EpochPlan, class_weight: jax.Array
+) -> TrainedEpoch:
+    """One epoch of updates: as one program where the engine scans this source, else step by step.
+
+    Args:
+        feeds: At the first step of `plan`; not touched where the engine scans.
+    """
+    if engine.scans(source) and isinstance(source, ResidentSource):
+        state, metrics = engine.train_epoch(state, source.resident, source.stack(plan), class_weight)
+        return TrainedEpoch(state, [metrics], 0.0)
+
+    def step(feed: Feed) -> StepMetrics:
+        nonlocal state
+        state, metrics = engine.train(state, source.resident, feed, class_weight)
+        return metrics
+
+    metrics, data_wait_s = _run_steps(step, feeds, len(plan.index))
+    return TrainedEpoch(state, metrics, data_wait_s)
+
+
+def evaluate(
+    engine: Engine, variables: Any, source: Source, feeds: Feeds, n_steps: int, class_weight: jax.Array
+) -> tuple[list[Evaluation], float]:
+    """Evaluations of the next steps, on the devices, and seconds that these waited for data."""
+    return _run_steps(lambda feed: engine.evaluate(variables, source.resident, feed, class_weight), feeds, n_steps)
+
+
+def join_evaluations(evaluations: Sequence[Evaluation], n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss, score and embedding of one split's `n` examples: batches put together, padding of the last cut off."""
+    loss, score, embedding = (np.concatenate(parts)[:n] for parts in zip(*evaluations, strict=True))
+    return loss, score, embedding
+
+
+def join_losses(metrics: list[StepMetrics]) -> Float[np.ndarray, " step"]:
+    """Summed loss of each step, of fetched metrics."""
+    return np.concatenate([np.ravel(m.loss_sum) for m in metrics])
+
+
+def _run_steps(step: Callable[[Feed], Any], feeds: Feeds, n_steps: int) -> tuple[list[Any], float]:
+    """Call `step` on the next feeds; results, and seconds with nothing to compute and no data."""
+    results: list[Any] = []
+    data_wait_s = 0.0
+    for _ in range(n_steps):
+        if not feeds.ready():
+            jax.block_until_ready(results[-1:])
+            began = time.perf_counter()
+            feed = next(feeds)
+            data_wait_s += time.perf_counter() - began
+        else:
+            feed = next(feeds)
+        results.append(step(feed))
+        jax.block_until_ready(results[-_IN_FLIGHT:-1])
+    return results, data_wait_s
