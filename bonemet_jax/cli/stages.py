@@ -87,10 +87,10 @@ def _folds_settings(run: Run) -> Any:
 
 
 def _cv_settings(run: Run) -> Any:
-    """What decides the weights: not which epoch speaks, nor how often one is saved."""
+    """What decides the weights: not which epoch speaks, how often one is saved or how batches reach the devices."""
     train = {name: value for name, value in to_dict(run.config.train).items()
              if name not in ("embed_epoch", "checkpoint_epochs")}
-    return [to_dict(run.config.model), to_dict(run.config.optim), train]
+    return [to_dict(run.config.model), to_dict(run.config.optim), train, run.config.input.channels]
 
 
 def _build(run: Run) -> None:
@@ -102,10 +102,10 @@ def _build(run: Run) -> None:
 
 def _near_duplicates(run: Run) -> None:
     from bonemet_jax.cohort.near_duplicates import find_near_duplicates, save_pairs
-    from bonemet_jax.input_pipeline.records import load_records
+    from bonemet_jax.input_pipeline.records import open_records
 
-    records = load_records(run.records_dir)
-    pairs = find_near_duplicates(records.patient_id, lambda positions: records.ct[positions])
+    records = open_records(run.records_dir)
+    pairs = find_near_duplicates(records.patient_id, lambda positions: records.read(positions, ("ct",))["ct"])
     save_pairs(run.near_duplicates, pairs, len(records))
 
 
@@ -130,7 +130,7 @@ def _folds(run: Run) -> None:
 def _cv(run: Run) -> None:
     from bonemet_jax.cohort.folds import load_folds
     from bonemet_jax.cohort.near_duplicates import check_leakage, load_pairs
-    from bonemet_jax.input_pipeline.records import load_records
+    from bonemet_jax.input_pipeline.records import open_records
     from bonemet_jax.train.loop import train_fold
 
     folds = load_folds(run.directory / "folds.json")
@@ -138,16 +138,16 @@ def _cv(run: Run) -> None:
     check_leakage(pairs, folds, run.near_duplicates)
     if pairs:
         say(f"warning: {len(pairs)} pairs of patients share an image, together in every fold; {run.near_duplicates}")
-    records = load_records(run.records_dir)
+    records = open_records(run.records_dir)
     for fold in range(folds.n_folds):
         train_fold(records, folds, fold, run.config, run.directory)
 
 
 def _embed(run: Run) -> None:
-    from bonemet_jax.input_pipeline.records import load_records
+    from bonemet_jax.input_pipeline.records import open_records
     from bonemet_jax.readout.embeddings import compute_embeddings
 
-    compute_embeddings(load_records(run.records_dir), run.config, run.directory)
+    compute_embeddings(open_records(run.records_dir), run.config, run.directory)
 
 
 def _fuse(run: Run) -> None:
