@@ -119,9 +119,9 @@ def atomic_dir(path: Path | str) -> Iterator[Path]:
 def resumable_dir(path: Path | str, key: str) -> Iterator[Path]:
     """As atomic_dir, but what a killed try with the same `key` left behind is yielded again.
 
-    The caller judges what of it is whole, and keeps its own notes in the folder `NOTES` there: no manifest holds it, and
-    it goes when `path` is in place. A fault with a remedy (BonemetError) sweeps the folder: what mends it frees the disk
-    or changes the key. After anything else it stays.
+    The caller judges what of it is whole, and keeps its own notes in the folder `NOTES` there: no manifest holds it,
+    and it goes when `path` is in place. A fault with a remedy (BonemetError) sweeps the whole: what mends it changes
+    the key or wants the space. After anything else it stays.
     """
     path = Path(path)
     partial = partial_name(path)

@@ -26,8 +26,8 @@ def run_pipeline(
     Args:
         flags: Beam's options (`--runner=FlinkRunner`, `--direct_num_workers=2`); one worker in this process by default.
 
-    Raises: what a stage refuses (InputDataError, CorruptFileError, DiskError), whichever process it ran in; RuntimeError
-        when a worker fails otherwise.
+    Raises: what a stage refuses (InputDataError, CorruptFileError, DiskError), whichever process it ran in;
+        RuntimeError when a worker fails otherwise.
     """
     # Beam's and tensorflow's own logs would print every traceback before the one line that tells it.
     with quiet_tensorflow():
