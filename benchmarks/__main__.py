@@ -8,7 +8,12 @@ from pathlib import Path
 from bonemet_jax.errors import BonemetError
 
 #: name -> module; each has `measure(options) -> list[Measurement]` and says in its docstring what it times.
-BENCHMARKS = {"step_time": "benchmarks.step_time", "measure": "benchmarks.measure"}
+BENCHMARKS = {
+    "channels": "benchmarks.channels",
+    "input": "benchmarks.input",
+    "measure": "benchmarks.measure",
+    "step_time": "benchmarks.step_time",
+}
 
 
 def main(argv: list[str] | None = None) -> int:

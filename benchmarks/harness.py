@@ -4,20 +4,24 @@ import json
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 
+from benchmarks.processes import cpu_seconds
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, fingerprint
 from bonemet_jax.errors import DeviceError
 from bonemet_jax.telemetry.device import cpu_model, describe_device
-from bonemet_jax.versions import find_versions
+from bonemet_jax.versions import PACKAGES, find_versions
 
 #: Raised when a field changes its meaning.
-SCHEMA = 1
+SCHEMA = 2
 ROOT = Path(__file__).parents[1]
 
 
@@ -29,6 +33,14 @@ class Options:
     """Required platform; None takes the one that jax chose."""
     quick: bool = False
     """A toy size, to see that it runs: its numbers mean nothing."""
+
+
+class Ratio(NamedTuple):
+    """Ratio of two medians with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,48 @@ class Measurement:
     config: Config
     quality: dict[str, float] = field(default_factory=dict)
     """A figure that shows the work was real, such as the loss."""
+    ratio: Ratio | None = None
+    """Where the number is a ratio: the ratio of two medians with its interval; `samples` are the paired ratios."""
+
+
+class Timing(NamedTuple):
+    """Seconds of each call of one function, in the order of the rounds."""
+
+    wall_s: Float64[np.ndarray, " round"]
+    cpu_s: Float64[np.ndarray, " round"]
+    """Core-seconds, all threads and child processes: what a number per core divides by."""
+
+
+def interleave(calls: Mapping[str, Callable[[], Any]], n: int, warm_up: int = 1) -> dict[str, Timing]:
+    """Time `n` calls of every function, one of each a round, after `warm_up` uncounted rounds.
+
+    What else runs on the machine then slows all alike. Odd rounds go backwards, so that none always follows another.
+    Each function must wait for its own result.
+    """
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for i in range(warm_up + n):
+        for name in list(calls)[:: -1 if i % 2 else 1]:
+            sample = time_once(calls[name])
+            if i >= warm_up:
+                samples[name].append(sample)
+    return {name: Timing(*np.array(pairs).T) for name, pairs in samples.items()}
+
+
+def time_once(call: Callable[[], Any]) -> tuple[float, float]:
+    """Wall seconds and core-seconds of one call."""
+    cpu, wall = cpu_seconds(), time.perf_counter()
+    call()
+    return time.perf_counter() - wall, cpu_seconds() - cpu
+
+
+def ratio_interval(
+    a: Float64[np.ndarray, " round"], b: Float64[np.ndarray, " round"], seed: int = 0, n_resamples: int = 2000
+) -> Ratio:
+    """median(a) / median(b) of paired samples, with its 95 % percentile interval over resampled rounds."""
+    rounds = np.random.default_rng(seed).integers(0, len(a), (n_resamples, len(a)))
+    ratios = np.median(a[rounds], axis=1) / np.median(b[rounds], axis=1)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return Ratio(float(np.median(a) / np.median(b)), float(low), float(high))
 
 
 def check_device(wanted: str | None) -> None:
@@ -58,18 +112,21 @@ def check_device(wanted: str | None) -> None:
 def make_record(measurement: Measurement, quick: bool) -> dict[str, Any]:
     """The measurement with all that a reader needs to judge it (benchmarks/README.md)."""
     samples = np.array(measurement.samples)
-    record = {name: value for name, value in asdict(measurement).items() if name != "config"}
+    record = {name: value for name, value in asdict(measurement).items() if name not in ("config", "ratio")}
+    ratio = measurement.ratio
     return record | {
         "schema": SCHEMA,
         "quick": quick,
         "median": float(np.median(samples)),
         "p90": float(np.percentile(samples, 90)),
         "n": len(samples),
+        "ratio": ratio and ratio.value,
+        "ci95": ratio and [ratio.low, ratio.high],
         "config_fingerprint": fingerprint(measurement.config),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "device": describe_device(),
-        "versions": find_versions(),
+        "versions": find_versions((*PACKAGES, "torch")),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "cpu_model": cpu_model(),
         "cpu_count": os.cpu_count(),
@@ -81,9 +138,12 @@ def make_record(measurement: Measurement, quick: bool) -> dict[str, Any]:
 def print_record(record: dict[str, Any]) -> None:
     """One line a number."""
     device = record["device"]
-    print(f"{record['benchmark']:<12} {record['metric']:<18} median {record['median']:.4g} {record['unit']}, "
-          f"p90 {record['p90']:.4g}, n {record['n']}, {record['better']} is better, "
-          f"{device['count']} x {device['kind']}" + ("  (quick: not a result)" if record["quick"] else ""))
+    number = f"median {record['median']:.4g} {record['unit']}, p90 {record['p90']:.4g}"
+    if record["ratio"] is not None:
+        number = f"ratio {record['ratio']:.4g} (95 % {record['ci95'][0]:.4g} to {record['ci95'][1]:.4g})"
+    quality = "".join(f", {name} {value:.4g}" for name, value in record["quality"].items())
+    print(f"{record['benchmark']:<12} {record['metric']:<18} {number}, n {record['n']}, {record['better']} is better, "
+          f"{device['count']} x {device['kind']}{quality}" + ("  (quick: not a result)" if record["quick"] else ""))
 
 
 def append_records(path: Path, records: list[dict[str, Any]]) -> None:

@@ -7,7 +7,6 @@ and the overlays included; memory is the sum over its processes, pages they shar
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Measurement, Options
+from benchmarks.processes import PeakMemory
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, PhantomConfig
 from data_pipelines.phantom import make_cohort
@@ -24,7 +24,6 @@ from data_pipelines.phantom.dicom import PATIENTS, save_dicom_cohort
 FULL = Config("measure", phantom=PhantomConfig(n=200))
 QUICK = Config("measure", phantom=PhantomConfig(n=12, height=112, width=144, spacing_mm=3.0))
 _COMMAND = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
-_SAMPLE_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -79,39 +78,3 @@ def time_command(folder: Path, workers: int, n: int) -> Timing:
     if len(rows) != n:
         raise RuntimeError(f"measure failed ({process.returncode}): {said[-500:]}")
     return Timing(seconds, peak.mib, float(np.median([row["trunk_cm2"] for row in rows])))
-
-
-class PeakMemory:
-    """Largest sum of the resident memory of a process and all below it, sampled from a thread; Linux only, else NaN."""
-
-    def __init__(self, pid: int) -> None:
-        self.mib = 0.0 if Path("/proc/self/status").is_file() else float("nan")
-        self._pid, self._ended = pid, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the sampling."""
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while self.mib == self.mib and not self._ended.wait(_SAMPLE_S):
-            self.mib = max(self.mib, sum(_resident_mib(pid) for pid in list_tree(self._pid)))
-
-
-def list_tree(pid: int) -> list[int]:
-    """A process and all below it."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # it has ended
-        return []
-    return [pid, *(below for child in children for below in list_tree(int(child)))]
-
-
-def _resident_mib(pid: int) -> float:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), 0.0)
