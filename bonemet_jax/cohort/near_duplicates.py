@@ -86,24 +86,14 @@ def find_near_duplicates(patient_ids: Sequence[str], read_ct: ReadCt, block: int
     Pixels are read in blocks and let go: what is held is two fingerprints of 9 kB a patient.
 
     Args:
-        patient_ids: one a record.
+        patient_ids: unique, one a record.
         read_ct: stored CT of the records at these positions.
         block: records read, and fingerprints compared, at once.
-
-    Raises: CorruptFileError when an id comes twice.
     """
-    check_unique(patient_ids)
     n = len(patient_ids)
     prints = np.concatenate([compute_descriptor(read_ct(np.arange(i, min(i + block, n)))) for i in range(0, n, block)])
     pairs = (_compare(patient_ids, read_ct, *candidate) for candidate in _find_candidates(prints, block))
     return tuple(pair for pair in pairs if pair is not None)
-
-
-def check_unique(patient_ids: Sequence[str]) -> None:
-    """Raises: CorruptFileError when an id comes twice: a shard stands there twice."""
-    if len(set(patient_ids)) != len(patient_ids):
-        raise CorruptFileError(f"{len(patient_ids) - len(set(patient_ids))} patients come twice in the records",
-                               "", "delete the folder and run `bonemet build` again")
 
 
 def _find_candidates(
