@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bonemet_jax import artifacts
 from bonemet_jax.config import RecordsConfig
 from bonemet_jax.progress import Progress, quiet_tensorflow
 from data_pipelines.bonemet_ct.refusal import call_stage, find_refusal
 from data_pipelines.bonemet_ct.source import Source
 from data_pipelines.bonemet_ct.stages import add_channels, measure_shard, read_shard, save_shard
 from data_pipelines.bonemet_ct.tasks import ShardTask
+from data_pipelines.bonemet_ct.write import note_path
 
 _LOOK_S = 0.25
 
@@ -93,14 +93,16 @@ def _watch(directory: Path, tasks: Sequence[ShardTask], file_format: str) -> Ite
     files = [task.file_name(file_format) for task in tasks]
     finished = threading.Event()
 
-    def count() -> int:
-        return sum((directory / artifacts.NOTES / f"{file}.json").is_file() for file in files)
-
     with Progress("records", len(files)) as progress:
+
+        def advance() -> None:
+            n_done = sum(note_path(directory, file).is_file() for file in files)
+            if n_done > progress.done:
+                progress.advance(n_done - progress.done, "shards")
 
         def look() -> None:
             while not finished.wait(_LOOK_S):
-                progress.advance(count() - progress.done, "shards")
+                advance()
 
         watcher = threading.Thread(target=look, daemon=True)
         watcher.start()
@@ -109,4 +111,4 @@ def _watch(directory: Path, tasks: Sequence[ShardTask], file_format: str) -> Ite
         finally:
             finished.set()
             watcher.join()
-            progress.advance(count() - progress.done, "shards")
+            advance()

@@ -1,16 +1,22 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
+from bonemet_jax.input_pipeline.records import load_records
 from data_pipelines.bonemet_ct.build import build_records
+from data_pipelines.canonical import load_slice
 
+JAX_PLATFORMS = os.environ.get("JAX_PLATFORMS")
 CONFIG = RecordsConfig(height=64, width=80, spacing_mm=4.0, file_format="array_record", patients_per_shard=5)
 
 #: Reads records as a stranger would: TFDS alone.
@@ -55,7 +61,17 @@ def test_layout_and_manifest(small_records: dict[str, Path], small_cohort: Path)
     assert facts["records"]["spacing_mm"] == 4.0
     assert facts["channel_scaling"]["lbp"] == {"divide_by": 16777215}
     assert facts["cohort_sha256"] == artifacts.sha256_file(small_cohort / "manifest.json")
+    assert facts["shards"] == {f"bonemet_ct-cohort.array_record-0000{i}-of-00003": n for i, n in enumerate((5, 5, 3))}
+    assert facts["area_change"] == {"erector spinae": 0.0, "subcutaneous fat": 0.0, "visceral fat": 0.0}
+    assert "jax" in facts["versions"]
     assert str(small_cohort) not in (directory / "dataset_info.json").read_text()
+
+
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+def test_shard_k_holds_its_patients_in_order(small_records: dict[str, Path], file_format: str) -> None:
+    shards = sorted(small_records[file_format].glob(f"*.{file_format}-*"))
+    found = [[int(re.findall(rb"patient_id.{2,8}p(\d\d)", e, re.DOTALL)[0]) for e in _read_examples(s)] for s in shards]
+    assert found == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12]]
 
 
 def test_same_input_same_bytes(small_records: dict[str, Path], small_cohort: Path, tmp_path: Path) -> None:
@@ -72,23 +88,86 @@ def test_same_input_same_bytes(small_records: dict[str, Path], small_cohort: Pat
     assert [path.name for path in final.parent.iterdir()] == ["1.0.0"]
 
 
+def _read_examples(shard: Path) -> list[bytes]:
+    if ".array_record" in shard.name:
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        return ArrayRecordReader(str(shard)).read_all()
+    import tensorflow as tf
+
+    return list(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator())
+
+
 def test_features_are_stored_in_sorted_order(small_records: dict[str, Path]) -> None:
     """protobuf's own order of a map is drawn anew in every process: shards would differ from run to run."""
-    from array_record.python.array_record_module import ArrayRecordReader
-
     shard = next(small_records["array_record"].glob("*.array_record*"))
     names = sorted(["patient_id", "ct", "lbp", "hog", "mask", "bone_metastasis", *schema.clinical_names()])
-    for record in ArrayRecordReader(str(shard)).read_all():
+    for record in _read_examples(shard):
         places = [record.index(bytes([10, len(name)]) + name.encode()) for name in names]
         assert places == sorted(places)
 
 
+@pytest.mark.parametrize(("n", "patients_per_shard", "lengths"), [(13, 64, [13]), (1, 5, [1]), (13, 1, [1] * 13)])
+def test_shards_of_any_size(
+    small_cohort: Path, tmp_path: Path, n: int, patients_per_shard: int, lengths: list[int]
+) -> None:
+    """More room than patients, one patient, one patient a shard."""
+    cohort = shutil.copytree(small_cohort, tmp_path / "cohort")
+    table = artifacts.load_table(cohort / "cohort.parquet")
+    artifacts.save_table(cohort / "cohort.parquet", table[table["patient_id"] < f"p{n:02}"])
+    artifacts.write_manifest(cohort, {"kind": "synthetic", "n": n})
+    config = replace(CONFIG, patients_per_shard=patients_per_shard)
+    facts = artifacts.check_manifest(build_records(cohort, tmp_path, config, "small"))["facts"]
+    assert list(facts["shards"].values()) == lengths and facts["n"] == n
+
+
+def test_backends_agree(small_cohort: Path, tmp_path: Path, small_records: dict[str, Path]) -> None:
+    """scikit-image writes the same LBP, and HOG within 1e-6 of its maximum."""
+    built = build_records(small_cohort, tmp_path, replace(CONFIG, channel_backend="scikit-image"), "small")
+    theirs, ours = load_records(built), load_records(small_records["array_record"])
+    for name in ("ct", "lbp", "mask"):
+        assert np.array_equal(getattr(theirs, name), getattr(ours, name)), name
+    difference = np.abs(theirs.hog - ours.hog).max() / theirs.hog.max()
+    print(f"HOG: largest difference {difference:.1e} of the maximum")
+    assert difference <= 1e-6
+
+
+def test_area_change_is_told(small_cohort: Path, tmp_path: Path) -> None:
+    """Another spacing keeps areas to half a pixel of the grid; the manifest holds the worst."""
+    config = replace(CONFIG, height=80, width=100, spacing_mm=3.3)
+    facts = artifacts.check_manifest(build_records(small_cohort, tmp_path, config, "small"))["facts"]
+    slices = [load_slice(path) for path in sorted((small_cohort / "slices").glob("*.npz"))]
+    for name, code in (("erector spinae", 3), ("subcutaneous fat", 1), ("visceral fat", 2)):
+        smallest_mm2 = min((image.tissue == code).sum() * 16.0 for image in slices)
+        assert 0 < facts["area_change"][name] <= 0.501 * 3.3**2 / smallest_mm2
+
+
+MULTI_PROCESS = ("--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
+
+
+@pytest.mark.parametrize("flags", [(), pytest.param(MULTI_PROCESS, marks=pytest.mark.slow)])
+def test_refusal_of_a_worker_is_one_clear_line(
+    small_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    """A slice that only the workers find too large: the same error as from the checks before, nothing left behind."""
+    monkeypatch.setattr("data_pipelines.bonemet_ct.source.check_fits", lambda *_: None)
+    small = RecordsConfig(height=64, width=64, spacing_mm=2.0)
+    told = r"^the trunk is [^\n]*s00\.npz; set records\.spacing_mm to [^\n]*$"
+    with pytest.raises(InputDataError, match=told) as caught:
+        build_records(small_cohort, tmp_path / "out", small, "small", flags)
+    assert caught.value.exit_code == 8
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
 @pytest.mark.slow
-def test_two_worker_processes_same_bytes(small_records: dict[str, Path], small_cohort: Path, tmp_path: Path) -> None:
-    flags = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
-    built = build_records(small_cohort, tmp_path, CONFIG, "small", flags)
-    wanted = (small_records["array_record"] / "manifest.json").read_bytes()
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+def test_two_worker_processes_same_bytes(
+    small_records: dict[str, Path], small_cohort: Path, tmp_path: Path, file_format: str
+) -> None:
+    built = build_records(small_cohort, tmp_path, replace(CONFIG, file_format=file_format), "small", MULTI_PROCESS)
+    wanted = (small_records[file_format] / "manifest.json").read_bytes()
     assert (built / "manifest.json").read_bytes() == wanted
+    assert os.environ.get("JAX_PLATFORMS") == JAX_PLATFORMS
 
 
 def _refused(cohort: Path, out: Path, config: RecordsConfig = CONFIG, name: str = "small") -> str:
