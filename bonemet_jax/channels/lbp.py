@@ -55,9 +55,9 @@ def local_binary_pattern(
                 Equal to scikit-image 0.26 on every pixel: float64 in its order of operations, whatever the process's
                 own precision. Holds where float64 is IEEE's and subnormals do not matter: CPU, GPU; not TPU.
             ``fast``
-                float32. Differs where a neighbour equals the pixel up to rounding: there scikit-image's own answer
-                depends on the position in the image, while here a flat neighbourhood is always all ones. Not for
-                infinities, nor integers beyond 2**24.
+                float32. Differs where neighbours balance around the pixel: scikit-image's answer there is rounding,
+                which depends on the position in the image; here what balances ties. Not for integers beyond 2**24;
+                an infinity or no number gives any code.
 
     Returns: Codes, same shape as the image.
 
