@@ -17,6 +17,8 @@ from typing import Any
 from bonemet_jax.errors import BonemetError, CorruptFileError, DiskError, UsageError
 
 MANIFEST = "manifest.json"
+#: Name, in JSON files that are checked on their own, of the sha256 over the rest.
+_CHECKSUM = "sha256"
 _PARTIAL = ".partial"
 #: Folder of a resumable directory that no manifest holds.
 NOTES = ".notes.partial"
@@ -267,7 +269,7 @@ def list_files(directory: Path) -> list[Path]:
 def write_manifest(
     directory: Path | str, facts: Mapping[str, Any] | None = None, known: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Write manifest.json: sha256 and size of every file below `directory`, and `facts` (counts, versions).
+    """Write manifest.json: sha256 and size of every file below `directory`, `facts` (counts, versions), its own sha256.
 
     known: sha256 of files, by name, that the caller has read since they were written.
     """
@@ -276,18 +278,18 @@ def write_manifest(
     files = {
         name: {"sha256": known.get(name) or sha256_file(f), "bytes": f.stat().st_size} for name, f in names.items()
     }
-    manifest = {"files": files, "facts": dict(facts or {})}
-    write_json(directory / MANIFEST, manifest)
+    manifest: dict[str, Any] = {"files": files, "facts": dict(facts or {})}
+    write_json(directory / MANIFEST, manifest | {_CHECKSUM: _digest(manifest)})
     return manifest
 
 
 def check_manifest(directory: Path | str, mend: str = "delete its folder and run again") -> dict[str, Any]:
     """Compare every file with manifest.json and return it; `mend` is the remedy told.
 
-    Raises: CorruptFileError naming the first file that is missing, changed or truncated.
+    Raises: CorruptFileError naming the first file that is missing, changed or truncated, the manifest among them.
     """
     directory = Path(directory)
-    manifest = load_json(directory / MANIFEST)
+    manifest = _load_manifest(directory / MANIFEST, mend)
     for name, wanted in manifest["files"].items():
         file = directory / name
         if not file.is_file():
@@ -295,6 +297,24 @@ def check_manifest(directory: Path | str, mend: str = "delete its folder and run
         if file.stat().st_size != wanted["bytes"] or sha256_file(file) != wanted["sha256"]:
             raise CorruptFileError("file differs from its manifest (sha256)", file, mend)
     return manifest
+
+
+def _load_manifest(path: Path, mend: str) -> dict[str, Any]:
+    """files and facts, held against their checksum, which the first manifests did not have yet."""
+    value = load_json(path)
+    known = {"files", "facts"}
+    if not isinstance(value, dict) or set(value) not in (known, known | {_CHECKSUM}):
+        raise CorruptFileError("not a manifest", path, mend)
+    manifest = {name: value[name] for name in known}
+    if not all(isinstance(part, dict) for part in manifest.values()):
+        raise CorruptFileError("not a manifest", path, mend)
+    if value.get(_CHECKSUM, digest := _digest(manifest)) != digest:
+        raise CorruptFileError("manifest differs from its own checksum", path, mend)
+    return manifest
+
+
+def _digest(value: Any) -> str:
+    return sha256_text(json.dumps(value, sort_keys=True))
 
 
 def check_out(
