@@ -59,7 +59,7 @@ def real_ct(shared: Path) -> dict[str, Series]:
 
 @pytest.mark.parametrize("method", ["default", "ror", "uniform"])
 def test_exact_and_fast(real_ct: dict[str, Series], method: str) -> None:
-    """Exact: no pixel differs from scikit-image. Fast: only where neighbours tie, 0.1 % of a patient's slice at most."""
+    """Exact: no pixel differs from scikit-image. Fast: only where neighbours tie, 0.1 % of a patient slice at most."""
     for name, series in real_ct.items():
         wanted = np.stack([feature.local_binary_pattern(image, P, R, method) for image in series.images])
         exact, fast = (
