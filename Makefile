@@ -5,9 +5,10 @@ BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 STAMP  := $(VENV)/.installed
 ISSUE  ?= spine
+TORCH  ?= torch==2.13.0
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow lint bench evidence install lock clean
+.PHONY: demo test test-slow lint bench peers evidence install lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +17,7 @@ help:
 	@echo "make test-slow  the rest"
 	@echo "make lint       ruff, pyrefly, import contracts"
 	@echo "make bench      step time of one training step, JSON"
+	@echo "make peers      PyTorch, which benchmarks compare with"
 	@echo "make evidence ISSUE=spine|intake   every must-show of an issue, from a fresh clone, one log each"
 
 install: $(STAMP)
@@ -47,6 +49,12 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks step_time --json runs/bench/step_time.jsonl
+
+# On x86-64 Linux PyPI's build brings CUDA along (gigabytes); the CPU build lies in PyTorch's own index:
+#   PIP_INDEX_URL=https://download.pytorch.org/whl/cpu make peers
+peers: $(STAMP)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
+	$(BIN)/python -m pip install --disable-pip-version-check $(TORCH)
 
 evidence: $(STAMP)
 	$(BIN)/python -m tests.evidence $(ISSUE)

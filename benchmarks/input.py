@@ -128,14 +128,13 @@ def make_torch_readers(records_dir: Path, reader: RecordReader, size: Size) -> d
 
     shards = sorted(records_dir.glob("*.tfrecord-*"))
     layout = {name: (f.shape, str(f.dtype)) for name, f in reader.features.items() if name in schema.CHANNELS}
-    # A dataset of its own for each loader: one that has opened files cannot be sent to spawned readers.
     kinds = {
-        "protobuf": partial(torch_loader.ShardsByProtobuf, shards, layout, schema.LABEL),
-        "our_reader": partial(torch_loader.ShardsByOurReader, records_dir, NAMES),
+        "protobuf": torch_loader.ShardsByProtobuf(shards, layout, schema.LABEL),
+        "our_reader": torch_loader.ShardsByOurReader(records_dir, NAMES),
     }
     return {
-        f"torch_{kind}_{workers}w": torch_loader.make_loader(make(), size.batch_size, workers)
-        for kind, make in kinds.items() for workers in size.workers
+        f"torch_{kind}_{workers}w": torch_loader.make_loader(dataset, size.batch_size, workers)
+        for kind, dataset in kinds.items() for workers in size.workers
     }  # fmt: skip
 
 

@@ -42,7 +42,9 @@ class PeakMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while self.mib == self.mib and not self._ended.wait(_SAMPLE_S):
+        ended = self.mib != self.mib
+        while not ended:
+            ended = self._ended.wait(_SAMPLE_S)  # before the sample, so that one is taken at the very end too
             self.mib = max(self.mib, sum(_resident_mib(pid) for pid in list_tree(self._pid)))
 
 

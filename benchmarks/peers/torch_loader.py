@@ -7,10 +7,10 @@ import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset  # pyrefly: ignore  # an extra: absent from most environments
 
 _HEAD, _FOOT = 12, 4
 
@@ -24,7 +24,6 @@ class ShardsByProtobuf(Dataset):
     def __init__(self, shards: Sequence[Path], layout: Layout, label: str) -> None:
         self.layout, self.label = layout, label
         self.places = [(shard, *place) for shard in shards for place in _list_records(shard)]
-        self._files: dict[Path, BinaryIO] = {}
 
     def __len__(self) -> int:
         return len(self.places)
@@ -33,11 +32,10 @@ class ShardsByProtobuf(Dataset):
         from tensorflow_datasets.proto import tf_example_pb2  # its own few classes; tensorflow is not imported
 
         shard, start, length = self.places[index]
-        if shard not in self._files:
-            self._files[shard] = open(shard, "rb")  # noqa: SIM115 - kept for the reader's life
-        self._files[shard].seek(start)
-        example = tf_example_pb2.Example.FromString(self._files[shard].read(length))  # pyrefly: ignore
-        feature = example.features.feature
+        with open(shard, "rb") as stream:
+            stream.seek(start)
+            record = stream.read(length)
+        feature = tf_example_pb2.Example.FromString(record).features.feature  # pyrefly: ignore
         arrays = {name: np.frombuffer(feature[name].bytes_list.value[0], dtype).reshape(shape)
                   for name, (shape, dtype) in self.layout.items()}  # fmt: skip
         return arrays | {self.label: feature[self.label].int64_list.value[0]}

@@ -9,9 +9,9 @@ import pytest
 from benchmarks.__main__ import BENCHMARKS, main
 
 FIELDS = {
-    "schema", "benchmark", "metric", "unit", "better", "samples", "median", "p90", "n", "parameters", "quality",
-    "quick", "config_fingerprint", "commit", "dirty", "device", "versions", "xla_flags", "cpu_model", "cpu_count",
-    "load_average", "system",
+    "schema", "benchmark", "metric", "unit", "better", "samples", "median", "p90", "n", "ratio", "ci95", "parameters",
+    "quality", "quick", "config_fingerprint", "commit", "dirty", "device", "versions", "xla_flags", "cpu_model",
+    "cpu_count", "load_average", "system",
 }  # fmt: skip
 
 
