@@ -39,13 +39,6 @@ def test_round_trip(loaded: dict[str, RecordArrays], small_cohort: Path, file_fo
             assert got.dtype == wanted[name].dtype and np.array_equal(got[i], wanted[name]), name
 
 
-def _flip_bit(file: Path, random: np.random.Generator) -> None:
-    data = bytearray(file.read_bytes())
-    at = int(random.integers(8 * len(data)))
-    data[at // 8] ^= 1 << at % 8
-    file.write_bytes(data)
-
-
 def _record_ends(file: Path) -> list[int]:
     """Byte offsets after each record of a TFRecord file: length, its checksum, data, its checksum."""
     data, at, ends = file.read_bytes(), 0, []
@@ -53,85 +46,6 @@ def _record_ends(file: Path) -> list[int]:
         at += 8 + 4 + struct.unpack_from("<Q", data, at)[0] + 4
         ends.append(at)
     return ends
-
-
-@pytest.mark.parametrize("file_format", FORMATS)
-def test_flipped_bits_are_named(copied: dict[str, Path], file_format: str) -> None:
-    random = np.random.default_rng(0)
-    directory = copied[file_format]
-    files = artifacts.list_files(directory)
-    for trial in range(20):
-        file = files[trial % len(files)]
-        whole = file.read_bytes()
-        _flip_bit(file, random)
-        with pytest.raises(CorruptFileError, match=file.name):
-            load_records(directory)
-        file.write_bytes(whole)
-    check_records(directory)
-
-
-def test_truncations_at_record_boundaries_are_named(copied: dict[str, Path]) -> None:
-    """TFRecord alone is silently short there."""
-    directory, trials = copied["tfrecord"], 0
-    for file in directory.glob("*.tfrecord*"):
-        whole = file.read_bytes()
-        for end in [0, *_record_ends(file)[:-1]]:
-            file.write_bytes(whole[:end])
-            with pytest.raises(CorruptFileError, match=file.name):
-                load_records(directory)
-            trials += 1
-        file.write_bytes(whole)
-    assert trials == 13
-    check_records(directory)
-
-
-def test_truncated_array_records_are_named(copied: dict[str, Path]) -> None:
-    random = np.random.default_rng(0)
-    for file in copied["array_record"].glob("*.array_record*"):
-        whole = file.read_bytes()
-        for end in random.integers(len(whole), size=3):
-            file.write_bytes(whole[:end])
-            with pytest.raises(CorruptFileError, match=file.name):
-                load_records(copied["array_record"])
-        file.write_bytes(whole)
-
-
-def test_damaged_manifest_is_refused_or_harmless(
-    copied: dict[str, Path], loaded: dict[str, RecordArrays]
-) -> None:
-    random, directory = np.random.default_rng(0), copied["array_record"]
-    manifest = directory / artifacts.MANIFEST
-    whole = manifest.read_bytes()
-    for _ in range(40):
-        _flip_bit(manifest, random)
-        try:
-            records = load_records(directory)
-        except CorruptFileError:
-            pass
-        else:
-            assert records.patient_id == loaded["array_record"].patient_id
-            assert np.array_equal(records.hog, loaded["array_record"].hog)
-        manifest.write_bytes(whole)
-
-
-def test_missing_extra_and_duplicated_files_are_named(copied: dict[str, Path]) -> None:
-    directory = copied["array_record"]
-    first, second, _ = sorted(directory.glob("*.array_record*"))
-    whole = first.read_bytes()
-    first.write_bytes(second.read_bytes())
-    with pytest.raises(CorruptFileError, match=first.name):
-        load_records(directory)
-    first.unlink()
-    with pytest.raises(CorruptFileError, match=f"missing; .*{first.name}"):
-        load_records(directory)
-    first.write_bytes(whole)
-    extra = directory / "bonemet_ct-cohort.array_record-00003-of-00003"
-    extra.write_bytes(whole)
-    with pytest.raises(CorruptFileError, match=f"not in the manifest; .*{extra.name}"):
-        load_records(directory)
-    (directory / artifacts.MANIFEST).unlink()
-    with pytest.raises(CorruptFileError, match=r"manifest\.json"):
-        load_records(directory)
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -150,5 +64,5 @@ def test_short_shard_with_a_fresh_manifest(copied: dict[str, Path]) -> None:
     shard = max(directory.glob("*.tfrecord*"), key=lambda file: file.stat().st_size)
     shard.write_bytes(shard.read_bytes()[: _record_ends(shard)[-2]])
     artifacts.write_manifest(directory, facts)
-    with pytest.raises(CorruptFileError, match=r"records do not read|12 records"):
+    with pytest.raises(CorruptFileError, match=rf"\d records where the manifest says \d; .*{shard.name}"):
         load_records(directory)
