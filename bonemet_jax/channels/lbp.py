@@ -28,7 +28,12 @@ _PARTS = 100_000
 
 
 def local_binary_pattern(
-    image: Num[Array, "*batch height width"], P: int, R: float, method: Method = "default", *, mode: Mode = "exact"
+    image: Num[Array | np.ndarray, "*batch height width"],
+    P: int,
+    R: float,
+    method: Method = "default",
+    *,
+    mode: Mode = "exact",
 ) -> UInt32[Array, "*batch height width"]:
     """Local binary pattern of every pixel: which of P neighbours on a circle are at least as bright [1]_.
 
@@ -53,7 +58,8 @@ def local_binary_pattern(
         mode:
             ``exact``
                 Equal to scikit-image 0.26 on every pixel: float64 in its order of operations, whatever the process's
-                own precision. Holds where float64 is IEEE's and subnormals do not matter: CPU, GPU; not TPU.
+                own precision. Holds where float64 is IEEE's: on CPU (tested) and GPU, not on TPU. Subnormal numbers
+                count as 0.
             ``fast``
                 float32. Differs where neighbours balance around the pixel: scikit-image's answer there is rounding,
                 which depends on the position in the image; here what balances ties. Not for integers beyond 2**24;
@@ -76,7 +82,7 @@ def local_binary_pattern(
         return _compute_lbp(image, int(P), float(R), method, mode)
 
 
-def _check_arguments(image: Num[Array, "..."], P: int, R: float, method: str, mode: str) -> None:
+def _check_arguments(image: Num[Array | np.ndarray, "..."], P: int, R: float, method: str, mode: str) -> None:
     for name, got, wanted in (("method", method, get_args(Method)), ("mode", mode, get_args(Mode))):
         if got not in wanted:
             raise ValueError(f"{name} is {got!r}, wanted one of {', '.join(wanted)}")
