@@ -9,7 +9,7 @@ import pytest
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import CorruptFileError
-from bonemet_jax.input_pipeline.records import RecordArrays, check_records, load_records
+from bonemet_jax.input_pipeline.records import RecordArrays, load_records
 from data_pipelines.bonemet_ct.record import make_record
 from data_pipelines.canonical import load_slice
 
