@@ -9,6 +9,7 @@ from bonemet_jax.errors import BonemetError
 
 #: name -> module; each has `measure(options) -> list[Measurement]` and says in its docstring what it times.
 BENCHMARKS = {
+    "build": "benchmarks.build",
     "channels": "benchmarks.channels",
     "input": "benchmarks.input",
     "measure": "benchmarks.measure",

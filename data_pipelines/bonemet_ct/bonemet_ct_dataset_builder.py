@@ -18,7 +18,7 @@ from bonemet_jax.config import RecordsConfig
 from data_pipelines.bonemet_ct.channels import BATCH_SIZE
 from data_pipelines.bonemet_ct.source import CohortSource
 from data_pipelines.bonemet_ct.stages import add_channels, make_examples, measure_shard, read_shard
-from data_pipelines.bonemet_ct.tasks import SPLIT, make_tasks
+from data_pipelines.bonemet_ct.tasks import DATASET, SPLIT, make_tasks
 
 
 @dataclasses.dataclass
@@ -26,6 +26,12 @@ class BonemetCtConfig(tfds.core.BuilderConfig):
     """What TFDS calls a config: the records' settings."""
 
     records: RecordsConfig = dataclasses.field(default_factory=RecordsConfig)
+
+
+def make_config(name: str, records: RecordsConfig) -> BonemetCtConfig:
+    """A TFDS config of these settings; TFDS decorates its class out of the type checker's sight."""
+    described = f"{records.height} x {records.width} pixels of {records.spacing_mm:g} mm"
+    return BonemetCtConfig(name=name, description=described, records=records)  # pyrefly: ignore
 
 
 class SortedExampleWriter(tfds.core.ExampleWriter):
@@ -49,12 +55,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "manual_dir is a cohort directory: made from your own images by `bonemet ingest`, or by `bonemet phantom`."
     )
     BUILDER_CONFIGS: ClassVar[list[BonemetCtConfig]] = [
-        BonemetCtConfig(name="paper", description="400 x 500 pixels of 0.8 mm, as in the paper"),
-        BonemetCtConfig(
-            name="smoke", description="160 x 200 pixels of 2 mm",
-            records=RecordsConfig(height=160, width=200, spacing_mm=2.0),
-        ),
-    ]  # fmt: skip
+        make_config("paper", RecordsConfig(height=400, width=500, spacing_mm=0.8)),
+        make_config("smoke", RecordsConfig(height=160, width=200, spacing_mm=2.0)),
+    ]
 
     def _info(self) -> tfds.core.DatasetInfo:
         described = tfds.features.FeaturesDict(features(self.builder_config.records))
@@ -74,6 +77,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             shard = add_channels(measure_shard(read_shard(task, source), records), records)
             for example in make_examples(shard.rows, shard.arrays):
                 yield example[schema.PATIENT_ID], example
+
+
+with tfds.core.registered.skip_registration():
+
+    class RecordsBuilder(Builder):
+        """Describes what `build` wrote under whatever name and settings: TFDS keeps a catalogue's names for itself."""
+
+        name = DATASET
+        BUILDER_CONFIGS: ClassVar[list[BonemetCtConfig]] = []
 
 
 def features(records: RecordsConfig) -> dict[str, Any]:

@@ -84,10 +84,10 @@ def _write_metadata(directory: Path, config: RecordsConfig, name: str, notes: Se
     with quiet_tensorflow():
         import tensorflow_datasets as tfds
 
-        from data_pipelines.bonemet_ct.bonemet_ct_dataset_builder import BonemetCtConfig, Builder
+        from data_pipelines.bonemet_ct.bonemet_ct_dataset_builder import RecordsBuilder, make_config
 
-        builder = Builder(
-            data_dir=str(directory), config=BonemetCtConfig(name=name, records=config), file_format=config.file_format
+        builder = RecordsBuilder(
+            data_dir=str(directory), config=make_config(name, config), file_format=config.file_format
         )
         split = tfds.core.SplitInfo(
             name=SPLIT, shard_lengths=[note.n for note in notes], num_bytes=sum(note.example_bytes for note in notes)
