@@ -96,7 +96,10 @@ def _cv_settings(run: Run) -> Any:
 def _build(run: Run) -> None:
     from data_pipelines.bonemet_ct.build import build_records
 
-    shutil.rmtree(run.directory / "tfds", ignore_errors=True)
+    # What a killed build left under this name goes on; records under another would be taken for this config's.
+    for folder in (run.directory / "tfds" / "bonemet_ct").glob("*"):
+        if folder.name != run.config.name:
+            shutil.rmtree(folder)
     build_records(run.cohort_dir, run.directory / "tfds", run.config.records, run.config.name)
 
 

@@ -56,6 +56,7 @@ def make_report_json(facts: RunFacts) -> dict[str, Any]:
     return {
         "config": facts.config,
         "cohort": facts.cohort,
+        "near_duplicates": facts.near_duplicates,
         "stats": facts.stats,
         "training": {str(k): {"epochs": facts.metrics.get(k), "timing": facts.timing.get(k)} for k in folds},
         "models": {str(k): model for k, model in facts.models.items()},

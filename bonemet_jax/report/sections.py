@@ -152,6 +152,10 @@ def _images(facts: RunFacts) -> Iterator[Block]:
         told = (f"{code}: {count}" for code, count in sorted(flags.items(), key=lambda item: (-item[1], item[0])))
         yield Text(f"Quality flags of intake, slices each (docs/verdicts.md): {', '.join(told)}. Areas that the field "
                    "of view cuts count as missing.")
+    if facts.near_duplicates is None:
+        yield Missing("Near-duplicates", facts.missing["near_duplicates"])
+    else:
+        yield Text(_near_duplicates_statement(facts.near_duplicates))
     if facts.example is None:
         yield Missing("Figure 2, LBP and HOG pictures", facts.missing["example"])
     else:
@@ -160,6 +164,14 @@ def _images(facts: RunFacts) -> Iterator[Block]:
                        f"window {schema.CT_WINDOW_HU[0]} to {schema.CT_WINDOW_HU[1]} HU, local binary pattern, "
                        "histogram of oriented gradients, fat mask.",
                        "CT, LBP, HOG and mask pictures of one slice", figures.draw_channels(channels))
+
+
+def _near_duplicates_statement(counts: Mapping[str, Any]) -> str:
+    n, n_pairs = counts["n"], counts["n_pairs"]
+    if not n_pairs:
+        return f"No two of {n} patients share an image; flipped, moved and slightly changed copies were looked for."
+    return (f"{n_pairs} pairs of {n} patients share an image, {counts['n_exact']} in every pixel "
+            "(near_duplicates.json): together in every fold, but each counts as a patient of its own.")
 
 
 def _network(facts: RunFacts) -> Iterator[Block]:

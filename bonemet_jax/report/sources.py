@@ -20,6 +20,8 @@ class RunFacts:
     """{"fingerprint", "config"}"""
     cohort: dict[str, Any] | None
     """`facts` of the cohort's manifest."""
+    near_duplicates: dict[str, Any] | None
+    """Counts of near_duplicates.json: n patients, n_pairs, n_exact."""
     stats: dict[str, Any]
     """Those of STATS that exist."""
     metrics: dict[int, list[dict[str, Any]]]
@@ -52,6 +54,7 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
     facts = RunFacts(
         config=load("config", run_dir / "config.json", "run"),
         cohort=manifest["facts"] if manifest else None,
+        near_duplicates=_count_pairs(load("near_duplicates", run_dir / "near_duplicates.json", "near_duplicates")),
         stats={name: value for name, value in stats.items() if value is not None},
         metrics={fold: epochs for fold, path in _folds(run_dir) if (epochs := _load_lines(path / "metrics.jsonl"))},
         timing={f: artifacts.load_json(p / "timing.json") for f, p in _folds(run_dir) if (p / "timing.json").is_file()},
@@ -67,6 +70,14 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
         if not found:
             missing[name] = f"not available: the stage “{stage}” has written none"
     return facts
+
+
+def _count_pairs(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Pairs as numbers: report.json is handed on."""
+    if found is None:
+        return None
+    exact = sum(pair["is_exact"] for pair in found["pairs"])
+    return {"n": found["n"], "n_pairs": len(found["pairs"]), "n_exact": exact}
 
 
 def _folds(run_dir: Path) -> list[tuple[int, Path]]:

@@ -151,6 +151,8 @@ def write_fake_run(root: Path, name: str = "smoke", slice_id: str = "P000001") -
     config = Config(name="smoke")
     artifacts.write_json(run / "config.json", {
         "config": to_dict(config) | {"name": name}, "fingerprint": fingerprint(config)})
+    artifacts.write_json(run / "near_duplicates.json", {
+        "n": N, "pairs": [{"first": "P000007", "second": "P000009", "is_exact": exact} for exact in (True, False)]})
     (cohort / "overlays").mkdir(parents=True)
     for i, stem in enumerate((slice_id, "P000002", "P000003")):
         grey = np.full((100, 125), 60 * (i + 1), np.uint8)

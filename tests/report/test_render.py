@@ -125,6 +125,7 @@ def test_outside_text_is_escaped(tmp_path: Path) -> None:
 MISSING = (
     "roc.json is missing", "table1.json is missing", "table2.json is missing", "km.json is missing",
     "planted.json is missing", "correlation.json is missing", "config.json is missing",
+    "near_duplicates.json is missing",
     "Training curves: not available", "Screening: not available", "Figure 1, tissue overlays: not available",
     "Figure 2, LBP and HOG pictures: not available", "Wall time of each stage: not available",
     "Trained on: not available", "Cohort of unknown kind",
@@ -145,6 +146,14 @@ def test_damaged_file_is_named(fake_run: Run, part: str) -> None:
     with pytest.raises(CorruptFileError, match=Path(part).name):
         render_report(*fake_run)
     assert not (fake_run[0] / "report.html").exists()
+
+
+def test_near_duplicates_are_counted_not_named(rendered: Path, fake_run: Run) -> None:
+    text = _Page(rendered / "report.html").text
+    assert "2 pairs of 431 patients share an image, 1 in every pixel" in text
+    assert "P000007" not in text + (rendered / "report.json").read_text()
+    artifacts.write_json(fake_run[0] / "near_duplicates.json", {"n": 431, "pairs": []})
+    assert "No two of 431 patients share an image" in _Page(render_report(*fake_run)).text
 
 
 def test_nothing_computable_still_renders(fake_run: Run) -> None:
