@@ -44,7 +44,7 @@ class Feature(NamedTuple):
         return int(np.prod(self.shape, dtype=np.int64)) * (self.dtype.itemsize if self.dtype is not None else 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RecordReader:
     """Records of one folder, sorted by patient_id; arrays are read when asked for. Threads may share it."""
 
@@ -93,7 +93,7 @@ class RecordReader:
         return {name: found[name] for name in names}
 
     def _fill(self, at: Int64[np.ndarray, " n"], arrays: dict[str, np.ndarray]) -> None:
-        if not arrays:
+        if not arrays or not len(at):
             return
         rows = {name: array.reshape(len(at), -1).view(np.uint8) for name, array in arrays.items()}
         offsets = {name: self._offset[name][at].tolist() for name in arrays}

@@ -1,0 +1,185 @@
+"""Resident or streamed, under scan or step by step: the same training."""
+
+import json
+import shutil
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from bonemet_jax.cohort.folds import Folds, make_folds
+from bonemet_jax.config import Config, InputConfig
+from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.input_pipeline.choose import make_source
+from bonemet_jax.input_pipeline.order import epoch_batches
+from bonemet_jax.input_pipeline.records import RecordArrays, RecordReader, open_records
+from bonemet_jax.readout.embeddings import embed
+from bonemet_jax.train.checkpoint import CheckpointStore
+from bonemet_jax.train.epoch import evaluate, join_losses, train_epoch
+from bonemet_jax.train.fold_data import compute_training_key
+from bonemet_jax.train.loop import train_fold
+from bonemet_jax.train.parallel import Engine
+from bonemet_jax.train.step import needed_arrays
+
+VARY = {"images_per_s", "step_time_s", "data_wait_s", "seconds"}
+
+
+def _streamed(config: Config) -> Config:
+    return replace(config, input=InputConfig(mode="stream"))
+
+
+def _load(run_dir: Path, name: str) -> Any:
+    return json.loads((run_dir / "fold_0" / name).read_text())
+
+
+def _metrics(run_dir: Path) -> list[dict[str, Any]]:
+    lines = (run_dir / "fold_0" / "metrics.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name not in VARY} for line in lines]
+
+
+def test_streamed_training_leaves_the_same_bytes(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train_fold(records, folds, 0, _streamed(config), tmp_path)
+    assert "fold 0: stream: 24 patients" in capsys.readouterr().err
+    assert _load(tmp_path, "done.json") == _load(trained, "done.json")
+    assert _metrics(tmp_path) == _metrics(trained)
+    timing = _load(tmp_path, "timing.json")
+    assert timing["input"]["mode"] == "stream" and 0 <= timing["input"]["data_wait_share"] < 1
+    assert {name: p["n_traces"] for name, p in timing["programs"].items()} == {"train": 1, "evaluate": 1}
+    assert _load(trained, "timing.json")["input"]["mode"] == "resident"
+
+
+@pytest.fixture(scope="module")
+def reader(small_records: dict[str, Path]) -> RecordReader:
+    """13 patients on disk."""
+    return open_records(small_records["tfrecord"])
+
+
+@pytest.fixture(scope="module")
+def reader_folds(reader: RecordReader, config: Config) -> Folds:
+    """Their folds."""
+    return make_folds(reader.patient_id, reader.label.tolist(), config.folds)
+
+
+def test_a_training_may_go_on_in_the_other_mode(
+    reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resident to the end; streamed for two epochs, stopped, then resident: the same bytes, records on disk."""
+    train_fold(reader, reader_folds, 0, config, tmp_path / "whole")
+    save = CheckpointStore.save
+
+    def stop(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
+        save(self, epoch, state, val_auc)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(CheckpointStore, "save", stop)
+        train_fold(reader, reader_folds, 0, _streamed(config), tmp_path / "parts")
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("bonemet-input")]
+    train_fold(reader, reader_folds, 0, config, tmp_path / "parts")
+    assert _load(tmp_path / "parts", "timing.json")["resumed_after_epoch"] == 2
+    assert _load(tmp_path / "parts", "done.json") == _load(tmp_path / "whole", "done.json")
+    assert _metrics(tmp_path / "parts") == _metrics(tmp_path / "whole")
+    for mode in ("resident", "stream"):
+        embedding, score = embed(reader, replace(config, input=InputConfig(mode=mode)), tmp_path / "whole", 0)
+        assert embedding.shape == (13, 16)
+        if mode == "resident":
+            wanted = embedding, score
+        np.testing.assert_array_equal(embedding, wanted[0])
+        np.testing.assert_array_equal(score, wanted[1])
+
+
+def test_the_key_names_records_and_channels_not_the_mode(
+    reader: RecordReader, reader_folds: Folds, config: Config
+) -> None:
+    def key(config: Config) -> str:
+        return compute_training_key(reader, reader_folds, 0, config)
+
+    assert key(config) == key(_streamed(config))
+    assert key(config) != key(replace(config, input=InputConfig(channels="on_device")))
+    other = replace(reader, sha256="other")
+    assert key(config) != compute_training_key(other, reader_folds, 0, config)
+
+
+def test_a_shard_lost_during_training_stops_it(
+    small_records: dict[str, Path], reader_folds: Folds, config: Config, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was saved stands, no thread stays, and the file is named."""
+    directory = shutil.copytree(small_records["tfrecord"], tmp_path / "records")
+    reader, save = open_records(directory), CheckpointStore.save
+
+    def lose(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
+        save(self, epoch, state, val_auc)
+        if epoch == 1:
+            for shard in directory.glob("*.tfrecord-*"):
+                shard.write_bytes(b"")
+
+    monkeypatch.setattr(CheckpointStore, "save", lose)
+    with pytest.raises(CorruptFileError, match="shorter while it was read"):
+        train_fold(reader, reader_folds, 0, _streamed(config), tmp_path / "run")
+    assert (tmp_path / "run" / "fold_0" / "checkpoints" / "1").is_dir()
+    assert not (tmp_path / "run" / "fold_0" / "done.json").exists()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("bonemet-input")]
+
+
+class _Feeds:
+    """Five feeds, each there at once or after 20 ms."""
+
+    def __init__(self, late: bool) -> None:
+        self.late, self.left = late, 5
+
+    def ready(self) -> bool:
+        return not self.late
+
+    def __next__(self) -> dict[str, Any]:
+        time.sleep(0.02)
+        self.left -= 1
+        return {"left": self.left}
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_waits_are_counted_where_there_is_nothing_to_compute(late: bool) -> None:
+    engine = SimpleNamespace(evaluate=lambda variables, resident, feed, weight: feed["left"])
+    source: Any = SimpleNamespace(resident={})
+    feeds: Any = _Feeds(late)
+    found, wait_s = evaluate(engine, {}, source, feeds, 4, jax.numpy.ones(2))  # type: ignore[arg-type]
+    assert found == [4, 3, 2, 1] and feeds.left == 1
+    assert wait_s >= 4 * 0.02 if late else wait_s == 0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_one_epoch_as_one_program_gives_the_same_numbers(records: RecordArrays, config: Config, dtype: Any) -> None:
+    """In float64 to rounding. In float32 a compiler may round elsewhere: printed, and held to what it was measured."""
+    config = replace(config, model=replace(config.model, compute_dtype=dtype))
+    with jax.enable_x64(dtype == "float64"):
+        looped, scanned = (_one_epoch(records, config, scans) for scans in (False, True))
+    assert looped.dtype == dtype and len(looped) > 1000
+    difference = float(np.abs(scanned - looped).max())
+    print(f"{dtype}: losses and weights of a scanned epoch differ by {difference:.1e}")
+    # Adam's first steps are the rate, 1e-3, whatever the gradient's size: where that is rounding, so is its sign.
+    assert difference < (1e-12 if dtype == "float64" else 3 * 2 * 1e-3)
+
+
+def _one_epoch(records: RecordArrays, config: Config, scans: bool) -> np.ndarray:
+    """Losses of an epoch's three steps, then the weights after it."""
+    engine = Engine(config, 3)
+    engine.scans = lambda source: scans  # type: ignore[method-assign]
+    source = make_source("resident", records, engine.split, needed_arrays(config))
+    plan = epoch_batches(10, 4, 0, 0, 1)
+    with source.feeds([plan]) as feeds:
+        weight = engine.put(np.ones(2, np.float32))
+        state, sums, wait_s = train_epoch(engine, engine.make_state(0, 0), source, feeds, plan, weight)
+    assert wait_s == 0 and int(state.step) == 3
+    assert set(engine.describe_programs()) == {"train_epoch" if scans else "train"}
+    weights = jax.device_get(jax.tree.leaves(state.params))
+    return np.concatenate([join_losses(jax.device_get(sums)), *(np.ravel(w) for w in weights)])
