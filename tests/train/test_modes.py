@@ -98,6 +98,28 @@ def test_a_training_may_go_on_in_the_other_mode(
         np.testing.assert_array_equal(score, wanted[1])
 
 
+def test_channels_on_the_device_train_from_ct_and_mask_alone(
+    reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only these travel, in either mode; the first loss is that of the stored channels to the ties of the LBP."""
+    short = replace(config, train=replace(config.train, epochs=1))
+    train_fold(reader, reader_folds, 0, short, tmp_path / "precomputed")
+    read, names = RecordReader.read, set()
+
+    def spy(self: RecordReader, positions: Any, wanted: Any) -> dict[str, np.ndarray]:
+        names.add(tuple(wanted))
+        return read(self, positions, wanted)
+
+    monkeypatch.setattr(RecordReader, "read", spy)
+    for mode in ("stream", "resident"):
+        config = replace(short, input=InputConfig(mode=mode, channels="on_device"))
+        train_fold(reader, reader_folds, 0, config, tmp_path / mode)
+    assert names == {("ct", "mask")}
+    assert _load(tmp_path / "stream", "done.json") == _load(tmp_path / "resident", "done.json")
+    (stored,), (computed,) = (_metrics(tmp_path / name) for name in ("precomputed", "stream"))
+    assert computed["train_loss"] == pytest.approx(stored["train_loss"], rel=0.02)
+
+
 def test_the_key_names_records_and_channels_not_the_mode(
     reader: RecordReader, reader_folds: Folds, config: Config
 ) -> None:
