@@ -140,7 +140,8 @@ def _cv(run: Run) -> None:
     pairs = load_pairs(run.near_duplicates)
     check_leakage(pairs, folds, run.near_duplicates)
     if pairs:
-        say(f"warning: {len(pairs)} pairs of patients share an image, together in every fold; {run.near_duplicates}")
+        say("warning: pairs of patients who share an image, together in every fold: "
+            f"{len(pairs)}; {run.near_duplicates}")
     records = open_records(run.records_dir)
     for fold in range(folds.n_folds):
         train_fold(records, folds, fold, run.config, run.directory)

@@ -170,8 +170,8 @@ def _near_duplicates_statement(counts: Mapping[str, Any]) -> str:
     n, n_pairs = counts["n"], counts["n_pairs"]
     if not n_pairs:
         return f"No two of {n} patients share an image; flipped, moved and slightly changed copies were looked for."
-    return (f"{n_pairs} pairs of {n} patients share an image, {counts['n_exact']} in every pixel "
-            "(near_duplicates.json): together in every fold, but each counts as a patient of its own.")
+    return (f"Pairs of patients who share an image, of {n} patients: {n_pairs}, {counts['n_exact']} in every pixel "
+            "(near_duplicates.json). Both stand together in every fold, but each counts as a patient of its own.")
 
 
 def _network(facts: RunFacts) -> Iterator[Block]:

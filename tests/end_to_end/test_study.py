@@ -13,8 +13,8 @@ SMOKE = str(Path(__file__).parents[2] / "configs" / "smoke.py")
 #: A smoke run small enough for a test: same config, fewer patients, bigger pixels, two epochs.
 SMALL = ["--phantom.n", "36", "--phantom.spacing-mm", "3.0",
          "--phantom.height", "112", "--phantom.width", "144",
-         "--records.height", "112", "--records.width", "144", "--records.spacing-mm", "3.0", "--records.n-shards", "2",
-         "--train.epochs", "2", "--train.batch-size", "8"]
+         "--records.height", "112", "--records.width", "144", "--records.spacing-mm", "3.0",
+         "--records.patients-per-shard", "18", "--train.epochs", "2", "--train.batch-size", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_second_run_does_nothing_and_ends_with_the_page(run_dir: Path, capfd: py
     assert main(["run", SMOKE, "-o", str(run_dir), *SMALL]) == 0
     captured = capfd.readouterr()
     assert captured.out.strip().splitlines()[-1] == str(run_dir / "report.html")
-    assert captured.err.count("already done") == 8
+    assert captured.err.count("already done") == 9
     assert before == {f: f.stat().st_mtime_ns for f in run_dir.rglob("*") if f.is_file() and f.name != "config.json"}
 
 
@@ -52,7 +52,7 @@ def test_changed_fusion_setting_repeats_fuse_and_what_follows_only(
     shutil.copytree(run_dir, copy)
     assert main(["run", SMOKE, "-o", str(copy), *SMALL, "--fusion.seed", "5"]) == 0
     told = capfd.readouterr().err
-    assert told.count("already done") == 5
+    assert told.count("already done") == 6
     assert (copy / "report.html").is_file()
 
 
@@ -64,6 +64,58 @@ def test_single_stage_verbs_repeat_what_is_damaged(run_dir: Path, tmp_path: Path
     for verb in ("cv", "embed", "fuse", "report"):
         assert main([verb, SMOKE, "-o", str(copy), *SMALL]) == 0
     assert (copy / "embeddings.npz").read_bytes() == wanted
+
+
+def _damage(run: Path) -> Path:
+    """One bit of one shard, the other way round."""
+    shard = next(run.glob("tfds/*/*/*/*.array_record-*"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    return shard
+
+
+@pytest.mark.parametrize("verb", ["run", "cv"])
+def test_damaged_records_stop_a_run(
+    run_dir: Path, tmp_path: Path, verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also where nothing is left to train: nobody learns from a report that its records rot."""
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    shard = _damage(copy)
+    before = {f: f.stat().st_mtime_ns for f in copy.rglob("*") if f.name != "config.json"}
+    capfd.readouterr()
+    for more in ([], ["--train.epochs", "1"]):
+        assert main([verb, SMOKE, "-o", str(copy), *SMALL, *more]) == 4
+        told = capfd.readouterr().err.strip().splitlines()
+        assert str(shard) in told[-1] and f"delete {copy / 'tfds'}" in told[-1], told
+        assert not any("fold 0" in line for line in told), told
+    assert before == {f: f.stat().st_mtime_ns for f in copy.rglob("*") if f.name != "config.json"}
+
+
+def test_records_deleted_as_told_are_made_again(
+    run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    shutil.rmtree(copy / "tfds")
+    capfd.readouterr()
+    assert main(["cv", SMOKE, "-o", str(copy), *SMALL]) == 2
+    assert main(["run", SMOKE, "-o", str(copy), *SMALL]) == 0
+    assert capfd.readouterr().err.count("already done") == 8, "equal bytes: nothing after them is done again"
+
+
+def test_a_shard_there_twice_stops_training(run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    shard = min(copy.glob("tfds/*/*/*/*.array_record-*"))
+    extra = shard.with_name(shard.name.replace("-00000-", "-00002-"))
+    shutil.copy(shard, extra)
+    capfd.readouterr()
+    assert main(["run", SMOKE, "-o", str(copy), *SMALL, "--train.epochs", "1"]) == 4
+    told = capfd.readouterr().err
+    assert f"not in the manifest; {extra}" in told
+    assert "fold 0" not in told
 
 
 def test_predict_refuses_networks_and_classifiers_that_do_not_belong_together(

@@ -150,7 +150,7 @@ def test_damaged_file_is_named(fake_run: Run, part: str) -> None:
 
 def test_near_duplicates_are_counted_not_named(rendered: Path, fake_run: Run) -> None:
     text = _Page(rendered / "report.html").text
-    assert "2 pairs of 431 patients share an image, 1 in every pixel" in text
+    assert "Pairs of patients who share an image, of 431 patients: 2, 1 in every pixel" in text
     assert "P000007" not in text + (rendered / "report.json").read_text()
     artifacts.write_json(fake_run[0] / "near_duplicates.json", {"n": 431, "pairs": []})
     assert "No two of 431 patients share an image" in _Page(render_report(*fake_run)).text
