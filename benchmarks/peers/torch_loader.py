@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset  # pyrefly: ignore  # an extra: absent from most environments
+import torch  # pyrefly: ignore  # an extra: absent from most environments
+from torch.utils.data import DataLoader, Dataset  # pyrefly: ignore
 
 _HEAD, _FOOT = 12, 4
 
@@ -57,7 +58,11 @@ class ShardsByOurReader(Dataset):
 
 
 def make_loader(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
-    """Shuffled batches by `workers` spawned readers that live on from epoch to epoch; 0 reads in this process."""
+    """Shuffled batches by `workers` spawned readers that live on from epoch to epoch; 0 reads in this process.
+
+    With one thread in this process too, as torch itself gives each reader: on a busy machine more would only spin.
+    """
+    torch.set_num_threads(1)
     _allow_read_only(0)
     return DataLoader(
         dataset, batch_size, shuffle=True, num_workers=workers, worker_init_fn=_allow_read_only,
