@@ -47,8 +47,6 @@ def _run_batches(ct: np.ndarray, batch_size: int) -> list[tuple[np.ndarray, np.n
             batch = ct[start : start + batch_size]
             padded = np.pad(batch, ((0, batch_size - len(batch)), (0, 0), (0, 0)))
             lbp, hog = jax.device_get(_program()(padded))
-            if hog is None:
-                hog = np.stack([reference.compute_hog_flips(image) for image in padded])
             found += zip(lbp[: len(batch)], hog[: len(batch)], strict=True)
     return found
 
@@ -67,11 +65,7 @@ def _program() -> Callable[[np.ndarray], tuple[Any, Any]]:
     def program(ct: Any) -> tuple[Any, Any]:
         code = local_binary_pattern(ct, schema.LBP_POINTS, schema.LBP_RADIUS, mode="exact")
         planes = jnp.stack([(code >> shift) & 0xFF for shift in (16, 8, 0)], axis=-1).astype(jnp.uint8)
-        flips = [ct[:, :: -1 if vertical else 1, :: -1 if horizontal else 1] for vertical, horizontal in schema.HOG_FLIPS]
-        try:
-            compute_cell_histograms(flips[0])
-        except NotImplementedError:
-            return planes, None
+        flips = [ct[:, :: -1 if v else 1, :: -1 if h else 1] for v, h in schema.HOG_FLIPS]  # vertical, horizontal
         hog = [compute_cell_histograms(flip, schema.HOG_ORIENTATIONS, cell, mode="exact") for flip in flips]
         return planes, jnp.stack(hog, axis=1).astype(jnp.float32)
 
