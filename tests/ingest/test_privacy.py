@@ -182,7 +182,7 @@ def test_none_reaches_cohort_areas_verification_or_records(
     assert main(["measure", *given, "-o", str(tmp_path / "areas"), "--report", str(tmp_path / "2.json")]) == 0
     assert main(["verify", *given, "-o", str(tmp_path / "check")]) in (0, 8)
     assert main(["verify", "-i", str(tmp_path / "cohort"), "-o", str(tmp_path / "check2")]) in (0, 8)
-    size = ["--height", "64", "--width", "80", "--spacing-mm", "4", "--n-shards", "1"]
+    size = ["--height", "64", "--width", "80", "--spacing-mm", "4"]
     assert main(["build", "-i", str(tmp_path / "cohort"), "-o", str(tmp_path / "records"), *size]) == 0
     _assert_silent(capfd)
     assert len(artifacts.load_table(tmp_path / "cohort" / "cohort.parquet")) == 3
