@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from skimage.transform import rescale
@@ -5,6 +7,7 @@ from skimage.transform import rescale
 from bonemet_jax import schema
 from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import InputDataError
+from data_pipelines.bonemet_ct import grid
 from data_pipelines.bonemet_ct.grid import to_grid
 from data_pipelines.bonemet_ct.record import make_record
 from data_pipelines.canonical import CanonicalSlice
@@ -56,6 +59,23 @@ def test_same_spacing_only_moves() -> None:
         inside = np.flatnonzero(grid.body.any(axis=1 - axis))
         assert abs((inside[0] + inside[-1]) / 2 - (size - 1) / 2) <= 0.5
     assert (grid.hu[grid.body == 0] == schema.HU_PADDING).all()
+
+
+@pytest.mark.parametrize("shape", [(160, 200), (190, 220), (110, 150), (111, 251)])
+def test_moving_equals_resampling(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scale all but 1 goes the long way: same values, on grids larger and smaller than the slice."""
+    config = RecordsConfig(height=shape[0], width=shape[1], spacing_mm=2.0)
+    image = _slice((2.0, 2.0), centre_mm=(150.0, 190.0))
+    moved, centred = to_grid(image, config), grid._Axis.centred
+
+    def nearly(*args: Any) -> grid._Axis:
+        axis = centred(*args)
+        return grid._Axis(axis.first, 1 + 1e-12, axis.n_in, axis.n_out)
+
+    monkeypatch.setattr(grid._Axis, "centred", nearly)
+    resampled = to_grid(image, config)
+    for name in ("hu", "tissue", "body"):
+        assert np.array_equal(getattr(moved, name), getattr(resampled, name)), name
 
 
 def test_aspect_is_kept_on_anisotropic_slices() -> None:
