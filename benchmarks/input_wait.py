@@ -161,12 +161,14 @@ def _describe(config: Config, size: WaitSize, mode: Mode, loop: Loop, timings: d
         measurement("wait_share", "1", "lower", np.array(loop.wait_s[_WARM_UP:]) / loading.wall_s),
         measurement("loading_over_idle", "1", "lower", loading.wall_s / idle.wall_s,
                     ratio_interval(loading.wall_s, idle.wall_s)),
+        measurement("core_s_loading_over_idle", "1", "lower", loading.cpu_s / idle.cpu_s,
+                    ratio_interval(loading.cpu_s, idle.cpu_s)),
         measurement("images_per_s", "images/s", "higher", n_images / loading.wall_s),
     ]  # fmt: skip
     if size.step == "sum":
         cores = _GOAL_IMAGES_PER_S / n_images
         found += [
             measurement(f"cores_for_{_GOAL_IMAGES_PER_S}_images_per_s", "cores", "lower", loading.cpu_s * cores),
-            measurement("of_which_the_sum_itself", "cores", "lower", idle.cpu_s * cores),
+            measurement("of_which_the_step_itself", "cores", "lower", idle.cpu_s * cores),
         ]
     return found
