@@ -8,14 +8,12 @@ from jaxtyping import Float32
 
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config
-from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.progress import track
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.epoch import evaluate, join_evaluations
 from bonemet_jax.train.fold_data import make_eval_plan
-from bonemet_jax.train.loop import get_engine, pick_source_mode
-from bonemet_jax.train.step import needed_arrays
+from bonemet_jax.train.loop import get_fed_engine
 
 
 def embed(
@@ -32,10 +30,8 @@ def embed(
     store = CheckpointStore(fold_dir / "checkpoints", done["key"])
     best = store.best_epoch() if config.train.embed_epoch == "best" else None
     epoch = best if best is not None else done["epoch"]
-    mode = pick_source_mode(records, config).mode
-    engine = get_engine(config, done["steps_per_epoch"], mode, (len(records), *records.image_shape))
+    engine, source, _ = get_fed_engine(records, config, done["steps_per_epoch"])
     variables = store.restore(epoch, engine.state_template()).state.variables
-    source = make_source(mode, records, engine.split, needed_arrays(config))
     plan = make_eval_plan(len(records), config, fold, epoch=0)
     class_weight = engine.put(np.ones(config.model.n_classes, np.float32))
     with source.feeds([plan]) as feeds, jax.transfer_guard("disallow"):

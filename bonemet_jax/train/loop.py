@@ -16,7 +16,7 @@ from bonemet_jax import artifacts
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config
 from bonemet_jax.errors import CorruptFileError, NumericsError, UsageError
-from bonemet_jax.input_pipeline.choose import Choice, make_source, pick_mode
+from bonemet_jax.input_pipeline.choose import make_source, pick_mode
 from bonemet_jax.input_pipeline.order import EpochPlan, place_plan
 from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.input_pipeline.source import Feeds, Mode, Source
@@ -52,23 +52,35 @@ class EpochResult(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def get_engine(config: Config, steps_per_epoch: int, mode: Mode, cohort_shape: tuple[int, ...]) -> Engine:
+def get_engine(config: Config, steps_per_epoch: int, mode: Mode, ct_shape: tuple[int, ...]) -> Engine:
     """One engine for all folds of a run: equal configs and shapes never compile twice in a process.
 
     Args:
         config: The run.
         steps_per_epoch: Updates of one epoch.
         mode: Whether the programs take a resident cohort.
-        cohort_shape: Shape of the cohort's CT (patient, height, width), which they are compiled for.
+        ct_shape: What they are compiled for: (patient, height, width) of the resident CT, (height, width) of a stream.
     """
-    del mode, cohort_shape  # part of the key only
+    del mode, ct_shape  # part of the key only
     return Engine(config, steps_per_epoch)
 
 
-def pick_source_mode(records: Records, config: Config) -> Choice:
-    """How batches of these records reach the devices of this process."""
-    bytes_per_patient = records.bytes_per_patient(needed_arrays(config))
-    return pick_mode(config.input, len(records), bytes_per_patient, jax.local_devices()[0])
+class Fed(NamedTuple):
+    """An engine and what feeds it."""
+
+    engine: Engine
+    source: Source
+    reason: str
+    """Why this source, for the person watching."""
+
+
+def get_fed_engine(records: Records, config: Config, steps_per_epoch: int) -> Fed:
+    """The engine for these records and the source that the config asks for or that fits."""
+    names = needed_arrays(config)
+    mode, reason = pick_mode(config.input, len(records), records.bytes_per_patient(names), jax.local_devices()[0])
+    patients = (len(records),) if mode == "resident" else ()
+    engine = get_engine(config, steps_per_epoch, mode, (*patients, *records.image_shape))
+    return Fed(engine, make_source(mode, records, engine.split, names), reason)
 
 
 def train_fold(records: Records, folds: Folds, fold: int, config: Config, run_dir: Path) -> None:
@@ -89,10 +101,8 @@ def train_fold(records: Records, folds: Folds, fold: int, config: Config, run_di
         return
     (fold_dir / "done.json").unlink(missing_ok=True)
     data = make_fold_data(records, folds, fold, config)
-    mode, reason = pick_source_mode(records, config)
+    engine, source, reason = get_fed_engine(records, config, data.steps_per_epoch)
     say(f"fold {fold}: {reason}")
-    engine = get_engine(config, data.steps_per_epoch, mode, (len(records), *records.image_shape))
-    source = make_source(mode, records, engine.split, needed_arrays(config))
     _FoldRun(engine, records, source, data, fold, config, fold_dir, store).run(key)
 
 

@@ -43,20 +43,6 @@ def _metrics(run_dir: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in json.loads(line).items() if name not in VARY} for line in lines]
 
 
-def test_streamed_training_leaves_the_same_bytes(
-    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    train_fold(records, folds, 0, _streamed(config), tmp_path)
-    assert "fold 0: stream: 24 patients" in capsys.readouterr().err
-    assert _load(tmp_path, "done.json") == _load(trained, "done.json")
-    assert _metrics(tmp_path) == _metrics(trained)
-    timing = _load(tmp_path, "timing.json")
-    assert timing["input"]["mode"] == "stream" and 0 <= timing["input"]["data_wait_share"] < 1
-    assert {name: p["n_traces"] for name, p in timing["programs"].items()} == {"train": 1, "evaluate": 1}
-    assert _load(trained, "timing.json")["input"]["mode"] == "resident"
-
-
 @pytest.fixture(scope="module")
 def reader(small_records: dict[str, Path]) -> RecordReader:
     """13 patients on disk."""
@@ -69,11 +55,39 @@ def reader_folds(reader: RecordReader, config: Config) -> Folds:
     return make_folds(reader.patient_id, reader.label.tolist(), config.folds)
 
 
-def test_a_training_may_go_on_in_the_other_mode(
-    reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def resident(
+    reader: RecordReader, reader_folds: Folds, config: Config, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Run directory whose fold 0 was trained with the cohort on the device; not to be changed."""
+    run_dir = tmp_path_factory.mktemp("resident")
+    train_fold(reader, reader_folds, 0, config, run_dir)
+    return run_dir
+
+
+def test_streamed_training_leaves_the_same_bytes(
+    resident: Path, reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Resident to the end; streamed for two epochs, stopped, then resident: the same bytes, records on disk."""
-    train_fold(reader, reader_folds, 0, config, tmp_path / "whole")
+    train_fold(reader, reader_folds, 0, _streamed(config), tmp_path)
+    assert "fold 0: stream: 13 patients, 0.00 GB; as asked" in capsys.readouterr().err
+    assert _load(tmp_path, "done.json") == _load(resident, "done.json")
+    assert _metrics(tmp_path) == _metrics(resident)
+    timing = _load(tmp_path, "timing.json")
+    assert timing["input"]["mode"] == "stream" and 0 <= timing["input"]["data_wait_share"] < 1
+    assert {name: p["n_traces"] for name, p in timing["programs"].items()} == {"train": 1, "evaluate": 1}
+    assert _load(resident, "timing.json")["input"]["mode"] == "resident"
+    wanted = embed(reader, config, resident, 0)
+    for one, other in zip(embed(reader, _streamed(config), resident, 0), wanted, strict=True):
+        assert one.shape[0] == 13
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_training_may_go_on_in_the_other_mode(
+    resident: Path, reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Streamed for two epochs, stopped, then resident: the bytes of the resident run."""
     save = CheckpointStore.save
 
     def stop(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
@@ -83,27 +97,20 @@ def test_a_training_may_go_on_in_the_other_mode(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(CheckpointStore, "save", stop)
-        train_fold(reader, reader_folds, 0, _streamed(config), tmp_path / "parts")
+        train_fold(reader, reader_folds, 0, _streamed(config), tmp_path)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bonemet-input")]
-    train_fold(reader, reader_folds, 0, config, tmp_path / "parts")
-    assert _load(tmp_path / "parts", "timing.json")["resumed_after_epoch"] == 2
-    assert _load(tmp_path / "parts", "done.json") == _load(tmp_path / "whole", "done.json")
-    assert _metrics(tmp_path / "parts") == _metrics(tmp_path / "whole")
-    for mode in ("resident", "stream"):
-        embedding, score = embed(reader, replace(config, input=InputConfig(mode=mode)), tmp_path / "whole", 0)
-        assert embedding.shape == (13, 16)
-        if mode == "resident":
-            wanted = embedding, score
-        np.testing.assert_array_equal(embedding, wanted[0])
-        np.testing.assert_array_equal(score, wanted[1])
+    train_fold(reader, reader_folds, 0, config, tmp_path)
+    assert _load(tmp_path, "timing.json")["resumed_after_epoch"] == 2
+    assert _load(tmp_path, "done.json") == _load(resident, "done.json")
+    assert _metrics(tmp_path) == _metrics(resident)
 
 
+@pytest.mark.parametrize("mode", ["stream", pytest.param("resident", marks=pytest.mark.slow)])
 def test_channels_on_the_device_train_from_ct_and_mask_alone(
-    reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    resident: Path, reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path, mode: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only these travel, in either mode; the first loss is that of the stored channels to the ties of the LBP."""
-    short = replace(config, train=replace(config.train, epochs=1))
-    train_fold(reader, reader_folds, 0, short, tmp_path / "precomputed")
+    """Only these travel; the first loss is that of the stored channels to the ties of the LBP."""
     read, names = RecordReader.read, set()
 
     def spy(self: RecordReader, positions: Any, wanted: Any) -> dict[str, np.ndarray]:
@@ -111,13 +118,11 @@ def test_channels_on_the_device_train_from_ct_and_mask_alone(
         return read(self, positions, wanted)
 
     monkeypatch.setattr(RecordReader, "read", spy)
-    for mode in ("stream", "resident"):
-        config = replace(short, input=InputConfig(mode=mode, channels="on_device"))
-        train_fold(reader, reader_folds, 0, config, tmp_path / mode)
+    config = replace(config, input=InputConfig(mode=mode, channels="on_device"))
+    train_fold(reader, reader_folds, 0, replace(config, train=replace(config.train, epochs=1)), tmp_path)
     assert names == {("ct", "mask")}
-    assert _load(tmp_path / "stream", "done.json") == _load(tmp_path / "resident", "done.json")
-    (stored,), (computed,) = (_metrics(tmp_path / name) for name in ("precomputed", "stream"))
-    assert computed["train_loss"] == pytest.approx(stored["train_loss"], rel=0.02)
+    assert _metrics(tmp_path)[0]["train_loss"] == pytest.approx(_metrics(resident)[0]["train_loss"], rel=0.02)
+    assert _load(tmp_path, "timing.json")["input"]["channels"] == "on_device"
 
 
 def test_the_key_names_records_and_channels_not_the_mode(
@@ -179,7 +184,7 @@ def test_waits_are_counted_where_there_is_nothing_to_compute(late: bool) -> None
     assert wait_s >= 4 * 0.02 if late else wait_s == 0
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_one_epoch_as_one_program_gives_the_same_numbers(records: RecordArrays, config: Config, dtype: Any) -> None:
     """In float64 to rounding. In float32 a compiler may round elsewhere: printed, and held to what it was measured."""
     config = replace(config, model=replace(config.model, compute_dtype=dtype))
