@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from benchmarks.harness import Measurement, Options, Timing, interleave, ratio_interval, time_once
+from benchmarks.harness import Measurement, Options, Ratio, Timing, interleave, ratio_interval, time_once
 from benchmarks.processes import PeakMemory
 from bonemet_jax import schema
 from bonemet_jax.channels import hog, local_binary_pattern
@@ -93,14 +93,16 @@ class _Sheet:
         """What a number is divided by: core-seconds, or seconds of the device."""
         return timing.cpu_s if self.per == "core" else timing.wall_s
 
-    def add(self, name: str, metric: str, unit: str, samples: PerImage, **more: Any) -> Measurement:
-        """The record of program `name`, with the parity of its parts."""
+    def add(
+        self, name: str, metric: str, unit: str, samples: PerImage, *, better: Literal["lower", "higher"] = "higher",
+        ratio: Ratio | None = None, **parameters: Any,
+    ) -> Measurement:
+        """The record of program `name` (part_mode), or of scikit-image's (part), with the parity of its parts."""
         part, _, mode = name.partition("_")
         quality = {key: value for key, value in self.parity.get(mode.partition("_")[0], {}).items()
                    if key.startswith(_PARTS[part])}  # fmt: skip
-        better = more.pop("better", "higher")
-        ratio, parameters = more.pop("ratio", None), self.parameters | more
-        return Measurement("channels", metric, unit, better, samples.tolist(), parameters, self.config, quality, ratio)
+        return Measurement("channels", metric, unit, better, samples.tolist(), self.parameters | parameters,
+                           self.config, quality, ratio)
 
 
 def _compare(size: Size, images: Images, programs: Mapping[str, Program], sheet: _Sheet) -> list[Measurement]:
@@ -118,12 +120,11 @@ def _compare(size: Size, images: Images, programs: Mapping[str, Program], sheet:
     for name in calls:
         own = cost[name] / len(images)
         theirs = peer[name.partition("_")[0]]
-        more = {"batch_size": sweep.get(name, size.batch_size)}
+        add = partial(sheet.add, name, batch_size=sweep.get(name, size.batch_size))
         found += [
-            sheet.add(name, f"images_per_{sheet.per}_s_{name}", f"images/{sheet.per}-s", 1 / own, **more),
-            sheet.add(name, f"speedup_vs_scikit_image_{name}", "1", theirs / own, ratio=ratio_interval(theirs, own),
-                      **more),
-        ]  # fmt: skip
+            add(f"images_per_{sheet.per}_s_{name}", f"images/{sheet.per}-s", 1 / own),
+            add(f"speedup_vs_scikit_image_{name}", "1", theirs / own, ratio=ratio_interval(theirs, own)),
+        ]
     for part, seconds in peer.items():
         found.append(sheet.add(part, f"images_per_core_s_scikit_image_{part}", "images/core-s", 1 / seconds,
                                images=len(few), batch_size=1))  # fmt: skip
@@ -153,16 +154,15 @@ def _grow(size: Size, images: Images, program: Program, sheet: _Sheet) -> list[M
         run = partial(run_batches, program, images, size.batch_size, done, fetch=True)
         timing = Timing(*np.array([time_once(run)]).T)
         memory.stop()
-        more = {"images": done, "better": "lower", "warm_up": 0}
+        add = partial(sheet.add, "both_fast", better="lower", images=done, warm_up=0)
         found += [
-            sheet.add("both_fast", f"ms_per_image_both_fast_{n}", f"{sheet.per}-ms", sheet.seconds(timing) * 1e3 / done,
-                      **more),
-            sheet.add("both_fast", f"peak_memory_both_fast_{n}", "MiB", np.array([memory.mib]), **more),
-        ]  # fmt: skip
+            add(f"ms_per_image_both_fast_{n}", f"{sheet.per}-ms", sheet.seconds(timing) * 1e3 / done),
+            add(f"peak_memory_both_fast_{n}", "MiB", np.array([memory.mib])),
+        ]
     n = size.growth[0]
     _, core_s = time_once(partial(run_reference, _PARTS["both"], images[np.arange(n) % len(images)]))
-    more = {"images": n, "better": "lower", "warm_up": 0}
-    peer = sheet.add("both", f"ms_per_image_scikit_image_{n}", "core-ms", np.array([core_s * 1e3 / n]), **more)
+    peer = sheet.add("both", f"ms_per_image_scikit_image_{n}", "core-ms", np.array([core_s * 1e3 / n]), better="lower",
+                     images=n, batch_size=1, warm_up=0)  # fmt: skip
     return [*found, peer]
 
 
