@@ -1,1 +1,6 @@
-"""Records to batches: `records` reads shards, `order` deals them, `resident` keeps the cohort on the device."""
+"""Records to batches on the devices.
+
+`shards` reads records by position (`shard_files` the two formats, `wire` the examples), `records` says what training
+asks of them, `order` deals them, `resident` and `stream` bring them to the devices behind the interface of `source`,
+`choose` picks one of the two.
+"""

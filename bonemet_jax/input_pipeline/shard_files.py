@@ -89,17 +89,20 @@ class TFRecordFile:
     def fetch(self, index: int, parts: Sequence[tuple[int, UInt8[np.ndarray, " n"]]]) -> None:
         """As in ShardFile."""
         del index  # offsets count from the file's start
-        descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            for offset, out in parts:
-                done = 0
-                while done < len(out):  # a signal or a network disk may hand over less at a time
-                    count = os.preadv(descriptor, [out.data[done:]], offset + done)
-                    if count == 0:
-                        raise CorruptFileError("shard became shorter while it was read", self.path, REMEDY)
-                    done += count
-        finally:
-            os.close(descriptor)
+            with open(self.path, "rb", buffering=0) as stream:
+                for offset, out in parts:
+                    self._read_into(out, stream.fileno(), offset)
+        except OSError as error:
+            raise CorruptFileError(f"shard does not read ({error.strerror})", self.path, REMEDY) from error
+
+    def _read_into(self, out: UInt8[np.ndarray, " n"], descriptor: int, offset: int) -> None:
+        done = 0
+        while done < len(out):  # a network disk may hand over less at a time
+            count = os.preadv(descriptor, [out.data[done:]], offset + done)
+            if count == 0:
+                raise CorruptFileError("shard became shorter while it was read", self.path, REMEDY)
+            done += count
 
 
 class ArrayRecordFile:
@@ -111,7 +114,7 @@ class ArrayRecordFile:
 
     def records(self) -> Iterator[StoredRecord]:
         """As in ShardFile."""
-        reader = _open_array_record(self.path)
+        reader = _open_array_record(self)
         for index in range(reader.num_records()):
             data = self._read(index)
             yield StoredRecord(data, 0, len(data))
@@ -127,7 +130,7 @@ class ArrayRecordFile:
     def _read(self, index: int) -> bytes:
         try:
             with self._lock:
-                (data,) = _open_array_record(self.path).read([index])
+                (data,) = _open_array_record(self).read([index])
         except (RuntimeError, ValueError, IndexError, OSError) as error:
             what = f"record {index} does not read ({str(error).splitlines()[0][:200]})"
             raise CorruptFileError(what, self.path, REMEDY) from error
@@ -135,14 +138,15 @@ class ArrayRecordFile:
 
 
 @lru_cache(maxsize=_KEPT_OPEN)
-def _open_array_record(path: Path) -> Any:
+def _open_array_record(file: ArrayRecordFile) -> Any:
+    """The library's reader of this very file: a name alone may by now be another file's."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     try:
-        return ArrayRecordReader(str(path), _RANDOM_ACCESS, file_reader_buffer_size=1 << 16)
+        return ArrayRecordReader(str(file.path), _RANDOM_ACCESS, file_reader_buffer_size=1 << 16)
     except (RuntimeError, ValueError, OSError) as error:
         what = f"shard does not open ({str(error).splitlines()[0][:200]})"
-        raise CorruptFileError(what, path, REMEDY) from error
+        raise CorruptFileError(what, file.path, REMEDY) from error
 
 
 def masked_crc32c(data: bytes) -> int:

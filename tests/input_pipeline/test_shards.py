@@ -166,12 +166,28 @@ def test_a_shard_that_shrinks_while_it_is_read(copied: dict[str, Path], file_for
     reader = open_records(directory)
     for shard in directory.glob(f"*.{file_format}-*"):
         shard.write_bytes(shard.read_bytes()[:1000])
-    if file_format == "array_record":
-        from bonemet_jax.input_pipeline import shard_files
-
-        shard_files._open_array_record.cache_clear()
     with pytest.raises(CorruptFileError, match=file_format):
         reader.read(range(13))
+
+
+def test_a_shard_that_is_gone(copied: dict[str, Path]) -> None:
+    reader = open_records(copied["tfrecord"])
+    shutil.rmtree(copied["tfrecord"])
+    with pytest.raises(CorruptFileError, match=r"does not read \(No such file"):
+        reader.read([3])
+
+
+def test_other_records_under_the_same_name(small_records: dict[str, Path], copied: dict[str, Path]) -> None:
+    """A library's reader kept open is the reader of a file, not of a name."""
+    directory = copied["array_record"]
+    before = open_records(directory).read(range(13))["ct"]
+    shards = sorted(directory.glob("*.array_record-*"))
+    for shard, source in zip(shards, [shards[1].read_bytes(), shards[0].read_bytes(), b""], strict=True):
+        if source:
+            shard.unlink()
+            shard.write_bytes(source)
+    _renew_manifest(directory, shards={})
+    assert np.array_equal(open_records(directory).read(range(13))["ct"], before)
 
 
 def test_features_must_be_described(copied: dict[str, Path]) -> None:
