@@ -5,8 +5,9 @@ Quick: 48 of 112x144, 3 mm. A pool of 64 distinct phantoms is drawn and saved fi
 them, read from disk, under another part of one noise field: little beside the channels, and counted. Beam's start is
 counted too (seconds); drawing the pool and the checks of a cohort before a build are not.
 
-A watcher outside deletes a shard as soon as its note, hence its sha256, is there. Memory is the proportional set size
-of the build's processes: of pages they share each counts its part.
+A watcher outside deletes a shard as soon as its note, hence its sha256, is there. Memory is the resident memory of all
+processes of the build: pages they share count in each. (Their proportional share would move with whatever else on the
+machine maps the same libraries.) Growth compares the peak after 500 slices with the peak until then.
 """
 
 import functools
@@ -24,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.harness import ROOT, Measurement, Options
-from benchmarks.processes import list_tree
+from benchmarks.processes import list_tree, resident_mib
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import Config, PhantomConfig, RecordsConfig, from_dict
 from data_pipelines.bonemet_ct import stages
@@ -35,7 +36,7 @@ from data_pipelines.canonical import CanonicalSlice, load_slice
 from data_pipelines.phantom import make_cohort
 
 _COMMAND = "import sys; from benchmarks.build import build; build(*sys.argv[1:])"
-_LOOK_S = 0.05
+_LOOK_S = 0.1
 _SEED = 0
 
 
@@ -145,7 +146,7 @@ def watch_build(case: Case, pool_dir: Path, directory: Path) -> Watched:
         child = subprocess.Popen(command, cwd=ROOT, stderr=errors)
         known: set[Path] = set()
         while child.poll() is None:
-            seen.memory_mib.append((seen.n, sum(_proportional_mib(pid) for pid in list_tree(child.pid))))
+            seen.memory_mib.append((seen.n, sum(resident_mib(pid) for pid in list_tree(child.pid))))
             _take_finished(notes, known, seen)
             time.sleep(_LOOK_S)
         seen.seconds = time.monotonic() - begun
@@ -165,15 +166,6 @@ def _take_finished(notes: Path, known: set[Path], seen: Watched) -> None:
         (notes.parent / note["file"]).unlink()
         known.add(path)
         seen.n, seen.disk_bytes = seen.n + note["n"], seen.disk_bytes + note["bytes"]
-
-
-def _proportional_mib(pid: int) -> float:
-    """Memory of a process, pages shared with others in part; 0 when it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
 def time_stages(case: Case, pool_dir: Path) -> dict[str, float]:

@@ -45,7 +45,7 @@ class PeakMemory:
         ended = self.mib != self.mib
         while not ended:
             ended = self._ended.wait(_SAMPLE_S)  # before the sample, so that one is taken at the very end too
-            self.mib = max(self.mib, sum(_resident_mib(pid) for pid in list_tree(self._pid)))
+            self.mib = max(self.mib, sum(resident_mib(pid) for pid in list_tree(self._pid)))
 
 
 def list_tree(pid: int) -> list[int]:
@@ -57,7 +57,8 @@ def list_tree(pid: int) -> list[int]:
     return [pid, *(below for child in children for below in list_tree(int(child)))]
 
 
-def _resident_mib(pid: int) -> float:
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process, pages shared with others included; 0 when it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
 """LBP and HOG of many slices as records store them, in batches of one size, so that a process compiles once. Pure."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -29,26 +29,31 @@ def compute_channels(
     Returns: lbp uint8 (slice, height, width, 3), most significant plane first; hog float32 (slice, 4, cells_r, cells_c,
         orientation), schema.HOG_FLIPS order, grey levels.
     """
-    if backend == "scikit-image":
-        found = [(pack_lbp(reference.compute_lbp(image)), reference.compute_hog_flips(image)) for image in ct]
-    else:
-        found = _run_batches(ct, batch_size or BATCH_SIZE)
-    lbp, hog = zip(*found, strict=True)
-    return {"lbp": np.stack(lbp), "hog": np.stack(hog)}
+    found = _by_reference(ct) if backend == "scikit-image" else _by_batches(ct, batch_size or BATCH_SIZE)
+    height, width = ct.shape[1:]
+    cells = (height // schema.HOG_CELL, width // schema.HOG_CELL)
+    lbp = np.empty((len(ct), height, width, 3), np.uint8)
+    hog = np.empty((len(ct), len(schema.HOG_FLIPS), *cells, schema.HOG_ORIENTATIONS), np.float32)
+    for i, (planes, histograms) in enumerate(found):
+        lbp[i], hog[i] = planes, histograms
+    return {"lbp": lbp, "hog": hog}
 
 
-def _run_batches(ct: np.ndarray, batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _by_reference(ct: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for image in ct:
+        yield pack_lbp(reference.compute_lbp(image)), reference.compute_hog_flips(image)
+
+
+def _by_batches(ct: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     import jax
 
-    found: list[tuple[np.ndarray, np.ndarray]] = []
     # The host's own processor wherever the records are made: equal input, equal bytes.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         for start in range(0, len(ct), batch_size):
             batch = ct[start : start + batch_size]
             padded = np.pad(batch, ((0, batch_size - len(batch)), (0, 0), (0, 0)))
             lbp, hog = jax.device_get(_program()(padded))
-            found += zip(lbp[: len(batch)], hog[: len(batch)], strict=True)
-    return found
+            yield from zip(lbp[: len(batch)], hog[: len(batch)], strict=True)
 
 
 @functools.cache

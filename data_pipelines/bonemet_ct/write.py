@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +43,14 @@ def write_shard(
     Raises: DiskError when the disk is full.
     """
     path = directory / task.file_name(config.file_format)
-    serialised = [_serialise(example, config) for example in examples]
-    with artifacts.atomic_path(path, sum(map(len, serialised))) as partial:
-        _write_examples(partial, serialised, config.file_format)
-        _check_readable(partial, serialised, config.file_format)
+    sizes: list[int] = []  # bytes of each example, told as they pass by: never are all of them serialised at once
+    with artifacts.atomic_path(path) as partial:
+        _write_examples(partial, (_serialise(example, config) for example in examples), sizes, config.file_format)
+        _check_readable(partial, sizes, config.file_format)
     note = ShardNote(
-        file=path.name, sha256=artifacts.sha256_file(path), bytes=path.stat().st_size,
-        example_bytes=sum(map(len, serialised)), n=len(examples),
-        ids_sha256=digest_ids(example[schema.PATIENT_ID] for example in examples), area_change=dict(area_change),
+        file=path.name, sha256=artifacts.sha256_file(path), bytes=path.stat().st_size, example_bytes=sum(sizes),
+        n=len(examples), ids_sha256=digest_ids(example[schema.PATIENT_ID] for example in examples),
+        area_change=dict(area_change),
     )  # fmt: skip
     artifacts.write_json(note_path(directory, path.name), asdict(note))
     return note
@@ -102,14 +102,18 @@ def _serialise(example: Mapping[str, Any], config: RecordsConfig) -> bytes:
     return serializer.get_tf_example(described.encode_example(example)).SerializeToString(deterministic=True)
 
 
-def _write_examples(path: Path, serialised: Sequence[bytes], file_format: str) -> None:
+def _write_examples(path: Path, serialised: Iterable[bytes], sizes: list[int], file_format: str) -> None:
     import tensorflow_datasets as tfds
 
-    writer = tfds.core.ExampleWriter(tfds.core.FileFormat(file_format))
-    writer.write(str(path), enumerate(serialised))
+    def passing() -> Iterator[tuple[int, bytes]]:
+        for example in serialised:
+            sizes.append(len(example))
+            yield len(sizes), example
+
+    tfds.core.ExampleWriter(tfds.core.FileFormat(file_format)).write(str(path), passing())
 
 
-def _check_readable(path: Path, serialised: Sequence[bytes], file_format: str) -> None:
+def _check_readable(path: Path, sizes: Sequence[int], file_format: str) -> None:
     """Both libraries can leave a short file on a full disk without a word: count what is there.
 
     Raises: DiskError.
@@ -117,9 +121,9 @@ def _check_readable(path: Path, serialised: Sequence[bytes], file_format: str) -
     if file_format == "array_record":
         from array_record.python.array_record_module import ArrayRecordReader
 
-        whole = ArrayRecordReader(str(path)).num_records() == len(serialised)
+        whole = ArrayRecordReader(str(path)).num_records() == len(sizes)
     else:
-        whole = path.stat().st_size == sum(_TFRECORD_FRAME_BYTES + len(example) for example in serialised)
+        whole = path.stat().st_size == sum(_TFRECORD_FRAME_BYTES + size for size in sizes)
     if not whole:
-        raise DiskError("could not write (the file is short)", f"{path}, {sum(map(len, serialised))} bytes",
+        raise DiskError("could not write (the file is short)", f"{path}, {sum(sizes)} bytes",
                         "free some space and run the same command again")
