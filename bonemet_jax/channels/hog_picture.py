@@ -5,23 +5,32 @@
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, Int
 
 from bonemet_jax import schema
+
+Cell = tuple[int, int]
+_SQUARE: Cell = (schema.HOG_CELL, schema.HOG_CELL)
 
 
 @functools.cache
 def line_stencil(
-    pixels_per_cell: tuple[int, int] = (schema.HOG_CELL, schema.HOG_CELL), orientations: int = schema.HOG_ORIENTATIONS
+    pixels_per_cell: Cell = _SQUARE, orientations: int = schema.HOG_ORIENTATIONS, at: Cell = (0, 0)
 ) -> Float32[np.ndarray, "orientation cell_height cell_width"]:
     """Lines that the picture draws in a cell: 1 where the line of that orientation runs, 0 elsewhere.
 
     Lines are half the cell's shorter side less 1 long to each side of the centre, along the gradient-free direction of
     the bin's midpoint.
+
+    Args:
+        pixels_per_cell: Size (rows, columns) of a cell.
+        orientations: Number of bins.
+        at: The cell's place in the grid: where a line ends on the edge of a pixel, rounding depends on it.
 
     Raises: ValueError for a cell too small to hold a line.
     """
@@ -29,22 +38,29 @@ def line_stencil(
 
     if min(pixels_per_cell) < 2:
         raise ValueError(f"pixels_per_cell is {pixels_per_cell}: a picture needs cells of at least 2 x 2 pixels")
-    radius = min(pixels_per_cell) // 2 - 1
-    row, column = (size // 2 for size in pixels_per_cell)
+    rows, columns = (_find_ends(np.array([at[axis]]), pixels_per_cell, orientations, axis)[0] for axis in (0, 1))
     stencil = np.zeros((orientations, *pixels_per_cell), np.float32)
     for index in range(orientations):
-        angle = np.pi * (index + 0.5) / orientations
-        rows, columns = radius * np.cos(angle), radius * np.sin(angle)
-        ends = int(row - rows), int(column + columns), int(row + rows), int(column - columns)
-        stencil[index][line(*ends)] = 1
+        stencil[index][line(rows[index, 0], columns[index, 1], rows[index, 1], columns[index, 0])] = 1
     return stencil
+
+
+def _find_ends(
+    cells: Int[np.ndarray, " cell"], pixels_per_cell: Cell, orientations: int, axis: int
+) -> Int[np.ndarray, "cell orientation end"]:
+    """First and last pixel of each line along one axis, counted from the cell's corner."""
+    midpoint = np.pi * (np.arange(orientations) + 0.5) / orientations
+    reach = (min(pixels_per_cell) // 2 - 1) * (np.cos(midpoint) if axis == 0 else np.sin(midpoint))
+    corner = cells[:, None, None] * pixels_per_cell[axis]
+    ends = corner + pixels_per_cell[axis] // 2 + np.stack([-reach, reach], axis=-1)
+    return ends.astype(int) - corner
 
 
 def render_hog(
     histogram: Float[Array, "*batch cells_r cells_c orientation"],
     height: int,
     width: int,
-    pixels_per_cell: tuple[int, int] = (schema.HOG_CELL, schema.HOG_CELL),
+    pixels_per_cell: Cell = _SQUARE,
 ) -> Float[Array, "*batch height width"]:
     """Picture of HOG cell histograms, in the histograms' unit (grey levels).
 
@@ -53,13 +69,35 @@ def render_hog(
 
     Raises: ValueError for cells too small to hold a line.
     """
-    *batch, cells_r, cells_c, orientations = histogram.shape
-    cell_height, cell_width = pixels_per_cell
-    stencil = line_stencil((cell_height, cell_width), orientations).reshape(orientations, -1).astype(histogram.dtype)
-    # One matrix product, which no compiler merges with what comes before or after. HIGHEST: accelerators would
-    # otherwise round the histogram to bf16 or tf32.
-    drawn = jnp.dot(histogram.reshape(-1, orientations), stencil, precision=jax.lax.Precision.HIGHEST)
-    tiles = drawn.reshape(*batch, cells_r, cells_c, cell_height, cell_width)
-    picture = jnp.swapaxes(tiles, -3, -2).reshape(*batch, cells_r * cell_height, cells_c * cell_width)
-    beyond = [(0, height - picture.shape[-2]), (0, width - picture.shape[-1])]
-    return jnp.pad(picture, [(0, 0)] * len(batch) + beyond)
+    *batch, cells_r, cells_c, _ = histogram.shape
+    tiles = _draw_lines(histogram, pixels_per_cell).reshape(*batch, cells_r, cells_c, *pixels_per_cell)
+    rows, columns = cells_r * pixels_per_cell[0], cells_c * pixels_per_cell[1]
+    picture = jnp.swapaxes(tiles, -3, -2).reshape(*batch, rows, columns)
+    return jnp.pad(picture, [(0, 0)] * len(batch) + [(0, height - rows), (0, width - columns)])
+
+
+def _draw_lines(
+    histogram: Float[Array, "*batch cells_r cells_c orientation"], pixels_per_cell: Cell
+) -> Float[Array, "*batch cells_r cells_c pixel"]:
+    """Pixels of every cell: one matrix product for each kind of cell, and nearly always there is one kind."""
+    *_, cells_r, cells_c, orientations = histogram.shape
+    row_kinds, row_of = _group_cells(cells_r, pixels_per_cell, orientations, 0)
+    column_kinds, column_of = _group_cells(cells_c, pixels_per_cell, orientations, 1)
+    pixels = None
+    for row, column in itertools.product(row_kinds, column_kinds):
+        stencil = line_stencil(pixels_per_cell, orientations, (int(row), int(column))).reshape(orientations, -1)
+        # HIGHEST: accelerators would otherwise round the histogram to bf16 or tf32.
+        drawn = jnp.dot(histogram, stencil.astype(histogram.dtype), precision=jax.lax.Precision.HIGHEST)
+        is_kind = (row_of == row)[:, None, None] & (column_of == column)[:, None]
+        pixels = drawn if pixels is None else jnp.where(is_kind, drawn, pixels)
+    assert pixels is not None
+    return pixels
+
+
+def _group_cells(
+    n_cells: int, pixels_per_cell: Cell, orientations: int, axis: int
+) -> tuple[Int[np.ndarray, " kind"], Int[np.ndarray, " cell"]]:
+    """Cells along one axis whose lines end on the same pixels: the first of each kind, and the first of each cell's."""
+    ends = _find_ends(np.arange(n_cells), pixels_per_cell, orientations, axis).reshape(n_cells, -1)
+    _, first, kind = np.unique(ends, axis=0, return_index=True, return_inverse=True)
+    return first, first[kind]

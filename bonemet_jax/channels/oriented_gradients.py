@@ -87,7 +87,8 @@ def hog(
         grey = jnp.sqrt(jnp.asarray(image).astype(real)) if transform_sqrt else image
         histograms = _compute_histograms(grey, orientations, cell, mode)
         blocks = _normalize(_take_blocks(histograms, block), block_norm)
-        picture = render_hog(histograms, *np.shape(image)[-2:], cell) if visualize else None
+        height, width = np.shape(image)[-2:]
+        picture = render_hog(histograms, height, width, cell) if visualize else None
     blocks = blocks.astype(_out_type(mode))
     features = blocks.reshape(*blocks.shape[:-5], -1) if feature_vector else blocks
     return features if picture is None else (features, picture.astype(_out_type(mode)))
@@ -157,33 +158,31 @@ def _check_block(shape: tuple[int, ...], cell: tuple[int, int], block: tuple[int
 @partial(jax.jit, static_argnames=("orientations", "cell", "mode"))
 def _compute_histograms(image: Image, orientations: int, cell: tuple[int, int], mode: Mode) -> Histograms:
     cells = tuple(n // size for n, size in zip(image.shape[-2:], cell, strict=True))
-    rows, columns = _compute_gradients(jnp.asarray(image), (cells[0] * cell[0], cells[1] * cell[1]), _real(mode))
-    # Stored once: each of the bins' sums would compute them anew.
-    magnitude, bin_ = jax.lax.optimization_barrier(
-        (_compute_magnitude(rows, columns), _find_bin(rows, columns, orientations))
-    )
-    batch = image.shape[:-2]
-    magnitude, bin_ = (x.reshape(*batch, cells[0], cell[0], cells[1] * cell[1]) for x in (magnitude, bin_))
+    rows, columns = _compute_gradients(image, (cells[0] * cell[0], cells[1] * cell[1]), _real(mode))
+    by_cell = (*image.shape[:-2], cells[0], cell[0], cells[1] * cell[1])
+    magnitude = _compute_magnitude(rows, columns).reshape(by_cell)
+    bin_ = _find_bin(rows, columns, orientations).reshape(by_cell)
     # Row by row and written out: one loop along the columns, which vectorises; a reduction would not.
     magnitudes, bins = ([x[..., row, :] for row in range(cell[0])] for x in (magnitude, bin_))
-    by_row = jnp.stack([_add_bin(magnitudes, bins, index) for index in range(orientations)], axis=-2)
-    by_row = jax.lax.optimization_barrier(by_row)  # (..., cells_r, orientation, width)
-    sums = _sum_last(by_row.reshape(*batch, cells[0], orientations, cells[1], cell[1]))
-    # Stored too: the picture and the blocks read each of them many times.
-    return jax.lax.optimization_barrier(jnp.moveaxis(sums, -2, -1) / (cell[0] * cell[1]))
+    by_column = jnp.stack([_add_bin(magnitudes, bins, index) for index in range(orientations)], axis=-2)
+    sums = _sum_last(by_column.reshape(*by_column.shape[:-1], cells[1], cell[1]))
+    return jnp.moveaxis(sums, -2, -1) / (cell[0] * cell[1])
 
 
 def _compute_gradients(image: Image, size: tuple[int, int], real: Any) -> tuple[Field, Field]:
     """Centred differences along rows and columns for the first `size` pixels, not halved; 0 at the image's border."""
     # A mirrored neighbour makes a border's difference 0. Padded as stored: a quarter of the bytes.
-    pad = [(0, 0)] * (image.ndim - 2) + [(1, 1), (1, 1)]
-    has_two = min(image.shape[-2:]) > 1
-    padded = jnp.pad(image, pad, mode="reflect" if has_two else "edge")
-    grey = jax.lax.optimization_barrier(padded).astype(real)
+    grey = _mirror(_mirror(jnp.asarray(image), -2), -1).astype(real)
     height, width = size
     rows = grey[..., 2 : height + 2, 1 : width + 1] - grey[..., :height, 1 : width + 1]
     columns = grey[..., 1 : height + 1, 2 : width + 2] - grey[..., 1 : height + 1, :width]
     return rows, columns
+
+
+def _mirror(image: Num[Array, "..."], axis: int) -> Num[Array, "..."]:
+    pad = [(0, 0)] * image.ndim
+    pad[axis] = (1, 1)
+    return jnp.pad(image, pad, mode="reflect" if image.shape[axis] > 1 else "edge")
 
 
 @jax.custom_jvp
@@ -196,8 +195,8 @@ def _magnitude_jvp(primals: tuple[Field, Field], tangents: tuple[Field, Field]) 
     """Direction of the gradient times its change; 0 on flat ground, where the root's own slope is infinite."""
     magnitude = _compute_magnitude(*primals)
     steepest = jnp.where(magnitude > 0, magnitude, 1)
-    change = sum(x / steepest * t for x, t in zip(primals, tangents, strict=True))
-    return magnitude, change
+    (rows, columns), (rows_change, columns_change) = primals, tangents
+    return magnitude, rows / steepest * rows_change + columns / steepest * columns_change
 
 
 def _find_bin(rows: Field, columns: Field, orientations: int) -> Int8[Array, "*batch rows columns"]:
@@ -221,7 +220,14 @@ def _cotangent(k: int, orientations: int) -> float:
 
 
 def _add_bin(magnitudes: list[Array], bins: list[Array], index: int) -> Array:
-    return reduce(add, (jnp.where(bin_ == index, magnitude, 0) for magnitude, bin_ in zip(magnitudes, bins, strict=True)))
+    return _sum_pairs([jnp.where(b == index, m, 0) for m, b in zip(magnitudes, bins, strict=True)])
+
+
+def _sum_pairs(terms: list[Array]) -> Array:
+    """Sum by neighbouring pairs, then pairs of these: a fixed order, whose rounding grows with the logarithm only."""
+    while len(terms) > 1:
+        terms = [reduce(add, terms[i : i + 2]) for i in range(0, len(terms), 2)]
+    return terms[0]
 
 
 def _sum_last(values: Array) -> Array:
@@ -229,7 +235,7 @@ def _sum_last(values: Array) -> Array:
     while values.shape[-1] % 2 == 0:
         half = values.shape[-1] // 2
         values = values[..., :half] + values[..., half:]
-    return reduce(add, (values[..., i] for i in range(values.shape[-1])))
+    return _sum_pairs([values[..., i] for i in range(values.shape[-1])])
 
 
 # --- Features -------------------------------------------------------------------------------------

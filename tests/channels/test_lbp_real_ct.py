@@ -5,21 +5,17 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import nibabel as nib
 import numpy as np
-import pydicom
 import pytest
 from skimage import feature
 
 from bonemet_jax import schema
 from bonemet_jax.channels import local_binary_pattern
 from bonemet_jax.channels.lbp_code import flip_lbp, flip_pixels
-from bonemet_jax.channels.window import window_ct
 from tests.channels.lbp_in_integers import compute_margins
+from tests.channels.real_ct import WATER, load_real_ct
 
 P, R = schema.LBP_POINTS, schema.LBP_RADIUS
-#: Not a patient: water in a cylinder, most of it a tie.
-WATER = "water_phantom"
 
 
 @dataclass(frozen=True)
@@ -33,28 +29,14 @@ class Series:
     """bool, same shape: tied, or so near that float32 may not tell it apart."""
 
 
-def _read_dicom(file: Path) -> np.ndarray:
-    data = pydicom.dcmread(file)
-    return data.pixel_array * float(data.RescaleSlope) + float(data.RescaleIntercept)
-
-
-def _make_series(hu: np.ndarray) -> Series:
-    images = window_ct(hu)
+def _make_series(images: np.ndarray) -> Series:
     least = np.stack([np.abs(compute_margins(image, P, R)).min(axis=0) for image in images])
     return Series(images, least == 0, least < 1e10 * 256 * 2e-7)
 
 
 @pytest.fixture(scope="module")
 def real_ct(shared: Path) -> dict[str, Series]:
-    data = shared / "data"
-    abdomen = np.asanyarray(nib.Nifti1Image.from_filename(data / "ct_t11_l2_nifti" / "ct.nii.gz").dataobj)
-    volumes = {
-        "ct_t11_dicom": np.stack([_read_dicom(file) for file in sorted((data / "ct_t11_dicom").iterdir())]),
-        "ct_t11_l2_nifti": np.moveaxis(abdomen, 2, 0),
-        "ct_transfer_syntaxes": _read_dicom(data / "ct_transfer_syntaxes" / "CTImage.dcm")[None],
-        WATER: _read_dicom(data / "water_phantom.dcm")[None],
-    }
-    return {name: _make_series(volume) for name, volume in volumes.items()}
+    return {name: _make_series(images) for name, images in load_real_ct(shared).items()}
 
 
 @pytest.mark.parametrize("method", ["default", "ror", "uniform"])
