@@ -18,7 +18,7 @@ help:
 	@echo "make lint       ruff, pyrefly, import contracts"
 	@echo "make bench      step time of one training step, JSON"
 	@echo "make peers      PyTorch, which benchmarks compare with"
-	@echo "make evidence ISSUE=spine|intake   every must-show of an issue, from a fresh clone, one log each"
+	@echo "make evidence ISSUE=spine|intake|channels   every must-show of an issue, from a fresh clone, one log each"
 
 install: $(STAMP)
 

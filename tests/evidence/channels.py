@@ -1,0 +1,126 @@
+"""Channels at accelerator speed, the sharded records, and the input pipeline."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tests.evidence.harness import Show, run_pytest
+
+
+def _printed(show: Show, pattern: str) -> str:
+    """Figures that tests print: from the pattern to the end of its line, each once."""
+    found = re.findall(rf"(?:{pattern}).*", show.log.read_text())
+    return "".join(f"; {figure}" for figure in dict.fromkeys(found))
+
+
+def _benchmark(show: Show, name: str) -> dict[str, dict[str, Any]]:
+    """Records of one benchmark by metric, after a fresh run."""
+    file = show.clone / "runs" / "bench" / f"{name}.jsonl"
+    file.unlink(missing_ok=True)
+    show.ok(f".venv/bin/python -m benchmarks {name} --json {file}")
+    return {record["metric"]: record for record in map(json.loads, file.read_text().splitlines())}
+
+
+def _figures(records: dict[str, dict[str, Any]]) -> str:
+    def one(record: dict[str, Any]) -> str:
+        between = "" if record["ci95"] is None else " [{:.4g}, {:.4g}]".format(*record["ci95"])
+        value = record["median"] if record["ratio"] is None else record["ratio"]
+        return f"{record['metric']} {value:.4g}{between} {record['unit']} (n {record['n']})"
+
+    return "; ".join(one(record) for record in records.values())
+
+
+def install(show: Show) -> str:
+    """The locked requirements install with nothing but python3.11 and make; PyTorch as a peer beside them."""
+    seconds = show.ok("make install").seconds
+    show.ok("make peers")
+    return f"installed in {seconds:.0f} s"
+
+
+def lbp(show: Show) -> str:
+    """`exact`: every pixel equals scikit-image; `fast`: 0.1 % of a real slice differ at most; flips permuted."""
+    held = run_pytest(show, "tests/channels/test_lbp.py tests/channels/test_lbp_real_ct.py "
+                      "tests/channels/test_lbp_code.py")
+    return held + _printed(show, "lbp-[a-z-]+: ")
+
+
+def hog(show: Show) -> str:
+    """Features and picture within 1e-6 of the maximum, both modes; flips; float images."""
+    held = run_pytest(show, "tests/channels/test_oriented_gradients.py tests/channels/test_hog_picture.py "
+                      "tests/channels/test_hog_real_ct.py")
+    return held + _printed(show, "hog-[a-z-]+: ")
+
+
+def on_device(show: Show) -> str:
+    """Channels computed in the step equal the recorded ones: HOG within 1e-6, LBP up to ties, counted."""
+    return run_pytest(show, "tests/channels/test_stack.py") + _printed(show, "on the device against precomputed")
+
+
+def speed(show: Show) -> str:
+    """LBP + HOG per core-second against scikit-image, goal 60x; parity, growth, memory, distance from bandwidth."""
+    return _figures(_benchmark(show, "channels"))
+
+
+def builder(show: Show) -> str:
+    """Same bytes from any number of workers and after any kill; TFDS's own test of its builder."""
+    return run_pytest(show, "tests/bonemet_ct")
+
+
+def stream(show: Show) -> str:
+    """100,000 phantoms at 160x200 and 2,000 at 400x500 through the build: images/s, disk, memory."""
+    return _figures(_benchmark(show, "build"))
+
+
+def two_modes(show: Show) -> str:
+    """resident = stream bit for bit, two epochs, 1, 2, 4, 8 devices; one training in both; scan = loop."""
+    return run_pytest(show, "tests/input_pipeline/test_stream.py tests/input_pipeline/test_shards.py "
+                      "tests/input_pipeline/test_wire.py tests/input_pipeline/test_resident.py "
+                      "tests/input_pipeline/test_choose.py tests/train/test_modes.py")
+
+
+def input_cost(show: Show) -> str:
+    """Wait share beside the ResNet50 step and beside a sum; images/s per core beside PyTorch and tf.data."""
+    return _figures(_benchmark(show, "input"))
+
+
+def corruption(show: Show) -> str:
+    """Flipped bits, truncations, missing, doubled and swapped shards: named before training, exit 4."""
+    held = run_pytest(show, "tests/input_pipeline/test_corruption.py tests/input_pipeline/test_records.py "
+                      "tests/end_to_end/test_study.py")
+    return held + _printed(show, r"\d+/\d+ (?:bit flips|truncations) named")
+
+
+def leakage(show: Show) -> str:
+    """Near-duplicates and patients in two splits: exit 7."""
+    held = run_pytest(show, "tests/cohort/test_near_duplicates.py tests/cohort/test_folds.py "
+                      "tests/end_to_end/test_leakage.py")
+    return held + _printed(show, r"seed \d+, |slices \S+ mm apart")
+
+
+def demo(show: Show) -> str:
+    """make demo: ends with the path of report.html."""
+    done = show.ok("make demo")
+    last = done.out.strip().splitlines()[-1]
+    assert last.endswith("report.html"), last
+    return f"{done.seconds:.0f} s, peak {done.peak_gib:.2f} GiB, {last}"
+
+
+def tests(show: Show) -> str:
+    """make test: green, <= 12 min."""
+    done = show.ok("make test")
+    assert done.seconds <= 720, f"{done.seconds:.0f} s"
+    closing = next(row for row in reversed(done.out.splitlines()) if "passed" in row)
+    return f"{closing.strip('= ')}; {done.seconds:.0f} s"
+
+
+def lint(show: Show) -> str:
+    """ruff, pyrefly and the import contracts."""
+    return f"clean, {show.ok('make lint').seconds:.0f} s"
+
+
+SHOWS: dict[str, Callable[[Show], str]] = {
+    work.__name__: work
+    for work in (install, lbp, hog, on_device, speed, builder, stream, two_modes, input_cost, corruption, leakage, demo,
+                 tests, lint)
+}
