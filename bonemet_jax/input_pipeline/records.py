@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from bonemet_jax import schema
+from bonemet_jax.input_pipeline.buffers import Allocate, aligned_empty
 from bonemet_jax.input_pipeline.shards import RecordReader, check_records, open_records
 
 __all__ = ["RecordArrays", "RecordReader", "Records", "check_records", "load_records", "open_records"]
@@ -45,8 +46,10 @@ class Records(Protocol):
         """Bytes of these arrays, one patient."""
         ...
 
-    def read(self, positions: Any, names: Sequence[str] = schema.CHANNELS) -> dict[str, np.ndarray]:
-        """These arrays of the patients at these positions, as fresh arrays; safe to call from several threads."""
+    def read(
+        self, positions: Any, names: Sequence[str] = schema.CHANNELS, allocate: Allocate = aligned_empty
+    ) -> dict[str, np.ndarray]:
+        """These arrays of the patients at these positions, in arrays of `allocate`; several threads may call it."""
         ...
 
 
@@ -88,10 +91,16 @@ class RecordArrays:
         """Bytes of these arrays, one patient."""
         return sum(getattr(self, name)[:1].nbytes for name in names)
 
-    def read(self, positions: Any, names: Sequence[str] = schema.CHANNELS) -> dict[str, np.ndarray]:
+    def read(
+        self, positions: Any, names: Sequence[str] = schema.CHANNELS, allocate: Allocate = aligned_empty
+    ) -> dict[str, np.ndarray]:
         """Copies of these arrays at these positions."""
         at = np.asarray(positions, np.int64)
-        return {name: getattr(self, name)[at] for name in names}
+
+        def copy(stored: np.ndarray) -> np.ndarray:
+            return np.take(stored, at, axis=0, out=allocate((len(at), *stored.shape[1:]), stored.dtype), mode="clip")
+
+        return {name: copy(getattr(self, name)) for name in names}
 
 
 def load_records(records_dir: Path) -> RecordArrays:

@@ -15,13 +15,12 @@ from jaxtyping import Int32, Int64
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.input_pipeline.buffers import Allocate, aligned_empty
 from bonemet_jax.input_pipeline.shard_files import REMEDY, ShardFile, StoredRecord, open_shard
 from bonemet_jax.input_pipeline.wire import BYTES, FLOAT, INT64, Span, WireError, find_features, read_varint
 
 _FEATURES = "features.json"
 _SHARD_NAME = re.compile(r"\.(tfrecord|array_record)-\d+-of-(\d+)$")
-#: Where a cache line begins: XLA on the CPU takes such an array as it is and copies any other.
-_ALIGNMENT = 64
 
 
 class Feature(NamedTuple):
@@ -74,11 +73,17 @@ class RecordReader:
         """Bytes of these arrays, one patient."""
         return sum(self.features[name].n_bytes for name in names)
 
-    def read(self, positions: Any, names: Sequence[str] = schema.CHANNELS) -> dict[str, np.ndarray]:
+    def read(
+        self, positions: Any, names: Sequence[str] = schema.CHANNELS, allocate: Allocate = aligned_empty
+    ) -> dict[str, np.ndarray]:
         """These features of the patients at these positions, in their order; a position may come more than once.
 
-        Returns: arrays with the patient on the first axis, freshly made, aligned so that a CPU device takes them as
-            they are.
+        Args:
+            positions: 0..n-1.
+            names: Features.
+            allocate: Makes the arrays.
+
+        Returns: arrays with the patient on the first axis.
 
         Raises: IndexError for a position outside; CorruptFileError when a shard changed since it was opened.
         """
@@ -88,7 +93,7 @@ class RecordReader:
         found = {name: self._column[name][at] for name in names if name in self._column}
         for name in self._offset.keys() & set(names):
             feature = self.features[name]
-            found[name] = aligned_empty((len(at), *feature.shape), feature.dtype)
+            found[name] = allocate((len(at), *feature.shape), feature.dtype)
         self._fill(at, {name: found[name] for name in names if name in self._offset})
         return {name: found[name] for name in names}
 
@@ -141,14 +146,6 @@ def _check_files(records_dir: Path) -> dict[str, Any]:
         if str(file.relative_to(records_dir)) not in files:
             raise CorruptFileError("file is not in the manifest", file, "remove it, or " + REMEDY)
     return manifest
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Unset array that begins on a cache line."""
-    n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    raw = np.empty(n_bytes + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start:start + n_bytes].view(dtype).reshape(shape)
 
 
 class _ShardIndex:

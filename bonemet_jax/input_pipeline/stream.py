@@ -15,6 +15,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array
 
 from bonemet_jax import schema
+from bonemet_jax.input_pipeline.buffers import BufferPool
 from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.input_pipeline.source import Feed, Mode, local_rows, plan_steps, put_parts
@@ -41,6 +42,7 @@ class StreamSource:
         """
         self.resident: dict[str, Array] = {}
         self._records, self._split, self._names, self._ahead = records, split, tuple(names), ahead
+        self._pool = BufferPool()
 
     def feeds(self, plans: Iterable[EpochPlan]) -> "StreamFeeds":
         """As in Source. Raises, from the iterator: what reading raised, at the batch that it concerns."""
@@ -54,10 +56,10 @@ class StreamSource:
         return jax.block_until_ready(put_parts(parts, self._split, batch_size))
 
     def _read(self, step: dict[str, Any], rows: slice) -> dict[str, np.ndarray]:
-        """Arrays of these rows. Made anew each time: a CPU device may take them as they are, so none is used again."""
+        """Arrays of these rows, in memory that a CPU device may take as it is: the pool knows when it is free."""
         index = step["index"][rows]
         return {
-            **self._records.read(index, self._names), "label": self._records.label[index],
+            **self._records.read(index, self._names, self._pool.empty), "label": self._records.label[index],
             "weight": step["weight"][rows], "flip": step["flip"][rows],
         }
 

@@ -13,7 +13,7 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.input_pipeline.records import load_records
 from bonemet_jax.input_pipeline.shard_files import masked_crc32c, open_shard
-from bonemet_jax.input_pipeline.shards import RecordReader, aligned_empty, open_records
+from bonemet_jax.input_pipeline.shards import RecordReader, open_records
 
 FORMATS = ("tfrecord", "array_record")
 
@@ -224,9 +224,3 @@ def test_empty_and_torn_tfrecords(tmp_path: Path) -> None:
     path.write_bytes(length + b"\0" * 12)
     with pytest.raises(CorruptFileError, match="differs from its checksum"):
         list(open_shard(path, "tfrecord").records())
-
-
-@pytest.mark.parametrize("shape", [(), (0, 3), (1,), (7, 5, 3)])
-def test_aligned(shape: tuple[int, ...]) -> None:
-    array = aligned_empty(shape, np.float32)
-    assert array.shape == shape and array.dtype == np.float32 and (array.size == 0 or array.ctypes.data % 64 == 0)

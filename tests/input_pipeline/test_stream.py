@@ -16,6 +16,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bonemet_jax import schema
 from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.input_pipeline.buffers import aligned_empty
 from bonemet_jax.input_pipeline.order import EpochPlan, epoch_batches, eval_batches
 from bonemet_jax.input_pipeline.stream import AHEAD, StreamSource
 
@@ -29,6 +30,7 @@ class CountingRecords:
         self.fails_at, self.gate = fails_at, gate
         self.read_positions: list[int] = []
         self.threads: set[str] = set()
+        self.places: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.patient_id)
@@ -36,14 +38,20 @@ class CountingRecords:
     def bytes_per_patient(self, names: Any) -> int:
         return 20 * len(names)
 
-    def read(self, positions: Any, names: Any = schema.CHANNELS) -> dict[str, np.ndarray]:
+    def read(
+        self, positions: Any, names: Any = schema.CHANNELS, allocate: Any = aligned_empty
+    ) -> dict[str, np.ndarray]:
         if self.gate is not None:
             assert self.gate.wait(30)
         if self.fails_at in positions:
             raise CorruptFileError("shard became shorter while it was read", "shard 3")
         self.read_positions += list(positions)
         self.threads.add(threading.current_thread().name)
-        return {name: np.full((len(positions), 4, 5), np.asarray(positions)[:, None, None]) for name in names}
+        found = {name: allocate((len(positions), 4, 5), np.int32) for name in names}
+        for array in found.values():
+            array[:] = np.asarray(positions)[:, None, None]
+            self.places.add(array.ctypes.data)
+        return found
 
 
 @pytest.fixture
@@ -85,6 +93,16 @@ def test_batches_are_those_of_the_plans_in_their_order(split: NamedSharding) -> 
         assert np.array_equal(feed["label"], index) and np.array_equal(feed["mask"][:, 3, 4], index)
         assert np.array_equal(feed["weight"], weight) and np.array_equal(feed["flip"], flip)
         assert all(array.sharding == split for array in feed.values())
+
+
+def test_memory_is_used_again_and_kept_batches_keep_their_content(split: NamedSharding) -> None:
+    records, kept = CountingRecords(400), []
+    with StreamSource(records, split, ("ct",)).feeds([eval_batches(400, 4)]) as feeds:
+        for step, feed in enumerate(feeds):
+            kept += [feed] if step % 10 == 0 else []
+    assert len(kept) == 10 and len(records.places) < 60
+    for step, feed in zip(range(0, 100, 10), kept, strict=True):
+        assert np.array_equal(feed["ct"][:, 0, 0], np.arange(4 * step, 4 * step + 4))
 
 
 def test_an_error_comes_out_at_its_batch_and_leaves_no_thread(split: NamedSharding) -> None:

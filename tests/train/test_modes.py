@@ -113,9 +113,9 @@ def test_channels_on_the_device_train_from_ct_and_mask_alone(
     """Only these travel; the first loss is that of the stored channels to the ties of the LBP."""
     read, names = RecordReader.read, set()
 
-    def spy(self: RecordReader, positions: Any, wanted: Any) -> dict[str, np.ndarray]:
+    def spy(self: RecordReader, positions: Any, wanted: Any, *allocate: Any) -> dict[str, np.ndarray]:
         names.add(tuple(wanted))
-        return read(self, positions, wanted)
+        return read(self, positions, wanted, *allocate)
 
     monkeypatch.setattr(RecordReader, "read", spy)
     config = replace(config, input=InputConfig(mode=mode, channels="on_device"))
