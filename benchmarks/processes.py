@@ -49,12 +49,19 @@ class PeakMemory:
 
 
 def list_tree(pid: int) -> list[int]:
-    """A process and all below it."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # it has ended
+    """A process and all below it, whichever of its threads started them."""
+    if not Path(f"/proc/{pid}").exists():  # it has ended
         return []
+    children = [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in _read(path).split()]
     return [pid, *(below for child in children for below in list_tree(int(child)))]
+
+
+def _read(path: Path) -> str:
+    """Text of a file below /proc; none where the thread has ended."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def resident_mib(pid: int) -> float:
