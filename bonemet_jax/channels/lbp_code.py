@@ -17,8 +17,8 @@ _CODE_MASK = 2**schema.LBP_POINTS - 1
 
 def pack_lbp(code: UInt32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape 3"]:
     """Split 24-bit codes into three uint8 planes on a new last axis, most significant first (numpy, for storage)."""
-    planes = [(code >> shift) & 0xFF for shift in (16, 8, 0)]
-    return np.stack(planes, axis=-1).astype(np.uint8)
+    octets = np.ascontiguousarray(code, ">u4").view(np.uint8)  # big-endian: the first of four is empty
+    return octets.reshape(*code.shape, 4)[..., 1:]
 
 
 def unpack_lbp(planes: UInt8[Array, "*shape 3"]) -> UInt32[Array, "*shape"]:

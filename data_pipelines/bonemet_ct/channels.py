@@ -52,13 +52,17 @@ def _by_batches(ct: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, n
         for start in range(0, len(ct), batch_size):
             batch = ct[start : start + batch_size]
             padded = np.pad(batch, ((0, batch_size - len(batch)), (0, 0), (0, 0)))
-            lbp, hog = jax.device_get(_program()(padded))
-            yield from zip(lbp[: len(batch)], hog[: len(batch)], strict=True)
+            code, hog = jax.device_get(_program()(padded))
+            yield from zip(pack_lbp(code[: len(batch)]), hog[: len(batch)], strict=True)
 
 
 @functools.cache
 def _program() -> Callable[[np.ndarray], tuple[Any, Any]]:
-    """Compiled uint8 (batch, height, width) -> LBP planes, HOG of the four flips."""
+    """Compiled uint8 (batch, height, width) -> LBP code, HOG of the four flips.
+
+    The code is packed on the host: three planes a pixel inside the program kept its loop from vectorising, 24 instead of
+    2 ms a slice.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -69,9 +73,8 @@ def _program() -> Callable[[np.ndarray], tuple[Any, Any]]:
 
     def program(ct: Any) -> tuple[Any, Any]:
         code = local_binary_pattern(ct, schema.LBP_POINTS, schema.LBP_RADIUS, mode="exact")
-        planes = jnp.stack([(code >> shift) & 0xFF for shift in (16, 8, 0)], axis=-1).astype(jnp.uint8)
         flips = [ct[:, :: -1 if v else 1, :: -1 if h else 1] for v, h in schema.HOG_FLIPS]  # vertical, horizontal
         hog = [compute_cell_histograms(flip, schema.HOG_ORIENTATIONS, cell, mode="exact") for flip in flips]
-        return planes, jnp.stack(hog, axis=1).astype(jnp.float32)
+        return code, jnp.stack(hog, axis=1).astype(jnp.float32)
 
     return jax.jit(program)
