@@ -60,8 +60,8 @@ def _by_batches(ct: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, n
 def _program() -> Callable[[np.ndarray], tuple[Any, Any]]:
     """Compiled uint8 (batch, height, width) -> LBP code, HOG of the four flips.
 
-    The code is packed on the host: three planes a pixel inside the program kept its loop from vectorising, 24 instead of
-    2 ms a slice.
+    The code is packed on the host: three planes a pixel inside the program kept its loop from vectorising, 24 ms a
+    slice of 400x500 instead of 2.
     """
     import jax
     import jax.numpy as jnp
