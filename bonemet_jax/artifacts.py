@@ -254,6 +254,11 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sha256_json(value: Any) -> str:
+    """Hex digest of a JSON value, whatever the order of its keys."""
+    return sha256_text(json.dumps(value, sort_keys=True))
+
+
 def sha256_text(text: str) -> str:
     """Hex sha256 of UTF-8 text."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -280,7 +285,7 @@ def write_manifest(
         name: {"sha256": known.get(name) or sha256_file(f), "bytes": f.stat().st_size} for name, f in names.items()
     }
     manifest: dict[str, Any] = {"files": files, "facts": dict(facts or {})}
-    write_json(directory / MANIFEST, manifest | {_CHECKSUM: _digest(manifest)})
+    write_json(directory / MANIFEST, manifest | {_CHECKSUM: sha256_json(manifest)})
     return manifest
 
 
@@ -309,13 +314,9 @@ def _load_manifest(path: Path, mend: str) -> dict[str, Any]:
     manifest = {name: value[name] for name in known}
     if not all(isinstance(part, dict) for part in manifest.values()):
         raise CorruptFileError("not a manifest", path, mend)
-    if value.get(_CHECKSUM, digest := _digest(manifest)) != digest:
+    if value.get(_CHECKSUM, digest := sha256_json(manifest)) != digest:
         raise CorruptFileError("manifest differs from its own checksum", path, mend)
     return manifest
-
-
-def _digest(value: Any) -> str:
-    return sha256_text(json.dumps(value, sort_keys=True))
 
 
 def check_out(
@@ -353,59 +354,3 @@ def check_out(
             what = "was changed since it was written" if name in known else "was not written by this verb"
             raise UsageError(f"a file there {what} and would be lost", file, f"move it, or {mend}")
     return True
-
-
-# --- Stages of a run ------------------------------------------------------------------------------
-
-
-def stage_key(stage: str, settings: Any, inputs: Mapping[str, str]) -> str:
-    """Key of a stage's output: its name, its part of the config and the keys of the stages before it."""
-    text = json.dumps({"stage": stage, "settings": settings, "inputs": dict(inputs)}, sort_keys=True)
-    return sha256_text(text)[:16]
-
-
-def is_stage_done(run_dir: Path, stage: str, key: str) -> bool:
-    """True when the stage finished with this key and every output still has its recorded sha256."""
-    return is_stage_stamped(run_dir, stage, key) and find_damage(run_dir, stage, key) is None
-
-
-def is_stage_stamped(run_dir: Path, stage: str, key: str) -> bool:
-    """True when the stage finished with this key, whatever became of its outputs."""
-    stamp_path = _stamp_path(run_dir, stage)
-    return stamp_path.is_file() and load_json(stamp_path)["key"] == key
-
-
-def find_damage(run_dir: Path, stage: str, key: str) -> Path | None:
-    """First output of the stage finished with this key that is missing or changed since; None when all are whole."""
-    if not is_stage_stamped(run_dir, stage, key):
-        return None
-    outputs = load_json(_stamp_path(run_dir, stage))["outputs"]
-    files = ((run_dir / name, digest) for name, digest in outputs.items())
-    return next((file for file, digest in files if not file.is_file() or sha256_file(file) != digest), None)
-
-
-def unstamp_stage(run_dir: Path, stage: str) -> None:
-    """Forget that the stage finished: it begins again."""
-    _stamp_path(run_dir, stage).unlink(missing_ok=True)
-
-
-def _stamp_path(run_dir: Path, stage: str) -> Path:
-    return run_dir / "stages" / f"{stage}.json"
-
-
-def stamp_stage(
-    run_dir: Path, stage: str, key: str, inputs: Mapping[str, str], outputs: list[Path], seconds: float
-) -> None:
-    """Record that a stage finished: its key, its inputs' keys, its files with sha256, the wall seconds of this try."""
-    files: list[Path] = []
-    for output in outputs:
-        files += list_files(output) if output.is_dir() else [output]
-    write_json(
-        _stamp_path(run_dir, stage),
-        {
-            "key": key,
-            "inputs": dict(inputs),
-            "seconds": round(seconds, 3),
-            "outputs": {str(f.relative_to(run_dir)): sha256_file(f) for f in files},
-        },
-    )

@@ -131,18 +131,6 @@ def test_missing_and_damaged_files_are_one_line(tmp_path: Path, loader) -> None:
     assert "broken" in str(caught.value)
 
 
-def test_stage_is_done_for_its_key_and_sound_outputs_only(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    artifacts.write_text(out, "1")
-    assert not artifacts.is_stage_done(tmp_path, "s", "key1")
-    artifacts.stamp_stage(tmp_path, "s", "key1", {"before": "key0"}, [out], 0.5)
-    assert artifacts.is_stage_done(tmp_path, "s", "key1")
-    assert not artifacts.is_stage_done(tmp_path, "s", "key2")
-    out.write_text("damaged")
-    assert not artifacts.is_stage_done(tmp_path, "s", "key1")
-    assert artifacts.load_json(tmp_path / "stages" / "s.json")["inputs"] == {"before": "key0"}
-
-
 def test_append_line_makes_the_folder(tmp_path: Path) -> None:
     for line in ("a", "b"):
         artifacts.append_line(tmp_path / "new" / "log.jsonl", line)

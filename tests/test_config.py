@@ -54,7 +54,8 @@ def test_fingerprint_changes_with_any_field_and_only_then() -> None:
 @pytest.mark.parametrize("make", [
     lambda: PhantomConfig(n=3), lambda: PhantomConfig(seed=-1), lambda: PhantomConfig(spacing_mm=0.1),
     lambda: PhantomConfig(height=100, width=100), lambda: RecordsConfig(height=8),
-    lambda: RecordsConfig(patients_per_shard=0), lambda: FoldsConfig(n_folds=1), lambda: FoldsConfig(val_fraction=0.9), lambda: MaskBiasConfig(stages=(5,)),
+    lambda: RecordsConfig(patients_per_shard=0), lambda: FoldsConfig(n_folds=1),
+    lambda: FoldsConfig(val_fraction=0.9), lambda: MaskBiasConfig(stages=(5,)),
     lambda: ModelConfig(channels=("hog", "ct")), lambda: ModelConfig(channels=("ct",)),
     lambda: ModelConfig(branches="per_channel"), lambda: ModelConfig(n_features=0), lambda: OptimConfig(lr=0),
     lambda: OptimConfig(step_factor=2), lambda: TrainConfig(epochs=0), lambda: TrainConfig(batch_size=0),

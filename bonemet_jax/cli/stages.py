@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bonemet_jax import artifacts
+from bonemet_jax.cli import stamps
 from bonemet_jax.config import Config, to_dict
 from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
 from bonemet_jax.progress import say
@@ -197,7 +198,7 @@ def stage_keys(run: Run) -> dict[str, str]:
     """Key of every stage under this config."""
     keys: dict[str, str] = {}
     for stage in STAGES:
-        keys[stage.name] = artifacts.stage_key(stage.name, stage.settings(run), {n: keys[n] for n in stage.needs})
+        keys[stage.name] = stamps.make_key(stage.name, stage.settings(run), {n: keys[n] for n in stage.needs})
     return keys
 
 
@@ -228,9 +229,9 @@ def _is_done(run: Run, stage: Stage, key: str, may_remake: bool) -> bool:
 
     Raises: CorruptFileError when it was, but a file it left is missing or changed and must not be made again now.
     """
-    damaged = artifacts.find_damage(run.directory, stage.name, key)
+    damaged = stamps.find_damage(run.directory, stage.name, key)
     if damaged is None:
-        return artifacts.is_stage_stamped(run.directory, stage.name, key)
+        return stamps.is_stamped(run.directory, stage.name, key)
     if not may_remake and any(path.exists() for path in stage.outputs(run)):
         left = " and ".join(map(str, stage.outputs(run)))
         raise CorruptFileError(f"what stage '{stage.name}' left is missing or changed (sha256)", damaged,
@@ -242,13 +243,13 @@ def _is_done(run: Run, stage: Stage, key: str, may_remake: bool) -> bool:
 
 def _do(run: Run, stage: Stage, keys: dict[str, str]) -> float:
     start = time.perf_counter()
-    artifacts.unstamp_stage(run.directory, stage.name)
+    stamps.unstamp(run.directory, stage.name)
     if stage.resumable:
         _sweep_other(run, stage, keys[stage.name])
     stage.work(run)
     seconds = round(time.perf_counter() - start, 3)
     inputs = {need: keys[need] for need in stage.needs}
-    artifacts.stamp_stage(run.directory, stage.name, keys[stage.name], inputs, stage.outputs(run), seconds)
+    stamps.stamp(run.directory, stage.name, keys[stage.name], inputs, stage.outputs(run), seconds)
     return seconds
 
 
@@ -277,9 +278,9 @@ def check_finished(run: Run) -> None:
     for name in ("cv", "embed", "fuse"):
         path = run.directory / "stages" / f"{name}.json"
         stamp = artifacts.load_json(path) if path.is_file() else {"inputs": {}, "key": None}
-        key = artifacts.stage_key(name, BY_NAME[name].settings(run), stamp["inputs"])
+        key = stamps.make_key(name, BY_NAME[name].settings(run), stamp["inputs"])
         of_this_run = all(stamp["inputs"].get(need) == found[need] for need in BY_NAME[name].needs if need in found)
-        if not (of_this_run and artifacts.is_stage_done(run.directory, name, key)):
+        if not (of_this_run and stamps.is_done(run.directory, name, key)):
             raise UsageError(f"stage '{name}' is not done with the config in config.json", run.directory,
                              "run the same `bonemet run` again")
         found[name] = key

@@ -47,7 +47,7 @@ def build_records(
     source = CohortSource.open(cohort_dir, config)
     tasks = make_tasks(len(source), config.patients_per_shard)
     facts = _facts(config, name, len(source), cohort["facts"], cohort_dir)
-    with artifacts.resumable_dir(final, artifacts.stage_key("records", facts, {})) as partial:
+    with artifacts.resumable_dir(final, artifacts.sha256_json(facts)) as partial:
         missing = keep_finished(partial, tasks, source, config.file_format)
         if missing:
             run_pipeline(missing, source, partial, config, beam_options)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from bonemet_jax import artifacts
-from bonemet_jax.cli import main
+from bonemet_jax.cli import main, stamps
 from bonemet_jax.cli.run import RunArgs, parse_run
 from bonemet_jax.cli.stages import STAGES, Run, run_stages, stage_keys
 
@@ -62,11 +62,11 @@ def study(disk: Path) -> None:
             fill(disk, leave)
             code, told = call(argv)
             (disk / "filler").unlink()
-            finished = artifacts.is_stage_done(run.directory, stage.name, keys[stage.name])
+            finished = stamps.is_done(run.directory, stage.name, keys[stage.name])
             print(json.dumps({
                 "site": stage.name, "leave": leave, "code": code, "told": told, "finished": finished,
                 "leftovers": [] if finished else leftovers(run, stage.name),
-                "earlier_intact": all(artifacts.is_stage_done(run.directory, n, keys[n]) for n in earlier),
+                "earlier_intact": all(stamps.is_done(run.directory, n, keys[n]) for n in earlier),
             }), flush=True)
             if finished:
                 break

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tests.evidence.harness import Show, run_pytest
+from tests.evidence.harness import Show, lint, run_pytest, tests
 
 
 def _printed(show: Show, pattern: str) -> str:
@@ -104,19 +104,6 @@ def demo(show: Show) -> str:
     last = done.out.strip().splitlines()[-1]
     assert last.endswith("report.html"), last
     return f"{done.seconds:.0f} s, peak {done.peak_gib:.2f} GiB, {last}"
-
-
-def tests(show: Show) -> str:
-    """make test: green, <= 12 min."""
-    done = show.ok("make test")
-    assert done.seconds <= 720, f"{done.seconds:.0f} s"
-    closing = next(row for row in reversed(done.out.splitlines()) if "passed" in row)
-    return f"{closing.strip('= ')}; {done.seconds:.0f} s"
-
-
-def lint(show: Show) -> str:
-    """ruff, pyrefly and the import contracts."""
-    return f"clean, {show.ok('make lint').seconds:.0f} s"
 
 
 SHOWS: dict[str, Callable[[Show], str]] = {

@@ -69,6 +69,19 @@ def run_pytest(show: Show, arguments: str) -> str:
     return closing.strip("= ") + "".join(f"; {row}" for row in skipped)
 
 
+def tests(show: Show) -> str:
+    """make test: green, <= 12 min."""
+    done = show.ok("make test")
+    assert done.seconds <= 720, f"{done.seconds:.0f} s"
+    closing = next(row for row in reversed(done.out.splitlines()) if "passed" in row)
+    return f"{closing.strip('= ')}; {done.seconds:.0f} s"
+
+
+def lint(show: Show) -> str:
+    """ruff, pyrefly and the import contracts."""
+    return f"clean, {show.ok('make lint').seconds:.0f} s"
+
+
 def _clean_environment(clone: Path) -> dict[str, str]:
     """This environment less what an outer make has put in: a make inside would talk about its folders."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}

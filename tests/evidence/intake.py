@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.evidence.harness import Show, run_pytest
+from tests.evidence.harness import Show, lint, run_pytest, tests
 
 SHARED = Path(os.environ.get("BONEMET_SHARED", Path(__file__).parents[3] / "shared"))
 DATA = SHARED / "data"
@@ -131,19 +131,6 @@ def throughput(show: Show) -> str:
     show.ok(f".venv/bin/python -m benchmarks measure --json {file}")
     records = [json.loads(line) for line in file.read_text().splitlines()]
     return "; ".join(f"{r['metric']} median {r['median']:.4g} {r['unit']} (n {r['n']})" for r in records)
-
-
-def tests(show: Show) -> str:
-    """make test: green, <= 12 min."""
-    done = show.ok("make test")
-    assert done.seconds <= 720, f"{done.seconds:.0f} s"
-    closing = next(row for row in reversed(done.out.splitlines()) if "passed" in row)
-    return f"{closing.strip('= ')}; {done.seconds:.0f} s"
-
-
-def lint(show: Show) -> str:
-    """ruff, pyrefly and the import contracts."""
-    return f"clean, {show.ok('make lint').seconds:.0f} s"
 
 
 SHOWS: dict[str, Callable[[Show], str]] = {

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.evidence.harness import Show, run_pytest
+from tests.evidence.harness import Show, lint, run_pytest, tests
 
 RUN = "runs/smoke"
 DEMO = "bonemet run configs/smoke.py"
@@ -89,14 +89,6 @@ def real_slice(show: Show) -> str:
     assert "all fat of the trunk" in predict.out, predict.out
     told = [row for text in (ingest.out, predict.out) for row in text.splitlines() if "cm2" in row or "score" in row]
     return " | ".join(told) + f" | overlays {[f.name for f in overlays]}"
-
-
-def tests(show: Show) -> str:
-    """make test: green, <= 12 min."""
-    done = show.ok("make test")
-    assert done.seconds <= 720, f"{done.seconds:.0f} s"
-    closing = next(row for row in reversed(done.out.splitlines()) if "passed" in row)
-    return f"{closing.strip('= ')}; {done.seconds:.0f} s"
 
 
 def kill_resume(show: Show) -> str:
@@ -187,12 +179,6 @@ def light_start(show: Show) -> str:
     figures = run_pytest(show, "tests/cli/test_light.py")
     seconds = [float(s) for s in re.findall(r": (\d+\.\d+) s", show.log.read_text())]
     return f"{figures}; slowest {max(seconds):.2f} s"
-
-
-def lint(show: Show) -> str:
-    """ruff, pyrefly and the import contracts."""
-    done = show.ok("make lint")
-    return f"clean, {done.seconds:.0f} s"
 
 
 SHOWS: dict[str, Callable[[Show], str]] = {
