@@ -21,6 +21,7 @@ from jaxtyping import UInt8, UInt32
 from bonemet_jax.errors import CorruptFileError
 
 REMEDY = "delete the folder and run `bonemet build` again"
+_LEAVE_ALONE = "leave the records alone while they are read, and run this again"
 #: Length, its checksum; after the data, theirs.
 _HEAD, _LENGTH, _FOOT = 12, 8, 4
 #: Opened ArrayRecord files kept: each holds its index and a buffer.
@@ -37,39 +38,68 @@ class StoredRecord(NamedTuple):
     stop: int
 
 
+class FileVersion(NamedTuple):
+    """Tells a file from one that took its name (inode) and from itself after a write (size, time)."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+def make_version(found: os.stat_result) -> FileVersion:
+    """Of what stat or fstat found."""
+    return FileVersion(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 class ShardFile(Protocol):
     """One shard. `fetch` may be called by several threads at once."""
 
     path: Path
 
     def records(self) -> Iterator[StoredRecord]:
-        """Every record in stored order. Raises: CorruptFileError."""
+        """Every record in stored order. Raises: CorruptFileError, also when the file has changed since its version."""
         ...
 
     def fetch(self, index: int, parts: Sequence[tuple[int, UInt8[np.ndarray, " n"]]]) -> None:
         """Copy parts of record `index`, each from the offset that `records` told, until its array is full.
 
-        Raises: CorruptFileError when the file has become shorter.
+        Raises: CorruptFileError when the file has changed since its version, or another has taken its place.
         """
         ...
 
 
-def open_shard(path: Path, file_format: str) -> ShardFile:
-    """The shard at `path`; file_format is tfrecord or array_record."""
-    return TFRecordFile(path) if file_format == "tfrecord" else ArrayRecordFile(path)
+def open_shard(path: Path, file_format: str, version: FileVersion | None = None) -> ShardFile:
+    """The shard at `path`.
+
+    Args:
+        path: Of the file.
+        file_format: tfrecord or array_record.
+        version: Whose bytes are wanted; those of now when None.
+    """
+    kind = TFRecordFile if file_format == "tfrecord" else ArrayRecordFile
+    return kind(path, version or make_version(path.stat()))
+
+
+def _check_version(path: Path, wanted: FileVersion, found: FileVersion) -> None:
+    if found != wanted:
+        raise CorruptFileError("shard changed since it was opened", path, _LEAVE_ALONE)
 
 
 class TFRecordFile:
     """A TFRecord file; offsets are the file's. Opened for each call, so a thousand shards meet no limit."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, version: FileVersion) -> None:
+        self.path, self._version = path, version
 
     def records(self) -> Iterator[StoredRecord]:
         """As in ShardFile. Lengths are held against their checksums; for the data the manifest's sha256 stands."""
-        if self.path.stat().st_size == 0:
-            return
-        with open(self.path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with open(self.path, "rb") as stream:
+            _check_version(self.path, self._version, make_version(os.fstat(stream.fileno())))
+            if self._version.size:
+                yield from self._walk(stream.fileno())
+
+    def _walk(self, descriptor: int) -> Iterator[StoredRecord]:
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
             at = 0
             while at < len(data):
                 start, stop = self._bounds(data, at)
@@ -93,8 +123,11 @@ class TFRecordFile:
             with open(self.path, "rb", buffering=0) as stream:
                 for offset, out in parts:
                     self._read_into(out, stream.fileno(), offset)
+                # after the bytes: a write while they were read counts too
+                found = make_version(os.fstat(stream.fileno()))
         except OSError as error:
             raise CorruptFileError(f"shard does not read ({error.strerror})", self.path, REMEDY) from error
+        _check_version(self.path, self._version, found)
 
     def _read_into(self, out: UInt8[np.ndarray, " n"], descriptor: int, offset: int) -> None:
         done = 0
@@ -108,8 +141,8 @@ class TFRecordFile:
 class ArrayRecordFile:
     """An ArrayRecord file; records are compressed one by one, so each is taken apart whole."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, version: FileVersion) -> None:
+        self.path, self._version = path, version
         self._lock = threading.Lock()
 
     def records(self) -> Iterator[StoredRecord]:
@@ -131,9 +164,12 @@ class ArrayRecordFile:
         try:
             with self._lock:
                 (data,) = _open_array_record(self).read([index])
+            # by name, since the library keeps its descriptor; afterwards, since it may only now have opened the file
+            found = make_version(self.path.stat())
         except (RuntimeError, ValueError, IndexError, OSError) as error:
             what = f"record {index} does not read ({str(error).splitlines()[0][:200]})"
             raise CorruptFileError(what, self.path, REMEDY) from error
+        _check_version(self.path, self._version, found)
         return data
 
 

@@ -1,5 +1,6 @@
 """Records by position: the only reader of shards. Nothing is decoded before the manifest holds."""
 
+import contextlib
 import json
 import re
 import struct
@@ -16,7 +17,14 @@ from jaxtyping import Int32, Int64
 from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.input_pipeline.buffers import Allocate, aligned_empty
-from bonemet_jax.input_pipeline.shard_files import REMEDY, ShardFile, StoredRecord, open_shard
+from bonemet_jax.input_pipeline.shard_files import (
+    REMEDY,
+    FileVersion,
+    ShardFile,
+    StoredRecord,
+    make_version,
+    open_shard,
+)
 from bonemet_jax.input_pipeline.wire import BYTES, FLOAT, INT64, Span, WireError, find_features, read_varint
 
 _FEATURES = "features.json"
@@ -114,10 +122,12 @@ def open_records(records_dir: Path) -> RecordReader:
         other records than the manifest says; when a patient comes twice.
     """
     records_dir = Path(records_dir)
+    # before the digests: a shard replaced between these and the pass over its records is noticed
+    versions = _read_versions(records_dir)
     manifest = _check_files(records_dir)
     facts = manifest["facts"]
     features = _load_features(records_dir / _FEATURES)
-    shards = _list_shards(records_dir)
+    shards = _list_shards(records_dir, versions)
     index = _ShardIndex(features)
     for shard in shards:
         index.add(shard, facts.get("shards", {}).get(shard.path.name))
@@ -225,11 +235,19 @@ def _decode(record: StoredRecord, span: Span, feature: Feature) -> Any:
     return value
 
 
-def _list_shards(records_dir: Path) -> tuple[ShardFile, ...]:
+def _read_versions(records_dir: Path) -> dict[Path, FileVersion]:
+    versions = {}
+    for file in artifacts.list_files(records_dir):
+        with contextlib.suppress(FileNotFoundError):  # gone meanwhile: the manifest names it
+            versions[file] = make_version(file.stat())
+    return versions
+
+
+def _list_shards(records_dir: Path, versions: dict[Path, FileVersion]) -> tuple[ShardFile, ...]:
     found = [(file, match) for file in artifacts.list_files(records_dir) if (match := _SHARD_NAME.search(file.name))]
     if not found or any(int(match[2]) != len(found) or match[1] != found[0][1][1] for _, match in found):
         raise CorruptFileError(f"{len(found)} shards, which is not the number in their names", records_dir, REMEDY)
-    return tuple(open_shard(file, match[1]) for file, match in found)
+    return tuple(open_shard(file, match[1], versions.get(file)) for file, match in found)
 
 
 def _load_features(path: Path) -> dict[str, Feature]:

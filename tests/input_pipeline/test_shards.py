@@ -1,8 +1,10 @@
 """The reader against TFDS's own reading; positions in any order; damage that a fresh manifest hides."""
 
 import json
+import os
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,54 @@ def test_a_shard_that_is_gone(copied: dict[str, Path]) -> None:
     shutil.rmtree(copied["tfrecord"])
     with pytest.raises(CorruptFileError, match=r"does not read \(No such file"):
         reader.read([3])
+
+
+def _replace_by_rename(shard: Path, data: bytes) -> None:
+    """As a rebuild does: another file of the same size and time under the name."""
+    times = shard.stat()
+    new = shard.with_name("new")
+    new.write_bytes(data)
+    os.utime(new, ns=(times.st_atime_ns, times.st_mtime_ns))
+    new.replace(shard)
+
+
+def _rewrite(shard: Path, data: bytes) -> None:
+    """The same file, written a second later."""
+    time = shard.stat().st_mtime_ns + 10**9
+    shard.write_bytes(data)
+    os.utime(shard, ns=(time, time))
+
+
+@pytest.mark.parametrize("change", [_replace_by_rename, _rewrite])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_shard_that_changed_under_an_open_reader(
+    copied: dict[str, Path], file_format: str, change: Callable[[Path, bytes], None]
+) -> None:
+    """Whole records of the same length: nothing but the file itself tells."""
+    reader = open_records(copied[file_format])
+    shard = sorted(copied[file_format].glob(f"*.{file_format}-*"))[1]
+    change(shard, shard.read_bytes())
+    with pytest.raises(CorruptFileError, match="changed since it was opened") as caught:
+        reader.read(range(13))
+    assert shard.name in str(caught.value)
+    assert len(open_records(copied[file_format]).read(range(13))["ct"]) == 13, "opened again it is whole"
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_shard_that_changed_between_its_digest_and_its_records(
+    copied: dict[str, Path], file_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = artifacts.check_manifest
+
+    def check_then_replace(directory: Path) -> Any:
+        manifest = check(directory)
+        for shard in directory.glob(f"*.{file_format}-*"):
+            _replace_by_rename(shard, shard.read_bytes())
+        return manifest
+
+    monkeypatch.setattr(artifacts, "check_manifest", check_then_replace)
+    with pytest.raises(CorruptFileError, match="changed since it was opened"):
+        open_records(copied[file_format])
 
 
 def test_other_records_under_the_same_name(small_records: dict[str, Path], copied: dict[str, Path]) -> None:
