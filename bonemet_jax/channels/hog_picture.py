@@ -69,25 +69,41 @@ def render_hog(
 
     Raises: ValueError for cells too small to hold a line.
     """
-    *batch, cells_r, cells_c, _ = histogram.shape
-    tiles = _draw_lines(histogram, pixels_per_cell).reshape(*batch, cells_r, cells_c, *pixels_per_cell)
+    draw = functools.partial(_render_image, height=height, width=width, pixels_per_cell=pixels_per_cell)
+    for _ in histogram.shape[:-3]:
+        draw = jax.vmap(draw)  # so that no axis of the batch is ever reshaped, however it is sharded
+    return draw(histogram)
+
+
+def _render_image(
+    histogram: Float[Array, "cells_r cells_c orientation"], height: int, width: int, pixels_per_cell: Cell
+) -> Float[Array, "height width"]:
+    cells_r, cells_c, _ = histogram.shape
+    tiles = _draw_lines(histogram, pixels_per_cell).reshape(cells_r, cells_c, *pixels_per_cell)
     rows, columns = cells_r * pixels_per_cell[0], cells_c * pixels_per_cell[1]
-    picture = jnp.swapaxes(tiles, -3, -2).reshape(*batch, rows, columns)
-    return jnp.pad(picture, [(0, 0)] * len(batch) + [(0, height - rows), (0, width - columns)])
+    # One pair of axes at a time: JAX follows that through a sharded batch.
+    picture = jnp.swapaxes(tiles, 1, 2).reshape(cells_r, pixels_per_cell[0], columns).reshape(rows, columns)
+    # Not by pad, whose gradient takes the type of the caller's process instead of the picture's.
+    for axis, beyond in ((0, (height - rows, columns)), (1, (height, width - columns))):
+        if beyond[axis]:
+            picture = jnp.concatenate([picture, jnp.zeros(beyond, picture.dtype)], axis)
+    return picture
 
 
 def _draw_lines(
-    histogram: Float[Array, "*batch cells_r cells_c orientation"], pixels_per_cell: Cell
-) -> Float[Array, "*batch cells_r cells_c pixel"]:
+    histogram: Float[Array, "cells_r cells_c orientation"], pixels_per_cell: Cell
+) -> Float[Array, "cells_r cells_c pixel"]:
     """Pixels of every cell: one matrix product for each kind of cell, and nearly always there is one kind."""
-    *_, cells_r, cells_c, orientations = histogram.shape
+    cells_r, cells_c, orientations = histogram.shape
     row_kinds, row_of = _group_cells(cells_r, pixels_per_cell, orientations, 0)
     column_kinds, column_of = _group_cells(cells_c, pixels_per_cell, orientations, 1)
     pixels = None
     for row, column in itertools.product(row_kinds, column_kinds):
         stencil = line_stencil(pixels_per_cell, orientations, (int(row), int(column))).reshape(orientations, -1)
         # HIGHEST: accelerators would otherwise round the histogram to bf16 or tf32.
-        drawn = jnp.dot(histogram, stencil.astype(histogram.dtype), precision=jax.lax.Precision.HIGHEST)
+        drawn = jax.lax.dot_general(
+            histogram, stencil.astype(histogram.dtype), (((2,), (0,)), ((), ())), jax.lax.Precision.HIGHEST
+        )
         is_kind = (row_of == row)[:, None, None] & (column_of == column)[:, None]
         pixels = drawn if pixels is None else jnp.where(is_kind, drawn, pixels)
     assert pixels is not None

@@ -1,11 +1,11 @@
 """Local binary patterns in JAX (row C2): `exact` equals scikit-image on every pixel, `fast` is float32."""
 
+import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial, reduce
 from itertools import pairwise, product
-from operator import add, or_
 from typing import Literal, get_args
 
 import jax
@@ -41,13 +41,15 @@ def local_binary_pattern(
     with any sharding of the batch axes; P, R, method and mode are static.
 
     Args:
-        image: Grey levels, any integer or float type, any leading axes.
+        image: Grey levels, any integer or float type, any leading axes; there is no axis of colours. Under a caller's
+            jit, JAX cuts 64-bit types to 32 bits unless the process computes in 64.
         P: Number of neighbours; neighbour p lies at angle 2 pi p / P, counter-clockwise from the right.
         R: Radius of the circle in pixels; may exceed the image.
         method: As in scikit-image [2]_:
 
             ``default``
-                Bit p of the code is neighbour p: 0 .. 2**P - 1. P <= 32.
+                Bit p of the code is neighbour p: 0 .. 2**P - 1. P <= 32, where scikit-image's 32nd weight overflows
+                into the negative and ours does not.
             ``ror``
                 The least of the code's P rotations: invariant to rotation. P <= 32.
             ``uniform``
@@ -65,7 +67,7 @@ def local_binary_pattern(
                 which depends on the position in the image; here what balances ties. Not for integers beyond 2**24;
                 an infinity or no number gives any code.
 
-    Returns: Codes, same shape as the image.
+    Returns: Codes, same shape as the image; uint32, where scikit-image has float64: differences of codes wrap around.
 
     Raises:
         ValueError: An argument outside what is listed above.
@@ -77,9 +79,10 @@ def local_binary_pattern(
         .. [3] T. Ahonen, A. Hadid, M. Pietikäinen, "Face description with local binary patterns: application to face
                recognition", IEEE PAMI 28 (2006), 2037-2041.
     """
+    P = operator.index(P)
     _check_arguments(image, P, R, method, mode)
     with jax.enable_x64(True) if mode == "exact" else nullcontext():
-        return _compute_lbp(image, int(P), float(R), method, mode)
+        return _compute_lbp(image, P, float(R), method, mode)
 
 
 def _check_arguments(image: Num[Array | np.ndarray, "..."], P: int, R: float, method: str, mode: str) -> None:
@@ -130,13 +133,14 @@ def _compare_exact(image: Num[Array, "*batch height width"], offsets: list[Offse
     """Whether each neighbour is at least as bright, rounded as scikit-image rounds."""
     view, (height, width) = _make_view(image.astype(jnp.float64), offsets), image.shape[-2:]
     mix = partial(_mix, is_signed=not jnp.issubdtype(image.dtype, jnp.unsignedinteger))
-    bits = []
+    bits, leading = [], (1,) * (image.ndim - 2)
     for row_offset, column_offset in offsets:
         (i, below, fr), (j, right, fc) = _split_exact(row_offset, height), _split_exact(column_offset, width)
+        fr, fc = fr.reshape(*leading, height, 1), fc.reshape(*leading, 1, width)
         top = mix(view(i, j), view(i, right), fc)
         bottom = mix(view(below, j), view(below, right), fc)
         # The difference, not >=: infinity less infinity is no number, so no bit.
-        bits.append(mix(top, bottom, fr[:, None]) - view(0, 0) >= 0)
+        bits.append(mix(top, bottom, fr) - view(0, 0) >= 0)
     return bits
 
 
@@ -154,8 +158,8 @@ def _mix(a: Image, b: Image, fraction: Float[np.ndarray, "..."], *, is_signed: b
     """
     products = (1 - fraction) * a, fraction * b
     if np.isin(fraction, (0, 0.5)).all():  # exact anyway
-        return add(*products)
-    return add(*(jnp.where(x != 0, x, 0) if is_signed else jnp.abs(x) for x in products))
+        return operator.add(*products)
+    return operator.add(*(jnp.where(x != 0, x, 0) if is_signed else jnp.abs(x) for x in products))
 
 
 def _compare_fast(image: Num[Array, "*batch height width"], offsets: list[Offset]) -> Bits:
@@ -177,8 +181,8 @@ def _difference(view: View, row_offset: float, column_offset: float) -> Image:
         if row_weight * column_weight:
             groups[row_weight * column_weight].append(view(i, j) - pixel)
     largest = max(groups)
-    terms = (np.float32(weight / largest) * reduce(add, groups[weight]) for weight in sorted(groups, reverse=True))
-    return reduce(add, terms)
+    terms = (np.float32(w / largest) * reduce(operator.add, groups[w]) for w in sorted(groups, reverse=True))
+    return reduce(operator.add, terms)
 
 
 def _split(offset: float) -> list[tuple[int, int]]:
@@ -191,7 +195,7 @@ def _split(offset: float) -> list[tuple[int, int]]:
 
 
 def _code(bits: Bits) -> Code:
-    return reduce(or_, (bit.astype(jnp.uint32) << np.uint32(p) for p, bit in enumerate(bits)))
+    return reduce(operator.or_, (bit.astype(jnp.uint32) << np.uint32(p) for p, bit in enumerate(bits)))
 
 
 def _least_rotation(bits: Bits) -> Code:
@@ -202,7 +206,7 @@ def _least_rotation(bits: Bits) -> Code:
 
 
 def _count(bits: Iterable[Bool[Array, "*shape"]]) -> UInt32[Array, "*shape"]:
-    return reduce(add, (bit.astype(jnp.uint32) for bit in bits))
+    return reduce(operator.add, (bit.astype(jnp.uint32) for bit in bits))
 
 
 def _is_uniform(bits: Bits) -> Bool[Array, "*batch height width"]:

@@ -1,9 +1,10 @@
 """Histograms of oriented gradients in JAX (row C1), equal to scikit-image's: cell histograms, features, picture."""
 
+import math
+import operator
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial, reduce
-from operator import add
 from typing import Any, Literal, get_args
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int8, Num
 
-from bonemet_jax.channels.hog_picture import render_hog
+from bonemet_jax.channels.hog_picture import Cell, render_hog
 
 Mode = Literal["exact", "fast"]
 BlockNorm = Literal["L1", "L1-sqrt", "L2", "L2-Hys"]
@@ -42,7 +43,8 @@ def hog(
     Pure: works under jit, vmap, grad and with any sharding of the batch axes; all but the image is static.
 
     Args:
-        image: Grey levels, any integer or float type, any leading axes.
+        image: Grey levels, any integer or float type, any leading axes; there is no axis of colours. Under a caller's
+            jit, JAX cuts 64-bit types to 32 bits unless the process computes in 64.
         orientations: Number of bins over 0 to 180 degrees; a gradient falls into one bin as a whole.
         pixels_per_cell: Size (rows, columns) of a cell; pixels beyond the last whole cell are left out.
         cells_per_block: Size (rows, columns) of a block, whose cells are normalised together.
@@ -63,7 +65,7 @@ def hog(
             ``exact``
                 Computed in float64, whatever the process's own precision, and rounded at the end.
             ``fast``
-                Computed in float32.
+                Computed in float32; whole numbers up to 2**12.
 
             In both, features and picture of 8-bit images differ from scikit-image by less than 1e-6 of their
             maximum. Where the image is no integer, a gradient on the edge of a bin may fall on its other side.
@@ -79,18 +81,14 @@ def hog(
         .. [1] N. Dalal, B. Triggs, "Histograms of oriented gradients for human detection", CVPR (2005).
         .. [2] `skimage.feature.hog`, scikit-image 0.26.
     """
+    image = image if isinstance(image, jax.Array) else np.asarray(image)
     cell, block = _pair(pixels_per_cell, "pixels_per_cell"), _pair(cells_per_block, "cells_per_block")
     _check_arguments(image, orientations, cell, mode)
-    _check_block(np.shape(image)[-2:], cell, block, block_norm)
+    _check_block(image.shape[-2:], cell, block, block_norm)
     with jax.enable_x64(True) if mode == "exact" else nullcontext():
-        real = _real(mode)
-        grey = jnp.sqrt(jnp.asarray(image).astype(real)) if transform_sqrt else image
-        histograms = _compute_histograms(grey, orientations, cell, mode)
-        blocks = _normalize(_take_blocks(histograms, block), block_norm)
-        height, width = np.shape(image)[-2:]
-        picture = render_hog(histograms, height, width, cell) if visualize else None
+        blocks, picture = _compute_hog(image, orientations, cell, block, block_norm, visualize, transform_sqrt, mode)
     blocks = blocks.astype(_out_type(mode))
-    features = blocks.reshape(*blocks.shape[:-5], -1) if feature_vector else blocks
+    features = blocks.reshape(*blocks.shape[:-5], math.prod(blocks.shape[-5:])) if feature_vector else blocks
     return features if picture is None else (features, picture.astype(_out_type(mode)))
 
 
@@ -128,16 +126,19 @@ def _out_type(mode: Mode) -> Any:
 
 
 def _pair(value: tuple[int, int], name: str) -> tuple[int, int]:
-    pair = tuple(int(n) for n in value)
+    try:
+        pair = tuple(operator.index(n) for n in value)
+    except TypeError:
+        pair = ()
     if len(pair) != 2 or min(pair) < 1:
-        raise ValueError(f"{name} is {value}, wanted two numbers, both at least 1")
+        raise ValueError(f"{name} is {value}, wanted two whole numbers, both at least 1")
     return pair[0], pair[1]
 
 
 def _check_arguments(image: Image, orientations: int, cell: tuple[int, int], mode: str) -> None:
     if mode not in get_args(Mode):
         raise ValueError(f"mode is {mode!r}, wanted one of {', '.join(get_args(Mode))}")
-    if orientations < 1:
+    if operator.index(orientations) < 1:
         raise ValueError(f"orientations is {orientations}, wanted at least 1")
     shape = np.shape(image)
     if len(shape) < 2 or any(n < size for n, size in zip(shape[-2:], cell, strict=True)):
@@ -152,11 +153,27 @@ def _check_block(shape: tuple[int, ...], cell: tuple[int, int], block: tuple[int
         raise ValueError(f"image has {shape[0]} x {shape[1]} pixels, a block of cells needs {wanted[0]} x {wanted[1]}")
 
 
+@partial(jax.jit, static_argnums=(1, 2, 3, 4, 5, 6, 7))
+def _compute_hog(
+    image: Image, orientations: int, cell: Cell, block: Cell, norm: BlockNorm, draws: bool, takes_root: bool, mode: Mode
+) -> tuple[Blocks, Field | None]:
+    height, width = image.shape[-2:]
+    grey = _root(jnp.asarray(image).astype(_real(mode))) if takes_root else image
+    histograms = _compute_histograms(grey, orientations, cell, mode)
+    picture = render_hog(histograms, height, width, cell) if draws else None
+    return _NORMS[norm](_take_blocks(histograms, block)), picture
+
+
+def _root(values: Array) -> Array:
+    """Square root whose slope at 0, infinite in truth, counts as 0: black pixels leave a gradient finite."""
+    return jnp.where(values == 0, 0, jnp.sqrt(jnp.where(values == 0, 1, values)))
+
+
 # --- Cell histograms ------------------------------------------------------------------------------
 
 
 @partial(jax.jit, static_argnames=("orientations", "cell", "mode"))
-def _compute_histograms(image: Image, orientations: int, cell: tuple[int, int], mode: Mode) -> Histograms:
+def _compute_histograms(image: Image, orientations: int, cell: Cell, mode: Mode) -> Histograms:
     cells = tuple(n // size for n, size in zip(image.shape[-2:], cell, strict=True))
     rows, columns = _compute_gradients(image, (cells[0] * cell[0], cells[1] * cell[1]), _real(mode))
     by_cell = (*image.shape[:-2], cells[0], cell[0], cells[1] * cell[1])
@@ -209,7 +226,7 @@ def _find_bin(rows: Field, columns: Field, orientations: int) -> Int8[Array, "*b
     right = jnp.where(rows < 0, -columns, jnp.where(rows == 0, jnp.abs(columns), columns))
     edges = (_cotangent(k, orientations) for k in range(1, orientations))
     reached = ((up * edge >= right).astype(jnp.int8 if orientations <= 127 else jnp.int32) for edge in edges)
-    return reduce(add, reached, jnp.zeros(rows.shape, jnp.int8))
+    return reduce(operator.add, reached, jnp.zeros(rows.shape, jnp.int8))
 
 
 def _cotangent(k: int, orientations: int) -> float:
@@ -226,7 +243,7 @@ def _add_bin(magnitudes: list[Array], bins: list[Array], index: int) -> Array:
 def _sum_pairs(terms: list[Array]) -> Array:
     """Sum by neighbouring pairs, then pairs of these: a fixed order, whose rounding grows with the logarithm only."""
     while len(terms) > 1:
-        terms = [reduce(add, terms[i : i + 2]) for i in range(0, len(terms), 2)]
+        terms = [reduce(operator.add, terms[i : i + 2]) for i in range(0, len(terms), 2)]
     return terms[0]
 
 
@@ -251,12 +268,9 @@ def _take_blocks(histograms: Histograms, block: tuple[int, int]) -> Blocks:
     return jnp.stack(rows, axis=-3)
 
 
-def _normalize(blocks: Blocks, norm: BlockNorm) -> Blocks:
-    return _NORMS[norm](blocks)
-
-
 def _sum_block(values: Blocks) -> Blocks:
-    return values.sum(axis=(-3, -2, -1), keepdims=True)
+    flat = values.reshape(*values.shape[:-3], math.prod(values.shape[-3:]))
+    return _sum_last(flat)[..., None, None, None]
 
 
 def _l1(blocks: Blocks) -> Blocks:
@@ -264,9 +278,7 @@ def _l1(blocks: Blocks) -> Blocks:
 
 
 def _l1_sqrt(blocks: Blocks) -> Blocks:
-    share = _l1(blocks)
-    # The root's slope at 0 is infinite, and what is not there has none.
-    return jnp.where(share > 0, jnp.sqrt(jnp.where(share > 0, share, 1)), 0)
+    return _root(_l1(blocks))
 
 
 def _l2(blocks: Blocks) -> Blocks:

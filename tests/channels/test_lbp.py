@@ -267,3 +267,10 @@ def test_refused(change: dict, message: str) -> None:
     arguments = {"image": np.zeros((5, 5)), "P": 24, "R": 3} | change
     with pytest.raises(ValueError, match=message):
         local_binary_pattern(**arguments)
+
+
+def test_strict_rank_promotion() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (2, 9, 11), dtype=np.uint8)
+    wanted = local_binary_pattern(image, 8, 1)
+    with jax.numpy_rank_promotion("raise"):
+        assert np.array_equal(jax.jit(lambda x: local_binary_pattern(x, 8, 1))(image), wanted)

@@ -24,14 +24,15 @@ import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from bonemet_jax.channels import hog
 images = np.random.default_rng(0).integers(0, 256, (16, 32, 40), dtype=np.uint8)
-mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-run = jax.jit(lambda x: hog(x, visualize=True))
-split = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
-text = run.lower(split).compile().as_text()
-assert not any(word in text for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute"))
-for got, wanted in zip(run(split), run(images)):
-    assert len(got.addressable_shards) == 8 and got.addressable_shards[0].data.shape[0] == 2
-    assert np.array_equal(got, wanted)
+for kind in (AxisType.Auto, AxisType.Explicit):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
+    run = jax.jit(lambda x: hog(x, visualize=True))
+    split = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
+    text = run.lower(split).compile().as_text()
+    assert not any(word in text for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute"))
+    for got, wanted in zip(run(split), run(images)):
+        assert len(got.addressable_shards) == 8 and got.addressable_shards[0].data.shape[0] == 2
+        assert np.array_equal(got, wanted)
 """
 
 
@@ -117,12 +118,14 @@ def test_histograms_equal_those_behind_the_picture() -> None:
 
 
 def test_histograms_do_not_depend_on_the_batch() -> None:
-    """Bit for bit, so that records do not change with the number of images a call takes."""
+    """Bit for bit, so that records do not change with the number of images a call takes; features neither."""
     images = np.random.default_rng(2).integers(0, 256, (8, 69, 90), dtype=np.uint8)
-    whole = np.asarray(compute_cell_histograms(images, 8, (16, 16)))
-    for size in (1, 3):
-        parts = [np.asarray(compute_cell_histograms(images[i : i + size], 8, (16, 16))) for i in range(0, 8, size)]
-        assert np.array_equal(np.concatenate(parts), whole)
+    calls = (lambda x: compute_cell_histograms(x, 8, (16, 16)), lambda x: hog(x, mode="fast"))
+    for call in calls:
+        whole = np.asarray(call(images))
+        for size in (1, 3):
+            parts = [np.asarray(call(images[i : i + size])) for i in range(0, 8, size)]
+            assert np.array_equal(np.concatenate(parts), whole)
 
 
 def test_batches_jit_and_vmap() -> None:
@@ -181,9 +184,32 @@ def test_gradient_equals_finite_differences(norm: str) -> None:
         assert not np.asarray(jax.grad(score)(jnp.zeros((24, 32)))).any()
 
 
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("takes_root", [False, True])
+def test_gradients_in_32_bit_processes(mode: str, takes_root: bool) -> None:
+    """Of features and picture, compiled or not; black pixels leave them finite."""
+    image = jnp.asarray(np.random.default_rng(6).random((37, 45)), jnp.float32).at[:20, :20].set(0)
+    options = PAPER | {"pixels_per_cell": (8, 8), "transform_sqrt": takes_root, "mode": mode}
+    for part in (0, 1):
+
+        def score(x: jax.Array, part: int = part) -> jax.Array:
+            return (hog(x, **options)[part] ** 2).sum()
+
+        slope = jax.grad(score)(image)
+        assert slope.dtype == jnp.float32 and np.isfinite(slope).all() and np.asarray(slope).any()
+        assert np.allclose(jax.jit(jax.grad(score))(image), slope, rtol=1e-3, atol=1e-6 * np.abs(slope).max())
+
+
+def test_batches_of_nothing_and_lists() -> None:
+    assert hog(np.zeros((0, 32, 32), np.uint8)).shape == (0, 324)
+    image = np.random.default_rng(7).integers(0, 256, (32, 32))
+    assert np.array_equal(hog(image.tolist()), hog(image))
+
+
 @pytest.mark.parametrize("change, words", [
     ({"orientations": 0}, "orientations is 0"),
     ({"pixels_per_cell": (0, 8)}, "pixels_per_cell is (0, 8)"),
+    ({"pixels_per_cell": 8}, "pixels_per_cell is 8, wanted two whole numbers"),
     ({"pixels_per_cell": (32, 32), "cells_per_block": (1, 1)}, "at least one cell of (32, 32)"),
     ({"cells_per_block": (3, 4)}, "30 x 30 pixels, a block of cells needs 24 x 32"),
     ({"block_norm": "L3"}, "block_norm is 'L3'"),
