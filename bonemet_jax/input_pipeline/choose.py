@@ -63,3 +63,22 @@ def make_source(mode: Mode, records: Records, split: NamedSharding, names: Seque
     if mode == "stream":
         return StreamSource(records, split, names)
     return ResidentSource(put_resident(records, NamedSharding(split.mesh, PartitionSpec()), names), split)
+
+
+class SourceKeeper:
+    """Sources for fold after fold: a resident cohort is read and put on the devices once, and let go for the next."""
+
+    def __init__(self) -> None:
+        self._key: tuple[str, NamedSharding, tuple[str, ...]] | None = None
+        self._kept: Source | None = None
+
+    def get(self, mode: Mode, records: Records, split: NamedSharding, names: Sequence[str]) -> Source:
+        """As `make_source`; the cohort kept is named by its digest, its devices and its arrays."""
+        key = (records.sha256, split, tuple(names))
+        if mode == "resident" and self._kept is not None and self._key == key:
+            return self._kept
+        self._key = self._kept = None  # before the next is read: two cohorts never lie on the devices at once
+        source = make_source(mode, records, split, names)
+        if mode == "resident":  # a stream is bound to its folder, which may be gone by the next call
+            self._key, self._kept = key, source
+        return source

@@ -1,4 +1,4 @@
-"""What one fold trains on: rows of the resident cohort, class weights, and the key that names the training."""
+"""What one fold trains on: positions in the records, each epoch's batches, class weights, the training's key."""
 
 import hashlib
 import json
@@ -23,6 +23,13 @@ class FoldData(NamedTuple):
     val: Int[np.ndarray, " n_val"]
     class_weight: Float[np.ndarray, " class"]
     steps_per_epoch: int
+
+
+class EpochPlans(NamedTuple):
+    """What one epoch reads, as positions in the records."""
+
+    train: EpochPlan
+    val: EpochPlan
 
 
 def make_fold_data(records: Records, folds: Folds, fold: int, config: Config) -> FoldData:
@@ -57,7 +64,7 @@ def compute_training_key(records: Records, folds: Folds, fold: int, config: Conf
         "optim": to_dict(config.optim),
         # which epochs are saved, and which is read afterwards, changes no weight
         "train": train,
-        # on the device LBP rounds ties another way; how batches are dealt (input.mode) changes nothing
+        # on the device LBP rounds ties another way; input.mode is left out, since both modes deal equal batches
         "channels": config.input.channels,
         "fold": fold,
         "splits": {p: folds.split_of(p, fold) for p in records.patient_id},
@@ -66,10 +73,27 @@ def compute_training_key(records: Records, folds: Folds, fold: int, config: Conf
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def make_train_plan(data: FoldData, config: Config, fold: int, epoch: int) -> EpochPlan:
-    """Batches of one epoch's updates, as positions in the records."""
+class FoldPlans:
+    """Plans of one fold's epochs, each made once: feeds ask for it ahead of the loop, then the loop asks again."""
+
+    def __init__(self, data: FoldData, config: Config, fold: int) -> None:
+        self._data, self._config, self._fold = data, config, fold
+        self._made: dict[int, EpochPlans] = {}
+
+    def get(self, epoch: int) -> EpochPlans:
+        """Plans of this epoch; those of epochs before the last one are forgotten."""
+        if epoch not in self._made:
+            kept = {made: plans for made, plans in self._made.items() if made >= epoch - 1}
+            self._made = kept | {epoch: make_epoch_plans(self._data, self._config, self._fold, epoch)}
+        return self._made[epoch]
+
+
+def make_epoch_plans(data: FoldData, config: Config, fold: int, epoch: int) -> EpochPlans:
+    """Batches of one epoch's updates and of its validation."""
     train = config.train
-    return place_plan(epoch_batches(len(data.train), train.batch_size, train.seed, fold, epoch), data.train)
+    updates = epoch_batches(len(data.train), train.batch_size, train.seed, fold, epoch)
+    validation = make_eval_plan(len(data.val), config, fold, epoch)
+    return EpochPlans(place_plan(updates, data.train), place_plan(validation, data.val))
 
 
 def make_eval_plan(n: int, config: Config, fold: int, epoch: int) -> EpochPlan:

@@ -16,8 +16,8 @@ from bonemet_jax import artifacts
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config
 from bonemet_jax.errors import CorruptFileError, NumericsError, UsageError
-from bonemet_jax.input_pipeline.choose import make_source, pick_mode
-from bonemet_jax.input_pipeline.order import EpochPlan, place_plan
+from bonemet_jax.input_pipeline.choose import SourceKeeper, pick_mode
+from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.input_pipeline.source import Feeds, Mode, Source
 from bonemet_jax.models.flops import compute_train_gflop_per_image
@@ -27,17 +27,14 @@ from bonemet_jax.telemetry.step_timer import summarize
 from bonemet_jax.train.board import Board
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.epoch import evaluate, join_evaluations, join_losses, train_epoch
-from bonemet_jax.train.fold_data import (
-    FoldData,
-    compute_training_key,
-    make_eval_plan,
-    make_fold_data,
-    make_train_plan,
-)
+from bonemet_jax.train.fold_data import EpochPlans, FoldData, FoldPlans, compute_training_key, make_fold_data
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.state import TrainState, params_sha256
 from bonemet_jax.train.step import needed_arrays
 from bonemet_jax.train.validation import compute_auc
+
+#: As engines are kept: one cohort on the devices for all folds, training and embedding.
+_SOURCES = SourceKeeper()
 
 
 class EpochResult(NamedTuple):
@@ -80,7 +77,7 @@ def get_fed_engine(records: Records, config: Config, steps_per_epoch: int) -> Fe
     mode, reason = pick_mode(config.input, len(records), records.bytes_per_patient(names), jax.local_devices()[0])
     patients = (len(records),) if mode == "resident" else ()
     engine = get_engine(config, steps_per_epoch, mode, (*patients, *records.image_shape))
-    return Fed(engine, make_source(mode, records, engine.split, names), reason)
+    return Fed(engine, _SOURCES.get(mode, records, engine.split, names), reason)
 
 
 def train_fold(records: Records, folds: Folds, fold: int, config: Config, run_dir: Path) -> None:
@@ -147,16 +144,16 @@ class _FoldRun:
         class_weight = self.engine.put(self.data.class_weight)
         step_times_s: list[float] = []
         waits_s: list[tuple[float, float]] = []
-        n_epochs = self.config.train.epochs
+        n_epochs, plans = self.config.train.epochs, FoldPlans(self.data, self.config, self.fold)
         with (
-            self.source.feeds(self._plans(first + 1)) as feeds,
+            self.source.feeds(self._feed_plans(plans, first + 1)) as feeds,
             contextlib.closing(Board(self.fold_dir / "tensorboard", first + 1)) as board,
             Progress(f"fold {self.fold}", n_epochs - first) as progress,
         ):
             for epoch in range(first + 1, n_epochs + 1):
                 began = time.perf_counter()
                 with jax.transfer_guard("disallow"):
-                    state, result = self._run_epoch(state, feeds, class_weight, epoch)
+                    state, result = self._run_epoch(state, feeds, plans.get(epoch), class_weight, epoch)
                 step_times_s.append(result.train_s / self.data.steps_per_epoch)
                 metrics = self._make_metrics(epoch, result, time.perf_counter() - began)
                 waits_s.append((result.data_wait_s, metrics["seconds"]))
@@ -173,15 +170,12 @@ class _FoldRun:
         self.data_wait_share = _share(waits_s[1:] or waits_s)
         return state, step_times_s
 
-    def _plans(self, first: int) -> Iterator[EpochPlan]:
+    def _feed_plans(self, plans: FoldPlans, first: int) -> Iterator[EpochPlan]:
         """What is read, in order: each epoch's updates, unless they are one program, and its validation."""
         for epoch in range(first, self.config.train.epochs + 1):
             if not self.engine.scans(self.source):
-                yield make_train_plan(self.data, self.config, self.fold, epoch)
-            yield self._val_plan(epoch)
-
-    def _val_plan(self, epoch: int) -> EpochPlan:
-        return place_plan(make_eval_plan(len(self.data.val), self.config, self.fold, epoch), self.data.val)
+                yield plans.get(epoch).train
+            yield plans.get(epoch).val
 
     def _saves(self, epoch: int, val_auc: float | None) -> bool:
         """Whether this epoch becomes a checkpoint."""
@@ -190,20 +184,21 @@ class _FoldRun:
         return due or (train.embed_epoch == "best" and self.store.is_best(val_auc))
 
     def _run_epoch(
-        self, state: TrainState, feeds: Feeds, class_weight: jax.Array, epoch: int
+        self, state: TrainState, feeds: Feeds, plans: EpochPlans, class_weight: jax.Array, epoch: int
     ) -> tuple[TrainState, EpochResult]:
         """Train, validate, and fetch the epoch's numbers in one transfer.
 
         Raises: NumericsError naming epoch and step of the first loss that is not finite.
         """
         engine, n_train, n_val = self.engine, len(self.data.train), len(self.data.val)
-        plan, n_val_steps = make_train_plan(self.data, self.config, self.fold, epoch), len(self._val_plan(epoch).index)
         compiled_s = self._train_compile_s()
         began = time.perf_counter()
-        state, sums, train_wait_s = train_epoch(engine, state, self.source, feeds, plan, class_weight)
+        state, sums, train_wait_s = train_epoch(engine, state, self.source, feeds, plans.train, class_weight)
         jax.block_until_ready(state)
         train_s = time.perf_counter() - began - (self._train_compile_s() - compiled_s)
-        evaluations, val_wait_s = evaluate(engine, state.variables, self.source, feeds, n_val_steps, class_weight)
+        evaluations, val_wait_s = evaluate(
+            engine, state.variables, self.source, feeds, len(plans.val.index), class_weight
+        )
         sums, evaluations = jax.device_get((sums, evaluations))
         losses = join_losses(sums)
         val_loss, val_score, _ = join_evaluations(evaluations, n_val)

@@ -1,7 +1,14 @@
+import weakref
+from dataclasses import replace
+from typing import Any
+
 import jax
 import numpy as np
+import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from bonemet_jax.input_pipeline import choose
+from bonemet_jax.input_pipeline.choose import SourceKeeper
 from bonemet_jax.input_pipeline.order import epoch_batches
 from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.input_pipeline.resident import ResidentSource, put_resident
@@ -43,3 +50,27 @@ def test_goes_where_the_sharding_says() -> None:
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     assert all(array.sharding == sharding for array in put_resident(_records(2), sharding).values())
     assert set(put_resident(_records(2), sharding, ("ct",))) == {"ct", "label"}
+
+
+def test_a_cohort_is_kept_until_another_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names, content or mode: the old one is gone before the new one is read."""
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
+    split, keeper, records = NamedSharding(mesh, PartitionSpec("data")), SourceKeeper(), _records(3)
+    make, kept = choose.make_source, []
+
+    def make_when_gone(*args: Any) -> Any:
+        assert all(ref() is None for ref in kept)
+        return make(*args)
+
+    def ask(mode: Any, records: RecordArrays, names: tuple[str, ...]) -> int:
+        source = keeper.get(mode, records, split, names)
+        if mode == "resident":
+            kept.append(weakref.ref(source.resident["ct"]))
+        return id(source)
+
+    monkeypatch.setattr(choose, "make_source", make_when_gone)
+    assert ask("resident", records, ("ct",)) == ask("resident", replace(records), ("ct",)), "equal content"
+    ask("resident", records, ("ct", "mask"))
+    ask("resident", _records(4), ("ct", "mask"))
+    ask("stream", records, ("ct",))
+    assert all(ref() is None for ref in kept)

@@ -20,6 +20,7 @@ from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import epoch_batches
 from bonemet_jax.input_pipeline.records import RecordArrays, RecordReader, open_records
 from bonemet_jax.readout.embeddings import embed
+from bonemet_jax.train import fold_data
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.epoch import evaluate, join_losses, train_epoch
 from bonemet_jax.train.fold_data import compute_training_key
@@ -103,6 +104,31 @@ def test_a_training_may_go_on_in_the_other_mode(
     assert _load(tmp_path, "timing.json")["resumed_after_epoch"] == 2
     assert _load(tmp_path, "done.json") == _load(resident, "done.json")
     assert _metrics(tmp_path) == _metrics(resident)
+
+
+def test_a_resident_cohort_is_read_once_for_all_folds(
+    reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training and embedding; and each epoch's plans are made once."""
+    read, plan, reads, epochs = RecordReader.read, fold_data.make_epoch_plans, [], []
+
+    def spy(self: RecordReader, positions: Any, *rest: Any) -> dict[str, np.ndarray]:
+        reads.append(len(positions))
+        return read(self, positions, *rest)
+
+    def spy_plan(data: Any, config: Config, fold: int, epoch: int) -> Any:
+        epochs.append((fold, epoch))
+        return plan(data, config, fold, epoch)
+
+    monkeypatch.setattr(RecordReader, "read", spy)
+    monkeypatch.setattr(fold_data, "make_epoch_plans", spy_plan)
+    fresh = replace(reader, sha256="read by no other test")
+    for fold in (0, 1):
+        train_fold(fresh, reader_folds, fold, config, tmp_path)
+    for fold in (0, 1):
+        embed(fresh, config, tmp_path, fold)
+    assert reads == [13]
+    assert epochs == [(fold, epoch) for fold in (0, 1) for epoch in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("mode", ["stream", pytest.param("resident", marks=pytest.mark.slow)])
