@@ -29,7 +29,7 @@ from benchmarks.processes import list_tree, resident_mib
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import Config, PhantomConfig, RecordsConfig, from_dict
 from data_pipelines.bonemet_ct import stages
-from data_pipelines.bonemet_ct.pipeline import run_pipeline
+from data_pipelines.bonemet_ct.pipeline import choose_runner, run_pipeline
 from data_pipelines.bonemet_ct.rows import load_rows
 from data_pipelines.bonemet_ct.tasks import make_tasks
 from data_pipelines.canonical import CanonicalSlice, load_slice
@@ -113,7 +113,8 @@ def build(directory: str, pool_dir: str, config: str, n: str, workers: str) -> N
     records = from_dict(RecordsConfig, json.loads(config))
     source = VariedPool(Path(pool_dir), int(n), load_rows(Path(pool_dir)))
     flags = [] if workers == "1" else ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
-    run_pipeline(make_tasks(len(source), records.patients_per_shard), source, Path(directory), records, flags)
+    run_pipeline(make_tasks(len(source), records.patients_per_shard), source, Path(directory), records,
+                 choose_runner(flags))
 
 
 @dataclass

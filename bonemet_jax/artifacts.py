@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bonemet_jax.errors import BonemetError, CorruptFileError, DiskError, UsageError
+from bonemet_jax.errors import BonemetError, CorruptFileError, DiskError, TryAgainError, UsageError
 
 MANIFEST = "manifest.json"
 #: Name, in JSON files that are checked on their own, of the sha256 over the rest.
@@ -122,8 +122,8 @@ def resumable_dir(path: Path | str, key: str) -> Iterator[Path]:
     """As atomic_dir, but what a killed try with the same `key` left behind is yielded again.
 
     The caller judges what of it is whole, and keeps its own notes in the folder `NOTES` there: no manifest holds it,
-    and it goes when `path` is in place. A fault with a remedy (BonemetError) sweeps the whole: what mends it changes
-    the key or wants the space. After anything else it stays.
+    and it goes when `path` is in place. A fault whose remedy changes the key sweeps the whole; after a full disk and
+    after what the same command takes up again it stays.
     """
     path = Path(path)
     partial = partial_name(path)
@@ -136,8 +136,9 @@ def resumable_dir(path: Path | str, key: str) -> Iterator[Path]:
             yield partial
             _put_in_place(partial, path)
             shutil.rmtree(path / NOTES)
-    except BonemetError:
-        shutil.rmtree(partial, ignore_errors=True)
+    except BonemetError as error:
+        if not isinstance(error, (DiskError, TryAgainError)):
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

@@ -60,5 +60,11 @@ class InputDataError(BonemetError):
         self.what, self.code, self.fact = what, code, fact
 
 
+class TryAgainError(BonemetError):
+    """Something died under the work, which the same command takes up again."""
+
+    exit_code = 75
+
+
 #: Exit code after Ctrl-C; SIGTERM ends the process with the shell's 143.
 INTERRUPTED = 130

@@ -31,7 +31,7 @@ class BuildArgs(CommonArgs):
 
 def main(verb: str, argv: list[str]) -> int:
     """Write the records and print their directory."""
-    args = parse(BuildArgs, verb, argv)
+    args = parse(BuildArgs, verb, argv, repeatable=("--beam-option",))
     report = VerbReport(verb, argv, args.report)
     if not (args.input / "cohort.parquet").is_file():
         raise InputDataError("no cohort.parquet in this folder", args.input, "run `bonemet ingest` or `phantom` first")

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -21,13 +21,16 @@ _MISSING = re.compile(r"Missing value for argument '(\S+)'\. Expected (\d+) valu
 _CHOICE = re.compile(r"invalid choice ('.*') for argument '(\S+)'\. Expected one of \((.*)\)\.")
 
 
-def parse(kind: type[T], verb: str, argv: Sequence[str], default: T | None = None, **options: Any) -> T:
-    """Parse `argv` into a `kind`.
+def parse(
+    kind: type[T], verb: str, argv: Sequence[str], default: T | None = None, repeatable: Collection[str] = (),
+    **options: Any,
+) -> T:
+    """Parse `argv` into a `kind`; flags may not come twice, but the repeatable ones.
 
     Raises: UsageError with the flag and what it takes. SystemExit(0) after `--help`.
     """
     if default is None:  # over a config the last value wins, as its users expect
-        _refuse_repeated(argv)
+        _refuse_repeated(argv, repeatable)
     errors = io.StringIO()
     # Without a config file nothing is there that the word None could take back: it is no value then, nor in the help.
     given: dict[str, Any] = {"config": (tyro.conf.DisallowNone,)} if default is None else {"default": default}
@@ -40,12 +43,12 @@ def parse(kind: type[T], verb: str, argv: Sequence[str], default: T | None = Non
         raise UsageError(one_line(errors.getvalue()), "", f"see `bonemet {verb} --help`") from None
 
 
-def _refuse_repeated(argv: Sequence[str]) -> None:
+def _refuse_repeated(argv: Sequence[str], repeatable: Collection[str]) -> None:
     """Of a flag given twice the parser keeps the last value alone, silently."""
     found = [flag[1] for flag in map(_FLAG.fullmatch, argv) if flag]
     flags = [_ALIASES.get(flag, flag) for flag in found]
     for flag in flags:
-        if flags.count(flag) > 1:
+        if flags.count(flag) > 1 and flag not in repeatable:
             raise UsageError(f"{flag} is given twice", flag, "give it once, with all its values behind it")
 
 

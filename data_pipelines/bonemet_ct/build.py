@@ -10,14 +10,18 @@ from bonemet_jax.config import RecordsConfig, to_dict
 from bonemet_jax.errors import UsageError
 from bonemet_jax.progress import quiet_tensorflow, say
 from bonemet_jax.versions import find_versions
-from data_pipelines.bonemet_ct.pipeline import run_pipeline
+from data_pipelines.bonemet_ct.pipeline import choose_runner, run_pipeline
 from data_pipelines.bonemet_ct.source import CohortSource, Source
 from data_pipelines.bonemet_ct.stages import max_area_change
 from data_pipelines.bonemet_ct.tasks import DATASET, SPLIT, ShardTask, make_tasks
 from data_pipelines.bonemet_ct.write import ShardNote, is_finished, load_note
 
 VERSION = "1.0.0"
-_PACKAGES = ("jax", "jaxlib", "numpy", "scikit-image", "tensorflow-datasets", "apache-beam", "array-record")
+KIND = "records"
+#: Raised when the bytes of a record, or the notes of a build under way, become others: no build goes on across it.
+FORMAT = 1
+_PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "pandas", "scikit-image", "tensorflow", "tensorflow-datasets",
+             "protobuf", "apache-beam", "array-record")  # fmt: skip
 
 
 def build_records(
@@ -25,7 +29,8 @@ def build_records(
 ) -> Path:
     """Write `<out_dir>/bonemet_ct/<name>/<version>/`: shards, TFDS metadata, manifest.json. Equal input, equal bytes.
 
-    A build that was killed goes on where it stopped when it is called again with the same cohort and settings.
+    A build that was killed, or whose disk was full, goes on where it stopped when it is called again with the same
+    cohort and settings; one that is finished costs a check.
 
     Args:
         cohort_dir: Written by `bonemet ingest` or `bonemet phantom`.
@@ -36,21 +41,26 @@ def build_records(
 
     Returns: The version directory.
 
-    Raises: UsageError for a bad name; CorruptFileError when the cohort differs from its manifest; InputDataError when
+    Raises: UsageError for a bad name, an option that Beam does not know, or a folder in the way that is not an earlier,
+        untouched output of this; CorruptFileError when the cohort differs from its manifest; InputDataError when
         it has no slices, or one does not fit the grid; DiskError when the disk is full. Nothing half-written ever
         stands under the final name.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,80}", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,80}", name):
         raise UsageError(f"not a name for records: {name[:80]!r}", "", "use letters, digits, dot, dash, underscore")
     cohort_dir, final = Path(cohort_dir).resolve(), Path(out_dir) / DATASET / name / VERSION
     cohort = artifacts.check_manifest(cohort_dir)
     source = CohortSource.open(cohort_dir, config)
     tasks = make_tasks(len(source), config.patients_per_shard)
     facts = _facts(config, name, len(source), cohort["facts"], cohort_dir)
+    runner = choose_runner(beam_options)
+    if artifacts.check_out(final, KIND, [cohort_dir]) and _is_same(final, facts):
+        say("records are there already")
+        return final
     with artifacts.resumable_dir(final, artifacts.sha256_json(facts)) as partial:
         missing = keep_finished(partial, tasks, source, config.file_format)
         if missing:
-            run_pipeline(missing, source, partial, config, beam_options)
+            run_pipeline(missing, source, partial, config, runner)
         notes = [load_note(partial, task.file_name(config.file_format)) for task in tasks]
         _write_metadata(partial, config, name, notes)
         found = {
@@ -59,6 +69,12 @@ def build_records(
         }
         artifacts.write_manifest(partial, facts | found, known={note.file: note.sha256 for note in notes})
     return final
+
+
+def _is_same(final: Path, facts: dict[str, Any]) -> bool:
+    """Whether the records there were made with these facts; that their files are whole is known."""
+    found = artifacts.load_json(final / artifacts.MANIFEST)["facts"]
+    return all(found.get(name) == value for name, value in facts.items())
 
 
 def keep_finished(
@@ -101,7 +117,9 @@ def _facts(config: RecordsConfig, name: str, n: int, cohort: dict[str, Any], coh
     return {
         "n": n,
         "name": name,
-        "kind": cohort.get("kind"),
+        "kind": KIND,
+        "format": FORMAT,
+        "cohort_kind": cohort.get("kind"),
         "cohort_sha256": artifacts.sha256_file(cohort_dir / artifacts.MANIFEST),
         "file_format": config.file_format,
         "records": to_dict(config),

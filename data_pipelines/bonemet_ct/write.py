@@ -9,7 +9,7 @@ from typing import Any
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import RecordsConfig
-from bonemet_jax.errors import DiskError
+from bonemet_jax.errors import CorruptFileError, DiskError
 from bonemet_jax.progress import quiet_tensorflow
 from data_pipelines.bonemet_ct.tasks import ShardTask
 
@@ -79,7 +79,10 @@ def is_finished(directory: Path, file_name: str, ids: Iterable[str]) -> bool:
     path = directory / file_name
     if not (path.is_file() and note_path(directory, file_name).is_file()):
         return False
-    note = load_note(directory, file_name)  # written whole or not at all
+    try:
+        note = load_note(directory, file_name)
+    except (CorruptFileError, TypeError):  # empty, or with other fields: made by another version
+        return False
     same_bytes = path.stat().st_size == note.bytes and artifacts.sha256_file(path) == note.sha256
     return same_bytes and note.ids_sha256 == digest_ids(ids)
 

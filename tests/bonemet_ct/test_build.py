@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from bonemet_jax import artifacts, schema
+from bonemet_jax.cli.build import BuildArgs
+from bonemet_jax.cli.parse import parse
 from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
 from bonemet_jax.input_pipeline.records import load_records
 from data_pipelines.bonemet_ct.build import build_records
+from data_pipelines.bonemet_ct.pipeline import choose_runner
 from data_pipelines.canonical import load_slice
 
 JAX_PLATFORMS = os.environ.get("JAX_PLATFORMS")
@@ -57,7 +60,7 @@ def test_layout_and_manifest(small_records: dict[str, Path], small_cohort: Path)
         "dataset_info.json", "features.json", "manifest.json",
     ]
     facts = artifacts.check_manifest(directory)["facts"]
-    assert facts["n"] == 13 and facts["kind"] == "synthetic"
+    assert facts["n"] == 13 and facts["kind"] == "records" and facts["cohort_kind"] == "synthetic"
     assert facts["records"]["spacing_mm"] == 4.0
     assert facts["channel_scaling"]["lbp"] == {"divide_by": 16777215}
     assert facts["cohort_sha256"] == artifacts.sha256_file(small_cohort / "manifest.json")
@@ -79,10 +82,10 @@ def test_same_input_same_bytes(small_records: dict[str, Path], small_cohort: Pat
     wanted = (small_records["array_record"] / "manifest.json").read_bytes()
     moved = shutil.copytree(small_cohort, tmp_path / "elsewhere")
     final = tmp_path / "bonemet_ct" / "small" / "1.0.0"
+    shutil.copytree(small_records["tfrecord"], final)
     leftover = artifacts.partial_name(final)
-    for directory in (final, leftover):
-        directory.mkdir(parents=True)
-        (directory / "stale").write_text("half a shard")
+    leftover.mkdir(parents=True)
+    (leftover / "stale").write_text("half a shard")
     assert build_records(moved, tmp_path, CONFIG, "small") == final
     assert (final / "manifest.json").read_bytes() == wanted
     assert [path.name for path in final.parent.iterdir()] == ["1.0.0"]
@@ -196,3 +199,47 @@ def test_bad_input_writes_nothing(small_cohort: Path, tmp_path: Path) -> None:
     assert "s03.npz" in _refused(changed, out)
     artifacts.write_manifest(changed)
     assert "not a readable npz" in _refused(changed, out)
+
+
+def test_files_of_the_users_own_are_never_lost(small_cohort: Path, tmp_path: Path) -> None:
+    final = tmp_path / "out" / "bonemet_ct" / "small" / "1.0.0"
+    final.mkdir(parents=True)
+    (final / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match="not an earlier output"):
+        build_records(small_cohort, tmp_path / "out", CONFIG, "small")
+    assert (final / "thesis.tex").read_text() == "mine"
+    with pytest.raises(UsageError, match="lies in an input"):
+        build_records(small_cohort, small_cohort / "records", CONFIG, "small")
+
+
+def test_a_finished_build_is_only_checked(
+    small_records: dict[str, Path], small_cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    final = shutil.copytree(small_records["array_record"], tmp_path / "bonemet_ct" / "small" / "1.0.0")
+    before = {file.name: file.stat().st_ino for file in final.iterdir()}
+    assert build_records(small_cohort, tmp_path, CONFIG, "small") == final
+    assert {file.name: file.stat().st_ino for file in final.iterdir()} == before
+    assert "there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--runner=Nope"], "Nope"),
+    (["--direct_running_mode=foo"], "direct_running_mode"),
+    (["--direct_num_wrkers=2"], "direct_num_wrkers"),
+    (["nonsense"], "nonsense"),
+])  # fmt: skip
+def test_options_that_beam_does_not_know(small_cohort: Path, tmp_path: Path, flags: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        build_records(small_cohort, tmp_path / "out", CONFIG, "small", flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_number_of_workers_means_processes() -> None:
+    assert choose_runner(["--direct_num_workers=2"]).is_multi_process
+    assert not choose_runner([]).is_multi_process
+
+
+def test_beam_options_may_be_repeated() -> None:
+    argv = ["-i", "a", "-o", "b", "--beam-option=--direct_num_workers=2", "--beam-option=--runner=DirectRunner"]
+    args = parse(BuildArgs, "build", argv, repeatable=("--beam-option",))
+    assert args.beam_option == ("--direct_num_workers=2", "--runner=DirectRunner")

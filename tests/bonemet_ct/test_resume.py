@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.processes import list_tree
 from bonemet_jax import artifacts
 from bonemet_jax.config import RecordsConfig
 from data_pipelines.bonemet_ct import build as build_module
@@ -141,3 +142,30 @@ def test_other_settings_start_anew(
     built = build_records(small_cohort, tmp_path, other, "small")
     assert _going_on(capsys) == ""
     assert artifacts.check_manifest(built)["facts"]["records"]["width"] == 96
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_noticed(small_cohort: Path, tmp_path: Path, uninterrupted: bytes) -> None:
+    """Not waited for, which Beam would do for ever: exit 75, finished shards kept, no process left."""
+    argv = ["build", "-i", str(small_cohort), "-o", str(tmp_path), "--name", "small", "--height", "64", "--width", "80",
+            "--spacing-mm", "4", "--file-format", "array_record", "--patients-per-shard", "2",
+            "--beam-option=--direct_num_workers=2"]  # fmt: skip
+    program = "import sys; from bonemet_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, *argv]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while process.poll() is None and not _finished(tmp_path):
+        time.sleep(0.01)
+    workers = [pid for pid in list_tree(process.pid)[1:] if "sdk_worker_main" in _command_of(pid)]
+    os.kill(workers[-1], signal.SIGKILL)
+    said = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 75 and said[-1].startswith("bonemet: a worker process of the build is gone"), said[-3:]
+    assert _finished(tmp_path)
+    built = build_records(small_cohort, tmp_path, CONFIG, "small")
+    assert (built / artifacts.MANIFEST).read_bytes() == uninterrupted
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -87,7 +87,8 @@ def single_files(disk: Path) -> None:
         fill(disk, 0)
         code, told = call(argv)
         (disk / "filler").unlink()
-        new = sorted(str(f) for f in set(disk.rglob("*")) - set(before) if f.is_file())
+        # What an unfinished build keeps to go on with lies in a folder of its own.
+        new = sorted(str(f) for f in set(disk.rglob("*")) - set(before) if f.is_file() and ".partial" not in str(f))
         print(json.dumps({"site": site, "leave": 0, "code": code, "told": told, "finished": False,
                           "leftovers": new, "earlier_intact": True}), flush=True)
 
