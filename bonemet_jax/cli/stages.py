@@ -99,9 +99,15 @@ def _build(run: Run) -> None:
 
     # What a killed build left under this name goes on; records under another would be taken for this config's.
     for folder in (run.directory / "tfds" / "bonemet_ct").glob("*"):
-        if folder.name != run.config.name:
+        if folder.name != run.config.name and any(folder.glob(f"*/{artifacts.MANIFEST}")):
             shutil.rmtree(folder)
     build_records(run.cohort_dir, run.directory / "tfds", run.config.records, run.config.name)
+
+
+def _near_duplicates_settings(_run: Run) -> Any:
+    from bonemet_jax.cohort.near_duplicates import method_settings
+
+    return method_settings()
 
 
 def _near_duplicates(run: Run) -> None:
@@ -178,7 +184,7 @@ STAGES: tuple[Stage, ...] = (
           lambda run: [] if run.config.cohort_dir else [run.cohort_dir], _make_cohort),
     Stage("build", ("cohort",), lambda run: to_dict(run.config.records),
           lambda run: [run.directory / "tfds"], _build, remade=False),
-    Stage("near_duplicates", ("build",), lambda run: None,
+    Stage("near_duplicates", ("build",), _near_duplicates_settings,
           lambda run: [run.near_duplicates], _near_duplicates),
     Stage("folds", ("cohort",), _folds_settings,
           lambda run: [run.directory / "folds.json"], _folds),

@@ -137,7 +137,8 @@ def _read_folds(value: Any, path: str | Path) -> Folds:
     if not isinstance(value, dict) or set(value) - {_CHECKSUM} != _KEYS:
         raise CorruptFileError(f"folds must hold exactly {', '.join(sorted(_KEYS))}", path, remedy)
     if _CHECKSUM in value and _digest({k: v for k, v in value.items() if k != _CHECKSUM}) != value[_CHECKSUM]:
-        raise CorruptFileError("folds differ from their checksum", path, remedy)
+        raise CorruptFileError("folds differ from their checksum", path,
+                               f'if edited by hand, take out its "{_CHECKSUM}" line; else {remedy}')
     try:
         splits = {str(p): tuple(entry["splits"]) for p, entry in value["patients"].items()}
         test_folds = {str(p): entry.get("test_fold") for p, entry in value["patients"].items()}

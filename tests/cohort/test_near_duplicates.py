@@ -14,6 +14,8 @@ from scipy import ndimage
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.channels.window import window_ct
+from bonemet_jax.cli.stages import Run, stage_keys
+from bonemet_jax.cohort import near_duplicates
 from bonemet_jax.cohort.folds import Folds, load_folds, make_folds, save_folds
 from bonemet_jax.cohort.near_duplicates import (
     Pair,
@@ -23,7 +25,7 @@ from bonemet_jax.cohort.near_duplicates import (
     load_pairs,
     save_pairs,
 )
-from bonemet_jax.config import FoldsConfig, PhantomConfig, RecordsConfig
+from bonemet_jax.config import Config, FoldsConfig, PhantomConfig, RecordsConfig
 from bonemet_jax.errors import CorruptFileError, LeakageError
 from data_pipelines.bonemet_ct.grid import to_grid
 from data_pipelines.canonical import CanonicalSlice, load_slice
@@ -91,6 +93,8 @@ CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "JPEG of quality 75": lambda image, _: through_jpeg(image),
     "1 % larger": lambda image, _: magnify(image, 1.01),
     "1 % smaller": lambda image, _: magnify(image, 0.99),
+    "half a pixel and noise of 10 HU": lambda image, random: (
+        ndimage.shift(image.astype(float), (0.5, 0.5), order=1) + random.normal(0, 10 / HU_PER_LEVEL, image.shape)),
 }
 
 
@@ -134,6 +138,10 @@ def test_slices_without_structure_are_nobodys_duplicate() -> None:
     flat[2:] = 100
     assert not compute_descriptor(flat[:2]).any()
     assert find(flat) == ()
+
+
+def test_no_patients_have_no_duplicates() -> None:
+    assert find(np.zeros((0, 64, 80), np.uint8)) == ()
 
 
 def test_pixels_are_read_in_blocks(ct: np.ndarray) -> None:
@@ -255,6 +263,34 @@ def test_real_copies_are_found(real_series: dict[float, np.ndarray]) -> None:
             assert (int(pair.first), int(pair.second)) == (k, len(apart))
 
 
+def test_half_a_pixel_is_part_of_the_shift(ct: np.ndarray) -> None:
+    """Noise makes the half necessary; without it the nearest whole pixel would do."""
+    noise = np.random.default_rng(9).normal(0, 10 / HU_PER_LEVEL, ct[0].shape)
+    moved = ndimage.shift(move(ct[0], 3, -4).astype(float), (0.5, 0.5), order=1) + noise
+    (pair,) = find(np.stack([ct[0], np.clip(np.rint(moved), 0, 255).astype(np.uint8)]))
+    assert not pair.is_exact and pair.scale == 1
+    assert np.allclose(pair.shift_px, (-3.5, 3.5), atol=0.5)
+    assert any(by % 1 for by in pair.shift_px)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MIN_LIKENESS", 0.5), ("MIN_CORRELATION", 0.7), ("_TRIES", ((1.0, (0.0, 0.0)),)), ("_VERSION", 99)],
+)
+def test_another_method_seeks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    def keys() -> dict[str, str]:
+        return stage_keys(Run(tmp_path, Config("toy")))
+
+    before = keys()
+    assert keys() == before
+    monkeypatch.setattr(near_duplicates, name, value)
+    after = keys()
+    assert {stage for stage in after if after[stage] != before[stage]} >= {"near_duplicates", "cv"}
+    assert all(after[stage] == before[stage] for stage in ("cohort", "build", "folds"))
+
+
 # --- What follows --------------------------------------------------------------------------------------
 
 PAIR = Pair("b", "d", (False, True), 0.99, (3, -4), 0.71, 0.9, False)
@@ -270,7 +306,14 @@ def test_folds_that_part_a_pair_are_refused(splits: tuple[str, str]) -> None:
     told = str(caught.value)
     assert "patients 2 and 4 of 4" in told and splits[0] in told and "fold 0" in told
     assert "run/near_duplicates.json" in told and "--folds.file" in told
+    assert "(1 of 1 such pairs)" in told and "false alarm" in told and '"sha256"' in told
     assert "b" not in told.split(), "ids stay in the run's own files"
+
+
+def test_pairs_that_folds_part_are_counted() -> None:
+    pairs = [replace(PAIR, second="c"), PAIR, replace(PAIR, first="a")]  # b and c, b and d, a and d: the second passes
+    with pytest.raises(LeakageError, match=r"patients 2 and 3 of 4 .*\(1 of 2 such pairs\)"):
+        check_leakage(pairs, Folds(0, TOGETHER))
 
 
 def test_folds_that_keep_a_pair_together_pass() -> None:
@@ -298,6 +341,20 @@ def _edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
+
+
+def test_folds_edited_by_hand_are_told_to_drop_their_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "folds.json"
+    save_folds(path, make_folds([f"P{i}" for i in range(12)], [1, 0, 0] * 4, FoldsConfig()))
+    value = artifacts.load_json(path)
+    value["patients"]["P3"] = value["patients"]["P4"]
+    artifacts.write_json(path, value)
+    with pytest.raises(CorruptFileError, match='edited by hand, take out its "sha256" line'):
+        load_folds(path)
+    del value["sha256"]
+    artifacts.write_json(path, value)
+    folds = load_folds(path)
+    assert folds.splits["P3"] == folds.splits["P4"]
 
 
 def test_a_patient_in_two_splits_of_a_file_made_by_hand(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def test_folds_that_part_two_patients_of_one_image_stop_the_run(
     assert pair["first"] not in told, "ids stay in the run's own files"
     assert not list(run.glob("fold_*")), "nothing was trained"
 
-    # The remedy: folds that keep the two together.
+    # The remedy: folds that keep the two together, edited as the message says.
+    assert "(1 of 1 such pairs)" in told and 'without its "sha256" line' in told and "false alarm" in told
     del folds["sha256"]
     folds["patients"][pair["second"]] = folds["patients"][pair["first"]]
     artifacts.write_json(tmp_path / "mine.json", folds)
