@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from bonemet_jax import schema
 from bonemet_jax.config import RecordsConfig
 from data_pipelines.bonemet_ct.channels import BATCH_SIZE
+from data_pipelines.bonemet_ct.features import make_features
 from data_pipelines.bonemet_ct.source import CohortSource
 from data_pipelines.bonemet_ct.stages import add_channels, make_examples, measure_shard, read_shard
 from data_pipelines.bonemet_ct.tasks import DATASET, SPLIT, make_tasks
@@ -60,7 +60,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        described = tfds.features.FeaturesDict(features(self.builder_config.records))
+        described = tfds.features.FeaturesDict(make_features(self.builder_config.records))
         return self.dataset_info_from_configs(features=described)
 
     def _example_writer(self) -> tfds.core.ExampleWriter:
@@ -86,23 +86,3 @@ with tfds.core.registered.skip_registration():
 
         name = DATASET
         BUILDER_CONFIGS: ClassVar[list[BonemetCtConfig]] = []
-
-
-def features(records: RecordsConfig) -> dict[str, Any]:
-    """TFDS features of one example: arrays as raw bytes, every clinical column and label as a scalar."""
-    height, width = records.height, records.width
-    cells = (height // schema.HOG_CELL, width // schema.HOG_CELL)
-
-    def array(shape: tuple[int, ...], dtype: Any) -> tfds.features.Tensor:
-        return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES)
-
-    return {
-        schema.PATIENT_ID: tfds.features.Text(),
-        "ct": array((height, width), np.uint8),
-        "lbp": array((height, width, 3), np.uint8),
-        "hog": array((len(schema.HOG_FLIPS), *cells, schema.HOG_ORIENTATIONS), np.float32),
-        "mask": array((height, width), np.uint8),
-        schema.LABEL: np.int32,
-        **{name: np.float32 for name in (schema.HEIGHT, schema.TIME, schema.EVENT)},
-        **{c.name: tfds.features.Text() if c.kind == "category" else np.float32 for c in schema.CLINICAL},
-    }

@@ -93,9 +93,9 @@ def _features(config: RecordsConfig) -> tuple[Any, Any]:
     with quiet_tensorflow():
         import tensorflow_datasets as tfds
 
-        from data_pipelines.bonemet_ct.bonemet_ct_dataset_builder import features
+        from data_pipelines.bonemet_ct.features import make_features
 
-        described = tfds.features.FeaturesDict(features(config))
+        described = tfds.features.FeaturesDict(make_features(config))
         return described, tfds.core.example_serializer.ExampleSerializer(described.get_serialized_info())
 
 
