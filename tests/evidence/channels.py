@@ -101,7 +101,7 @@ def leakage(show: Show) -> str:
 def demo(show: Show) -> str:
     """make demo: ends with the path of report.html."""
     done = show.ok("make demo")
-    last = done.out.strip().splitlines()[-1]
+    last = next(row for row in reversed(done.out.splitlines()) if row and not row.startswith("#"))
     assert last.endswith("report.html"), last
     return f"{done.seconds:.0f} s, peak {done.peak_gib:.2f} GiB, {last}"
 
