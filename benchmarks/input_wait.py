@@ -3,10 +3,11 @@
 Each loop runs with data loading and, for comparison, on one batch that is there already; a round has one of each.
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from benchmarks.harness import Measurement, Ratio, Timing, interleave, ratio_int
 from bonemet_jax.config import Config
 from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import EpochPlan, epoch_batches
+from bonemet_jax.input_pipeline.resident import ResidentFeeds
 from bonemet_jax.input_pipeline.shards import RecordReader
 from bonemet_jax.input_pipeline.source import Feed, Feeds, Mode, Source, take_batch
 from bonemet_jax.train.epoch import train_epoch
@@ -60,33 +62,7 @@ class Loop:
 
     def idle(self) -> None:
         """As many steps on one batch that is there already."""
-        self._run(RepeatedFeed(self._first))
-
-
-class RepeatedFeed:
-    """The same feed for ever: a source that costs nothing."""
-
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Feed:
-        return self._feed
-
-    def ready(self) -> bool:
-        """As in Feeds."""
-        return True
-
-    def close(self) -> None:
-        """As in Feeds."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
+        self._run(ResidentFeeds(itertools.repeat(self._first)))
 
 
 def measure_waits(config: Config, size: WaitSize, reader: RecordReader) -> list[Measurement]:
