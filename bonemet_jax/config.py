@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 from bonemet_jax import schema
 from bonemet_jax.errors import UsageError
@@ -153,6 +153,10 @@ class ModelConfig:
     """Classes of the softmax."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of activations; parameters and statistics stay float32."""
+    norm: Literal["sync", "local", "frozen"] = "sync"
+    """BatchNorm's statistics: of the whole batch; of each device's part; the running ones, never updated."""
+    weights: str | None = None
+    """Initial weights, a file of `bonemet weights import`; none: drawn, he-normal."""
 
     def __post_init__(self) -> None:
         _require(self.network in N_STAGES, "model.network", self.network, f"one of {', '.join(N_STAGES)}")
@@ -166,6 +170,8 @@ class ModelConfig:
                  True, "False when the mask channel is left out")
         _require(not (self.branches == "per_channel" and self.mask_bias.enabled), "model.mask_bias.enabled",
                  True, "False with branches per_channel")
+        _require(self.weights is None or Path(self.weights).is_file(), "model.weights", self.weights,
+                 "an existing file of `bonemet weights import`")
         _require(self.n_features >= 1, "model.n_features", self.n_features, "at least 1")
         _require(self.n_classes >= 2, "model.n_classes", self.n_classes, "at least 2")
 
@@ -209,12 +215,39 @@ class TrainConfig:
     """Which checkpoint speaks: the last epoch, or the best validation AUC."""
     checkpoint_epochs: int = 1
     """Epochs between checkpoints; the last epoch is always saved, with embed_epoch best also each best so far."""
+    keep_epochs: int = 0
+    """Checkpoints of every so many epochs are kept for good; 0: only the two newest and the best are."""
+    early_stop_epochs: int = 0
+    """Stop a fold after so many epochs without a lower validation loss; 0: never."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
         _require(1 <= self.batch_size <= 65536, "train.batch_size", self.batch_size, "1 to 65536 images")
         _require(self.seed >= 0, "train.seed", self.seed, "a seed >= 0")
         _require(self.checkpoint_epochs >= 1, "train.checkpoint_epochs", self.checkpoint_epochs, "at least 1 epoch")
+        _require(self.keep_epochs >= 0, "train.keep_epochs", self.keep_epochs, "0 or more epochs")
+        _require(self.keep_epochs % self.checkpoint_epochs == 0, "train.keep_epochs", self.keep_epochs,
+                 f"a multiple of train.checkpoint_epochs, {self.checkpoint_epochs}: only what is saved can be kept")
+        _require(self.early_stop_epochs >= 0, "train.early_stop_epochs", self.early_stop_epochs, "0 or more epochs")
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How training is compiled and spread over devices. Changes rounding at most, never what is computed."""
+
+    parallel: Literal["jit", "shard_map", "pmap"] = "jit"
+    """Wrapper of the one training step: jit leaves the communication to the compiler, the others write it out."""
+    folds: Literal["sequential", "mesh", "vmap"] = "sequential"
+    """sequential: one fold after another on all devices; mesh: side by side on groups of devices; vmap: side by side
+    on each device. mesh and vmap train all folds in one program."""
+    gradient_dtype: Literal["compute", "float32"] = "compute"
+    """In which gradients are summed over devices: the activations' dtype or float32."""
+    remat: bool = False
+    """Recompute each residual block's inside in the backward pass: less memory, about a third more arithmetic."""
+    scan_blocks: bool = False
+    """Compile the equal blocks of a stage once and loop over them: a fraction of the compile time."""
+    stem: Literal["conv", "space_to_depth"] = "conv"
+    """How the 7x7 stride-2 stem is computed: as it stands, or as 4x4 over 2x2 pixels side by side."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +267,27 @@ class FusionConfig:
         _require_distinct(self.classifiers, "fusion.classifiers")
         _require_distinct(self.feature_sets, "fusion.feature_sets")
         _require(self.seed >= 0, "fusion.seed", self.seed, "a seed >= 0")
+
+
+class Refused(NamedTuple):
+    """A combination of fields that does not exist."""
+
+    when: dict[str, object]
+    instead: str
+    """What to use, and why."""
+
+
+#: Every combination that is refused when a config is made; all others exist and are tested.
+REFUSED: tuple[Refused, ...] = (
+    Refused({"input.channels": "on_device", "train.flips": "naive"},
+            "input.channels precomputed: what is computed after the flip is never naive"),
+    Refused({"engine.parallel": "jit", "model.norm": "local"},
+            "shard_map or pmap: the compiler always sums jit's statistics over the whole batch"),
+    Refused({"engine.parallel": "jit", "model.compute_dtype": "bfloat16", "engine.gradient_dtype": "float32"},
+            "shard_map or pmap: under jit the compiler sums gradients in the dtype they are computed in"),
+    Refused({"engine.parallel": "pmap", "engine.folds": "mesh"}, "jit or shard_map: pmap knows one axis of devices"),
+    Refused({"engine.parallel": "pmap", "engine.folds": "vmap"}, "jit or shard_map: pmap is kept for one fold"),
+)
 
 
 @dataclass(frozen=True)
@@ -258,19 +312,28 @@ class Config:
     """Optimiser."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """Training."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """Compilation and devices."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     """Classifiers."""
 
     def __post_init__(self) -> None:
         _require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", self.name)), "name", repr(self.name[:80]),
                  "letters, digits, dot, dash, underscore, a letter or digit first")
-        _require(not (self.input.channels == "on_device" and self.train.flips == "naive"), "input.channels",
-                 "on_device", "precomputed with train.flips naive: what is computed after the flip is never naive")
+
+        for rule in REFUSED:
+            _require(not all(_value(self, name) == value for name, value in rule.when.items()),
+                     " with ".join(f"{name} {value}" for name, value in rule.when.items()), "together", rule.instead)
 
     @property
     def fingerprint(self) -> str:
         """12 hex digits over the whole config."""
         return fingerprint(self)
+
+
+def _value(config: Config, name: str) -> object:
+    part, _, field_name = name.partition(".")
+    return getattr(getattr(config, part), field_name)
 
 
 def to_dict(part: Any) -> dict[str, Any]:

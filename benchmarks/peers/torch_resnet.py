@@ -1,0 +1,90 @@
+"""The same networks in PyTorch, with torchvision's names: the peer of parity tests and step times."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+#: blocks a stage, bottleneck
+DEPTHS: dict[str, tuple[Sequence[int], bool]] = {
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+    "resnet152": ((3, 8, 36, 3), True),
+}
+
+
+class Block(nn.Module):
+    """Basic block, or bottleneck with the stride in its 3x3 (v1.5)."""
+
+    def __init__(self, chan_in: int, width: int, stride: int, bottleneck: bool) -> None:
+        super().__init__()
+        chan_out = width * (4 if bottleneck else 1)
+        shapes = [(chan_in, width, 1, 1), (width, width, 3, stride), (width, chan_out, 1, 1)] if bottleneck else [
+            (chan_in, width, 3, stride), (width, width, 3, 1)]
+        self.n_layers = len(shapes)
+        for i, (before, after, kernel, step) in enumerate(shapes, start=1):
+            self.add_module(f"conv{i}", nn.Conv2d(before, after, kernel, step, kernel // 2, bias=False))
+            self.add_module(f"bn{i}", nn.BatchNorm2d(after))
+        self.downsample = None
+        if stride != 1 or chan_in != chan_out:
+            self.downsample = nn.Sequential(nn.Conv2d(chan_in, chan_out, 1, stride, bias=False), nn.BatchNorm2d(chan_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Output of the block."""
+        y = x
+        for i in range(1, self.n_layers + 1):
+            y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
+            if i < self.n_layers:
+                y = torch.relu(y)
+        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet(nn.Module):
+    """Stem, four stages, mask bias after those in `bias_stages`, mean, features, classes."""
+
+    def __init__(self, network: str, n_channels: int, n_features: int = 16, n_classes: int = 2,
+                 bias_stages: Sequence[int] = ()) -> None:
+        """With `bias_stages` the last channel is the mask, coded +-0.5, averaged over each feature map's cell."""
+        super().__init__()
+        blocks, bottleneck = DEPTHS[network]
+        self.conv1 = nn.Conv2d(n_channels, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.bias_stages = tuple(bias_stages)
+        chan = 64
+        for stage, n_blocks in enumerate(blocks, start=1):
+            layer = []
+            for i in range(n_blocks):
+                width = 32 * 2**stage
+                layer.append(Block(chan, width, 2 if stage > 1 and i == 0 else 1, bottleneck))
+                chan = width * (4 if bottleneck else 1)
+            self.add_module(f"layer{stage}", nn.Sequential(*layer))
+        self.features = nn.Linear(chan, n_features)
+        self.classes = nn.Linear(n_features, n_classes)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Globally averaged feature maps, (batch, chan)."""
+        mask = x[:, -1:]
+        x = self.pool(torch.relu(self.bn1(self.conv1(x))))
+        for stage in range(1, 5):
+            x = getattr(self, f"layer{stage}")(x)
+            if stage in self.bias_stages:
+                x = x + area_mean(mask, x.shape[2], x.shape[3])
+        return x.mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        return self.classes(self.features(self.pooled(x)))
+
+
+def area_mean(mask: Tensor, height: int, width: int) -> Tensor:
+    """Mean of the mask over each of height x width cells, fractional borders weighted, as the paper's mask bias."""
+
+    def overlaps(n_in: int, n_out: int) -> Tensor:
+        cell = n_in / n_out
+        low = torch.arange(n_out, dtype=torch.float64)[:, None] * cell
+        pixel = torch.arange(n_in, dtype=torch.float64)[None]
+        return ((torch.minimum(low + cell, pixel + 1) - torch.maximum(low, pixel)).clamp(min=0) / cell).to(mask.dtype)
+
+    return torch.einsum("ph,bchw,qw->bcpq", overlaps(mask.shape[2], height), mask, overlaps(mask.shape[3], width))
