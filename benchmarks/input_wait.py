@@ -77,23 +77,22 @@ def measure_waits(config: Config, size: WaitSize, reader: RecordReader) -> list[
 
 def make_loop(config: Config, size: WaitSize, reader: RecordReader, mode: Mode) -> Loop:
     """The loop of one mode, compiled at its first step; epochs follow each other without a gap."""
-    engine = Engine(config, steps_per_epoch=size.n_steps)
+    engine = Engine(config)
     source = make_source(mode, reader, engine.split, needed_arrays(config))
     n_epochs = -(-size.n_steps * size.batch_size // len(reader))
     plans = [epoch_batches(len(reader), size.batch_size, 0, 0, epoch) for epoch in range(n_epochs)]
-    plan = EpochPlan(*(np.concatenate(parts)[: size.n_steps] for parts in zip(*plans, strict=True)))
+    plan = engine.arrange([EpochPlan(*(np.concatenate(parts)[: size.n_steps] for parts in zip(*plans, strict=True)))])
     make_run = run_training if size.step == "train" else run_sums
     return Loop(source, plan, make_run(engine, source, plan, config))
 
 
 def run_training(engine: Engine, source: Source, plan: EpochPlan, config: Config) -> Run:
     """Updates as training makes them, with the wait that it reports itself."""
-    state = engine.make_state(0, 0)
-    class_weight = engine.put(np.ones(config.model.n_classes, np.float32))
+    state, hyper = engine.make_state([(0, 0)]), engine.plain_hyper()
 
     def run(feeds: Feeds) -> float:
         nonlocal state
-        done = train_epoch(engine, state, source, feeds, plan, class_weight)
+        done = train_epoch(engine, state, source, feeds, plan, hyper)
         state = jax.block_until_ready(done.state)
         return done.data_wait_s
 

@@ -6,7 +6,6 @@ Full size: ResNet101 at 400x500x4, batch 4. Quick: `tiny` at 64x80x4, batch 4.
 from dataclasses import replace
 
 import jax
-import numpy as np
 
 from benchmarks.harness import Measurement, Options
 from bonemet_jax.config import Config, ModelConfig, RecordsConfig, TrainConfig
@@ -52,16 +51,16 @@ def measure(options: Options) -> list[Measurement]:
 def time_steps(config: Config, n: int, warm_up: int) -> tuple[list[float], float]:
     """Seconds of each of `n` training steps after `warm_up`, and the last step's mean loss."""
     batch_size = config.train.batch_size
-    engine = Engine(config, steps_per_epoch=1)
+    engine = Engine(config)
     records = make_random_records(batch_size, config.records.height, config.records.width)
     source = make_source("resident", records, engine.split, needed_arrays(config))
-    feed = next(source.feeds([epoch_batches(batch_size, batch_size, 0, 0, 1)]))
-    class_weight = engine.put(np.ones(config.model.n_classes, np.float32))
-    state, loss = engine.make_state(0, 0), float("nan")
+    feed = next(source.feeds([engine.arrange([epoch_batches(batch_size, batch_size, 0, 0, 1)])]))
+    hyper = engine.plain_hyper()
+    state, loss = engine.make_state([(0, 0)]), float("nan")
 
     def step() -> None:
         nonlocal state, loss
-        state, metrics = jax.block_until_ready(engine.train(state, source.resident, feed, class_weight))
-        loss = float(metrics.loss_sum) / batch_size
+        state, metrics = jax.block_until_ready(engine.train(state, source.resident, feed, hyper))
+        loss = float(metrics.loss_sum[0]) / batch_size
 
     return time_calls(step, n, warm_up), loss

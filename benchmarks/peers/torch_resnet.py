@@ -28,7 +28,8 @@ class Block(nn.Module):
             self.add_module(f"bn{i}", nn.BatchNorm2d(after))
         self.downsample = None
         if stride != 1 or chan_in != chan_out:
-            self.downsample = nn.Sequential(nn.Conv2d(chan_in, chan_out, 1, stride, bias=False), nn.BatchNorm2d(chan_out))
+            conv = nn.Conv2d(chan_in, chan_out, 1, stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm2d(chan_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """Output of the block."""

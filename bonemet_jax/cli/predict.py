@@ -82,7 +82,7 @@ def predict(run: Run, cohort_dir: Path, with_clinical: bool) -> dict[str, dict[s
     feature_sets = ["imaging", *(["both"] if with_clinical else [])]
     scores: dict[str, list[Any]] = {name: [] for name in feature_sets}
     for fold in range(run.config.folds.n_folds):
-        embedding, _ = embed(records, run.config, run.directory, fold)
+        embedding = embed(records, run.config, run.directory, [fold])[0][0]
         for name in feature_sets:
             clinical = table if name == "both" else None
             scores[name].append(score_new(run.directory, fold, name, embedding, clinical))

@@ -90,7 +90,7 @@ def _folds_settings(run: Run) -> Any:
 def _cv_settings(run: Run) -> Any:
     """What decides the weights: not which epoch speaks, how often one is saved or how batches reach the devices."""
     train = {name: value for name, value in to_dict(run.config.train).items()
-             if name not in ("embed_epoch", "checkpoint_epochs")}
+             if name not in ("embed_epoch", "checkpoint_epochs", "keep_epochs")}
     return [to_dict(run.config.model), to_dict(run.config.optim), train, run.config.input.channels]
 
 
@@ -141,7 +141,7 @@ def _cv(run: Run) -> None:
     from bonemet_jax.cohort.folds import load_folds
     from bonemet_jax.cohort.near_duplicates import check_leakage, load_pairs
     from bonemet_jax.input_pipeline.records import open_records
-    from bonemet_jax.train.loop import train_fold
+    from bonemet_jax.train.loop import train_folds
 
     folds = load_folds(run.directory / "folds.json")
     pairs = load_pairs(run.near_duplicates)
@@ -150,8 +150,7 @@ def _cv(run: Run) -> None:
         say("warning: pairs of patients who share an image, together in every fold: "
             f"{len(pairs)}; {run.near_duplicates}")
     records = open_records(run.records_dir)
-    for fold in range(folds.n_folds):
-        train_fold(records, folds, fold, run.config, run.directory)
+    train_folds(records, folds, run.config, run.directory)
 
 
 def _embed(run: Run) -> None:

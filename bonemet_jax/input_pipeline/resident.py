@@ -11,7 +11,7 @@ from jaxtyping import Array
 from bonemet_jax import schema
 from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.records import Records
-from bonemet_jax.input_pipeline.source import Feed, Mode, local_rows, plan_steps, put_parts
+from bonemet_jax.input_pipeline.source import Feed, Mode, local_parts, plan_steps, put_parts
 
 
 def put_resident(
@@ -44,18 +44,22 @@ class ResidentSource:
         return ResidentFeeds(self._put(step) for plan in plans for step in plan_steps(plan))
 
     def _put(self, step: dict[str, np.ndarray]) -> Feed:
-        rows = local_rows(self._split, len(step["index"]))
-        parts = {device: {name: value[own] for name, value in step.items()} for device, own in rows.items()}
-        return put_parts(parts, self._split, len(step["index"]))
+        shape = step["index"].shape
+        parts = {
+            device: {name: value[own] for name, value in step.items()}
+            for device, own in local_parts(self._split, shape).items()
+        }
+        return put_parts(parts, self._split, shape)
 
     def stack(self, plan: EpochPlan) -> Feed:
         """All steps of a plan in one feed, the step on the first axis, for `lax.scan`."""
         stacked = NamedSharding(self._split.mesh, PartitionSpec(None, *self._split.spec))
-        rows = local_rows(self._split, plan.index.shape[1])
+        shape = plan.index.shape
         parts = {
-            device: {name: value[:, own] for name, value in plan._asdict().items()} for device, own in rows.items()
+            device: {name: value[own] for name, value in plan._asdict().items()}
+            for device, own in local_parts(stacked, shape).items()
         }
-        return put_parts(parts, stacked, plan.index.shape[1], axis=1)
+        return put_parts(parts, stacked, shape)
 
 
 class ResidentFeeds:

@@ -61,35 +61,41 @@ def take_batch(resident: dict[str, Array], feed: Feed) -> Batch:
     return stored | {name: value for name, value in feed.items() if name != "index"}
 
 
-def local_rows(
-    split: NamedSharding, batch_size: int, devices: Collection[jax.Device] | None = None
-) -> dict[jax.Device, slice]:
-    """Rows of a batch that each of these devices holds; of this process's devices when None.
+def local_parts(
+    sharding: NamedSharding, shape: tuple[int, ...], devices: Collection[jax.Device] | None = None
+) -> dict[jax.Device, tuple[slice, ...]]:
+    """Part of a batch that each of these devices holds; of this process's devices when None.
 
     The mesh alone decides: however many hosts there are, each reads its part of the same batch.
+
+    Args:
+        sharding: Of the batch.
+        shape: The batch's axes, as a plan has them behind the step's.
+        devices: Which devices to tell of.
     """
-    indices = split.devices_indices_map((batch_size,))
-    own = split.addressable_devices if devices is None else devices
-    return {device: slice(*indices[device][0].indices(batch_size)) for device in indices if device in own}
+    indices = sharding.devices_indices_map(shape)
+    own = sharding.addressable_devices if devices is None else devices
+    return {
+        device: tuple(slice(*part.indices(n)) for part, n in zip(indices[device], shape, strict=True))
+        for device in indices if device in own
+    }
 
 
 def put_parts(
-    parts: Mapping[jax.Device, dict[str, np.ndarray]], sharding: NamedSharding, batch_size: int, axis: int = 0
+    parts: Mapping[jax.Device, dict[str, np.ndarray]], sharding: NamedSharding, shape: tuple[int, ...]
 ) -> dict[str, Array]:
-    """Arrays whose rows lie on this process's devices as `sharding` says; every copy is asked for, none is implied.
+    """Arrays that lie on this process's devices as `sharding` says; every copy is asked for, none is implied.
 
     Args:
-        parts: Each device's rows, as `local_rows` names them.
+        parts: Each device's arrays, cut as `local_parts` says.
         sharding: Of the whole arrays.
-        batch_size: Rows of the whole arrays, on all hosts.
-        axis: Which axis counts the rows.
+        shape: First axes of the whole arrays, on all hosts.
     """
     placed = [jax.device_put(part, device) for device, part in parts.items()]
 
     def join(pieces: list[Array]) -> Array:
-        shape = list(pieces[0].shape)
-        shape[axis] = batch_size
-        return jax.make_array_from_single_device_arrays(tuple(shape), sharding, pieces)
+        whole = (*shape, *pieces[0].shape[len(shape) :])
+        return jax.make_array_from_single_device_arrays(whole, sharding, pieces)
 
     return {name: join([part[name] for part in placed]) for name in placed[0]}
 

@@ -18,7 +18,7 @@ from bonemet_jax import schema
 from bonemet_jax.input_pipeline.buffers import BufferPool
 from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.records import Records
-from bonemet_jax.input_pipeline.source import Feed, Mode, local_rows, plan_steps, put_parts
+from bonemet_jax.input_pipeline.source import Feed, Mode, local_parts, plan_steps, put_parts
 
 #: Batches read ahead of the one in use: one on its way to the device, one being read.
 AHEAD = 2
@@ -51,16 +51,17 @@ class StreamSource:
 
     def _make_feed(self, step: dict[str, Any]) -> Feed:
         """Read one batch and put it on this process's devices; returns once it is there."""
-        batch_size = len(step["index"])
-        parts = {device: self._read(step, rows) for device, rows in local_rows(self._split, batch_size).items()}
-        return jax.block_until_ready(put_parts(parts, self._split, batch_size))
+        shape = step["index"].shape
+        parts = {device: self._read(step, own) for device, own in local_parts(self._split, shape).items()}
+        return jax.block_until_ready(put_parts(parts, self._split, shape))
 
-    def _read(self, step: dict[str, Any], rows: slice) -> dict[str, np.ndarray]:
-        """Arrays of these rows, in memory that a CPU device may take as it is: the pool knows when it is free."""
-        index = step["index"][rows]
+    def _read(self, step: dict[str, Any], own: tuple[slice, ...]) -> dict[str, np.ndarray]:
+        """Arrays of this part, in memory that a CPU device may take as it is: the pool knows when it is free."""
+        index = step["index"][own]
+        stored = self._records.read(index.ravel(), self._names, self._pool.empty)
         return {
-            **self._records.read(index, self._names, self._pool.empty), "label": self._records.label[index],
-            "weight": step["weight"][rows], "flip": step["flip"][rows],
+            **{name: array.reshape(*index.shape, *array.shape[1:]) for name, array in stored.items()},
+            "label": self._records.label[index], "weight": step["weight"][own], "flip": step["flip"][own],
         }
 
 

@@ -1,5 +1,6 @@
 """X1..Xn and the network's own score of every patient, from each fold's chosen checkpoint."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -11,42 +12,48 @@ from bonemet_jax.config import Config
 from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.progress import track
 from bonemet_jax.train.checkpoint import CheckpointStore
-from bonemet_jax.train.epoch import evaluate, join_evaluations
+from bonemet_jax.train.epoch import evaluate
 from bonemet_jax.train.fold_data import make_eval_plan
 from bonemet_jax.train.loop import get_fed_engine
+from bonemet_jax.train.members import make_waves
+from bonemet_jax.train.state import TrainState
 
 
 def embed(
-    records: Records, config: Config, run_dir: Path, fold: int
-) -> tuple[Float32[np.ndarray, "patient feature"], Float32[np.ndarray, " patient"]]:
-    """Embedding and score P(bone metastasis) of every record, in the records' order, by one fold's network.
+    records: Records, config: Config, run_dir: Path, folds: Sequence[int]
+) -> tuple[Float32[np.ndarray, "fold patient feature"], Float32[np.ndarray, "fold patient"]]:
+    """Embedding and score P(bone metastasis) of every record, in the records' order, by each of these folds' networks.
 
     Any records of the trained size will do, also patients the network has never seen.
 
-    Raises: CorruptFileError when the fold is not trained or its checkpoint is damaged.
+    Raises: CorruptFileError when a fold is not trained or its checkpoint is damaged.
     """
+    engine, source, _ = get_fed_engine(records, config, len(folds))
+    template = engine.state_template()
+    variables = engine.put_states([load_state(config, run_dir, fold, template) for fold in folds]).variables
+    plan = engine.arrange([make_eval_plan(len(records), config, fold, epoch=0) for fold in folds])
+    hyper = engine.plain_hyper()
+    with source.feeds([plan]) as feeds, jax.transfer_guard("disallow"):
+        parts, _ = evaluate(engine, variables, source, feeds, len(plan.index), hyper)
+        rows = engine.fetch_rows(parts)
+    return np.asarray(rows.embedding[:, : len(records)]), np.asarray(rows.score[:, : len(records)])
+
+
+def load_state(config: Config, run_dir: Path, fold: int, template: TrainState) -> TrainState:
+    """What the fold's chosen epoch has learned. Raises: CorruptFileError as `embed`."""
     fold_dir = Path(run_dir) / f"fold_{fold}"
     done = artifacts.load_json(fold_dir / "done.json")
     store = CheckpointStore(fold_dir / "checkpoints", done["key"])
     best = store.best_epoch() if config.train.embed_epoch == "best" else None
-    epoch = best if best is not None else done["epoch"]
-    engine, source, _ = get_fed_engine(records, config, done["steps_per_epoch"])
-    variables = store.restore(epoch, engine.state_template()).state.variables
-    plan = make_eval_plan(len(records), config, fold, epoch=0)
-    class_weight = engine.put(np.ones(config.model.n_classes, np.float32))
-    with source.feeds([plan]) as feeds, jax.transfer_guard("disallow"):
-        parts, _ = evaluate(engine, variables, source, feeds, len(plan.index), class_weight)
-        parts = jax.device_get(parts)
-    _, score, embedding = join_evaluations(parts, len(records))
-    return embedding, score
+    return store.restore(best if best is not None else done["epoch"], template)
 
 
 def compute_embeddings(records: Records, config: Config, run_dir: Path) -> None:
     """Write embeddings.npz (docs/contracts.md): every fold's network on every patient."""
-    folds = range(config.folds.n_folds)
-    found = [embed(records, config, run_dir, fold) for fold in track(folds, "embed folds", len(folds))]
+    waves = make_waves(range(config.folds.n_folds), len(jax.devices()), config.engine.folds)
+    found = [embed(records, config, run_dir, wave) for wave in track(waves, "embed folds", len(waves))]
     artifacts.save_npz(Path(run_dir) / "embeddings.npz", {
         "patient_id": np.array(records.patient_id),
-        "embedding": np.stack([embedding for embedding, _ in found]),
-        "score": np.stack([score for _, score in found]),
+        "embedding": np.concatenate([embedding for embedding, _ in found]),
+        "score": np.concatenate([score for _, score in found]),
     })

@@ -5,8 +5,9 @@ the sha256 of each of its files. Kept: of the epochs saved, the two newest and t
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -20,13 +21,6 @@ _KEEP_NEWEST = 2
 #: Beside the state: metadata of every leaf, one line of metrics, one TensorBoard event.
 _SPARE_BYTES = 1 << 20
 _REMEDY = "delete the fold's folder and run the same command again"
-
-
-class Restored(NamedTuple):
-    """A checkpoint that held its checksums."""
-
-    epoch: int
-    state: TrainState
 
 
 class CheckpointStore:
@@ -85,29 +79,38 @@ class CheckpointStore:
         self._write_manifest()
         self.sweep()
 
-    def restore_newest(self, template: TrainState) -> Restored | None:
-        """The newest epoch whose files hold their checksums; damaged ones are named, dropped and swept.
-
-        Args:
-            template: ShapeDtypeStructs of the state, with shardings.
-        """
+    def find_sound(self) -> list[int]:
+        """Epochs whose files hold their checksums, newest first; damaged ones are named, dropped and swept."""
         for epoch in reversed(self.epochs()):
             try:
-                return self.restore(epoch, template)
+                self.check(epoch)
             except CorruptFileError as error:
                 say(f"warning: checkpoint of epoch {epoch} is damaged ({error.what}; {error.where}); "
                     "falling back to the one before")
-                del self._epochs[epoch]
-                self._write_manifest()
+                self.drop(epoch)
         self.sweep()
-        return None
+        return self.epochs()[::-1]
 
-    def restore(self, epoch: int, template: TrainState) -> Restored:
-        """The state of one epoch. Raises: CorruptFileError naming the first file that differs from the manifest."""
+    def drop(self, epoch: int) -> None:
+        """Forget an epoch; its folder goes with the next sweep."""
+        del self._epochs[epoch]
+        self._write_manifest()
+
+    def restore(self, epoch: int, template: TrainState) -> TrainState:
+        """The state of one epoch, on the host.
+
+        Args:
+            epoch: One of `epochs()`.
+            template: ShapeDtypeStructs of the state.
+
+        Raises: CorruptFileError naming the first file that differs from the manifest.
+        """
         self.check(epoch)
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), template)
         try:
             with ocp.StandardCheckpointer() as checkpointer:
-                return Restored(epoch, checkpointer.restore(self._path(epoch).absolute(), template))
+                return jax.device_get(checkpointer.restore(self._path(epoch).absolute(), placed))
         except (ValueError, OSError, KeyError) as error:
             raise CorruptFileError(f"checkpoint cannot be read ({error})", self._path(epoch), _REMEDY) from error
 
@@ -146,3 +149,20 @@ class CheckpointStore:
 
     def _path(self, epoch: int) -> Path:
         return self.directory / str(epoch)
+
+
+def restore_common(
+    stores: Sequence[CheckpointStore], template: TrainState
+) -> tuple[int, list[TrainState]]:
+    """The newest epoch of which every store has a sound checkpoint, and the states; 0 and none where there is no such.
+
+    Members that train side by side go on together. What a store holds of later epochs is dropped.
+    """
+    common = set.intersection(*(set(store.find_sound()) for store in stores))
+    newest = max(common, default=0)
+    for store in stores:
+        for epoch in store.epochs():
+            if epoch > newest:
+                store.drop(epoch)
+        store.sweep()
+    return newest, [store.restore(newest, template) for store in stores] if newest else []

@@ -30,16 +30,15 @@ def dry_run(config: Config) -> dict[str, Any]:
     batch_size = max(2, len(jax.devices()))
     height, width = config.records.height, config.records.width
     config = replace(config, train=replace(config.train, batch_size=batch_size))
-    engine = Engine(config, steps_per_epoch=1)
+    engine = Engine(config)
     records = make_random_records(batch_size, height, width, config.train.seed)
     source = make_source("resident", records, engine.split, needed_arrays(config))
-    feed = next(source.feeds([eval_batches(batch_size, batch_size)]))
-    class_weight = engine.put(np.ones(config.model.n_classes, np.float32))
-    args = (engine.make_state(config.train.seed, 0), source.resident, feed, class_weight)
+    feed = next(source.feeds([engine.arrange([eval_batches(batch_size, batch_size)])]))
+    args = (engine.make_state([(config.train.seed, 0)]), source.resident, feed, engine.plain_hyper())
     compiled = engine.train.compile(*args)
     began = time.perf_counter()
     _, metrics = engine.train(*args)
-    loss = float(metrics.loss_sum) / batch_size
+    loss = float(metrics.loss_sum[0]) / batch_size
     if not np.isfinite(loss):
         raise NumericsError("the loss of one step on random records is not finite", config.name, "lower optim.lr")
     return {

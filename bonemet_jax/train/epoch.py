@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.resident import ResidentSource
 from bonemet_jax.input_pipeline.source import Feed, Feeds, Source
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.state import TrainState
-from bonemet_jax.train.step import Evaluation, StepMetrics
+from bonemet_jax.train.step import Evaluation, Hyper, StepMetrics
 
 #: Steps handed to the devices and not finished: each keeps its batch in their memory.
 _IN_FLIGHT = 2
@@ -28,21 +28,30 @@ class TrainedEpoch(NamedTuple):
     data_wait_s: float
 
 
+class EpochSums(NamedTuple):
+    """StepMetrics of every step of an epoch, on the host, less the examples' flags."""
+
+    loss_sum: Float[np.ndarray, "step member"]
+    n: Float[np.ndarray, "step member"]
+    sound: Bool[np.ndarray, "step member"]
+
+
 def train_epoch(
-    engine: Engine, state: TrainState, source: Source, feeds: Feeds, plan: EpochPlan, class_weight: jax.Array
+    engine: Engine, state: TrainState, source: Source, feeds: Feeds, plan: EpochPlan, hyper: Hyper
 ) -> TrainedEpoch:
     """One epoch of updates: as one program where the engine scans this source, else step by step.
 
     Args:
         feeds: At the first step of `plan`; not touched where the engine scans.
+        plan: As the engine arranges it.
     """
     if engine.scans(source) and isinstance(source, ResidentSource):
-        state, metrics = engine.train_epoch(state, source.resident, source.stack(plan), class_weight)
+        state, metrics = engine.train_epoch(state, source.resident, source.stack(plan), hyper)
         return TrainedEpoch(state, [metrics], 0.0)
 
     def step(feed: Feed) -> StepMetrics:
         nonlocal state
-        state, metrics = engine.train(state, source.resident, feed, class_weight)
+        state, metrics = engine.train(state, source.resident, feed, hyper)
         return metrics
 
     metrics, data_wait_s = _run_steps(step, feeds, len(plan.index))
@@ -50,21 +59,16 @@ def train_epoch(
 
 
 def evaluate(
-    engine: Engine, variables: Any, source: Source, feeds: Feeds, n_steps: int, class_weight: jax.Array
+    engine: Engine, variables: Any, source: Source, feeds: Feeds, n_steps: int, hyper: Hyper
 ) -> tuple[list[Evaluation], float]:
     """Evaluations of the next steps, on the devices, and seconds that these waited for data."""
-    return _run_steps(lambda feed: engine.evaluate(variables, source.resident, feed, class_weight), feeds, n_steps)
+    return _run_steps(lambda feed: engine.evaluate(variables, source.resident, feed, hyper), feeds, n_steps)
 
 
-def join_evaluations(evaluations: Sequence[Evaluation], n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Loss, score and embedding of one split's `n` examples: batches put together, padding of the last cut off."""
-    loss, score, embedding = (np.concatenate(parts)[:n] for parts in zip(*evaluations, strict=True))
-    return loss, score, embedding
-
-
-def join_losses(metrics: list[StepMetrics]) -> Float[np.ndarray, " step"]:
-    """Summed loss of each step, of fetched metrics."""
-    return np.concatenate([np.ravel(m.loss_sum) for m in metrics])
+def fetch_sums(metrics: Sequence[StepMetrics]) -> EpochSums:
+    """All steps' sums on the host."""
+    parts = jax.device_get([(m.loss_sum, m.n, m.sound) for m in metrics])
+    return EpochSums(*(np.concatenate([np.atleast_2d(part) for part in column]) for column in zip(*parts, strict=True)))
 
 
 def _run_steps(step: Callable[[Feed], Any], feeds: Feeds, n_steps: int) -> tuple[list[Any], float]:

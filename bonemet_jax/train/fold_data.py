@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def compute_training_key(records: Records, folds: Folds, fold: int, config: Conf
     Checkpoints carry it, so that a resumed run never goes on from another training's weights.
     """
     train = to_dict(replace(config.train, embed_epoch="last"))
-    del train["checkpoint_epochs"]
+    del train["checkpoint_epochs"], train["keep_epochs"]
     settings = {
         "model": to_dict(config.model),
         "optim": to_dict(config.optim),
@@ -73,18 +74,25 @@ def compute_training_key(records: Records, folds: Folds, fold: int, config: Conf
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class FoldPlans:
-    """Plans of one fold's epochs, each made once: feeds ask for it ahead of the loop, then the loop asks again."""
+class WavePlans:
+    """Plans of the members of a wave, each made once: feeds ask for it ahead of the loop, then the loop asks again."""
 
-    def __init__(self, data: FoldData, config: Config, fold: int) -> None:
-        self._data, self._config, self._fold = data, config, fold
+    def __init__(
+        self, members: Sequence[tuple[FoldData, Config, int]], arrange: Callable[[list[EpochPlan]], EpochPlan]
+    ) -> None:
+        """Args:
+        members: Data, config and fold of each.
+        arrange: Puts the members' plans side by side, as the devices want them.
+        """
+        self._members, self._arrange = members, arrange
         self._made: dict[int, EpochPlans] = {}
 
     def get(self, epoch: int) -> EpochPlans:
         """Plans of this epoch; those of epochs before the last one are forgotten."""
         if epoch not in self._made:
-            kept = {made: plans for made, plans in self._made.items() if made >= epoch - 1}
-            self._made = kept | {epoch: make_epoch_plans(self._data, self._config, self._fold, epoch)}
+            plans = [make_epoch_plans(*member, epoch) for member in self._members]
+            joined = EpochPlans(self._arrange([p.train for p in plans]), self._arrange([p.val for p in plans]))
+            self._made = {made: old for made, old in self._made.items() if made >= epoch - 1} | {epoch: joined}
         return self._made[epoch]
 
 

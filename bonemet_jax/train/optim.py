@@ -1,28 +1,34 @@
 """Adam and its learning-rate schedules (row E1)."""
 
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int32
 
 from bonemet_jax.config import OptimConfig
 
 
-def make_optimizer(config: OptimConfig, epochs: int, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Adam with torch's defaults (beta .9 and .999, epsilon 1e-8); the rate changes by epoch as `config` says.
+def make_optimizer() -> optax.GradientTransformation:
+    """Adam with torch's defaults (beta .9 and .999, epsilon 1e-8), less the rate: `compute_lr` gives that."""
+    return optax.scale_by_adam()
+
+
+def compute_lr(
+    config: OptimConfig, epochs: int, lr: Float[Array, ""], steps_per_epoch: Int32[Array, ""], step: Int32[Array, ""]
+) -> Float[Array, ""]:
+    """Learning rate of the update after `step` updates.
+
+    Rate and epoch length are arrays, so that one program serves trainings that differ in them.
 
     Args:
-        config: Rate and schedule.
+        config: Schedule; its own rate is not looked at.
         epochs: Epochs of the whole run; `cosine` ends at zero there.
+        lr: Rate at the start.
         steps_per_epoch: Updates of one epoch.
+        step: Updates done.
     """
-    return optax.adam(make_schedule(config, epochs, steps_per_epoch))
-
-
-def make_schedule(config: OptimConfig, epochs: int, steps_per_epoch: int) -> optax.Schedule:
-    """Learning rate as a function of updates done."""
     if config.schedule == "cosine":
-        return optax.cosine_decay_schedule(config.lr, epochs * steps_per_epoch)
+        progress = jnp.minimum(step / (epochs * steps_per_epoch), 1)
+        return lr * (1 + jnp.cos(jnp.pi * progress)) / 2
     if config.schedule == "step":
-        drops = range(config.step_epochs, epochs, config.step_epochs)
-        return optax.piecewise_constant_schedule(
-            config.lr, {epoch * steps_per_epoch: config.step_factor for epoch in drops}
-        )
-    return optax.constant_schedule(config.lr)
+        return lr * config.step_factor ** (step // steps_per_epoch // config.step_epochs)
+    return lr

@@ -1,112 +1,135 @@
-"""The only place that knows devices: jit over a one-axis mesh; state replicated, batches split."""
+"""The programs of a run, compiled once for all members that train side by side."""
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+import numpy as np
+from jaxtyping import Float
 
 from bonemet_jax.config import Config
 from bonemet_jax.errors import UsageError
+from bonemet_jax.input_pipeline.order import EpochPlan, join_plans
 from bonemet_jax.input_pipeline.source import Feed, Source, take_batch
 from bonemet_jax.models.initial import make_variables, variable_shapes
 from bonemet_jax.models.resnet import make_model
 from bonemet_jax.train.optim import make_optimizer
 from bonemet_jax.train.platform import compiler_options, pointwise_lowering, scans_epochs
+from bonemet_jax.train.program import Program, Spread, group_devices, over_members
 from bonemet_jax.train.state import TrainState, make_state
-from bonemet_jax.train.step import make_eval_step, make_train_step
-
-
-@dataclass
-class Program:
-    """A function compiled at its first call and never again: other shapes are an error, not a second compile."""
-
-    function: Callable[..., Any]
-    donate: tuple[int, ...] = ()
-    out_sharding: NamedSharding | None = None
-    options: dict[str, str] | None = None
-    n_traces: int = 0
-    trace_s: float = 0.0
-    compile_s: float = 0.0
-    compiled: Any = field(default=None, repr=False)
-
-    @property
-    def seconds(self) -> float:
-        """Spent tracing and compiling."""
-        return self.trace_s + self.compile_s
-
-    def compile(self, *args: Any) -> Any:
-        """Compile for these arguments (or ShapeDtypeStructs), once."""
-        if self.compiled is None:
-            start = time.perf_counter()
-            lowered = jax.jit(
-                self._counted, donate_argnums=self.donate, out_shardings=self.out_sharding,
-                compiler_options=self.options,
-            ).lower(*args)
-            traced = time.perf_counter()
-            self.compiled = lowered.compile()
-            self.trace_s, self.compile_s = traced - start, time.perf_counter() - traced
-        return self.compiled
-
-    def __call__(self, *args: Any) -> Any:
-        return self.compile(*args)(*args)
-
-    def _counted(self, *args: Any) -> Any:
-        self.n_traces += 1
-        return self.function(*args)
+from bonemet_jax.train.step import Evaluation, Hyper, StepMetrics, make_eval_step, make_train_step
 
 
 class Engine:
-    """Compiled programs of one config on all devices, shared by every fold of a run.
+    """Compiled programs of one config for `n_members` trainings side by side.
 
-    `train(state, resident, feed, class_weight)` donates the state; `evaluate(variables, ...)` serves validation and
+    `train(state, resident, feed, hyper)` donates the state; `evaluate(variables, ...)` serves validation and
     embedding. `resident` and feed are a Source's. `train_epoch` takes a whole epoch's feeds, stacked, and gives each
-    step's metrics.
+    step's metrics. State, feeds, hyper and results have the member on their first axis (feeds of an epoch on the
+    second), also when there is but one.
     """
 
-    def __init__(self, config: Config, steps_per_epoch: int, devices: Sequence[jax.Device] | None = None) -> None:
+    def __init__(self, config: Config, n_members: int = 1, devices: Sequence[jax.Device] | None = None) -> None:
         """Args:
         config: The run.
-        steps_per_epoch: Updates of one epoch; the learning rate's schedule counts them.
+        n_members: Trainings side by side: as many groups of devices (engine.folds mesh), or all on each (vmap).
         devices: Those to use; all when None.
         """
         devices = list(devices or jax.devices())
-        if config.train.batch_size % len(devices):
-            raise UsageError(f"train.batch_size {config.train.batch_size} does not divide over {len(devices)} devices",
-                             "", f"use a multiple of {len(devices)}")
-        self.mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
-        self.replicated = NamedSharding(self.mesh, PartitionSpec())
-        self.split = NamedSharding(self.mesh, PartitionSpec("data"))
+        self.n_members, self._config = n_members, config
+        self.spread = Spread(
+            group_devices(devices, n_members if config.engine.folds == "mesh" else 1), config.engine.parallel
+        )
+        self.n_data = self.spread.mesh.devices.shape[1]
+        if self.n_data == 0:
+            raise UsageError(f"{n_members} folds side by side want at least as many devices, here are {len(devices)}",
+                             "", "use --engine.folds sequential")
+        if config.train.batch_size % self.n_data:
+            raise UsageError(f"train.batch_size {config.train.batch_size} does not divide over {self.n_data} devices",
+                             "", f"use a multiple of {self.n_data}")
+        self.split = self.spread.sharding("rows")
         self._platform = platform = devices[0].platform
-        model = make_model(config.model, pointwise_lowering(platform))
-        optimizer = make_optimizer(config.optim, config.train.epochs, steps_per_epoch)
-        train_step, eval_step = make_train_step(model, optimizer, config), make_eval_step(model, config)
+        self._model, self._optimizer = make_model(config.model, pointwise_lowering(platform)), make_optimizer()
+        train_step = make_train_step(self._model, self._optimizer, config, self.spread.axis)
+        eval_step = make_eval_step(self._model, config)
 
-        def train(state: TrainState, resident: Any, feed: Feed, class_weight: Any) -> Any:
-            return train_step(state, take_batch(resident, feed) | {"class_weight": class_weight})
+        def train(state: TrainState, resident: Any, feed: Feed, hyper: Hyper) -> Any:
+            return train_step(state, take_batch(resident, feed), hyper)
 
-        def train_epoch(state: TrainState, resident: Any, feeds: Feed, class_weight: Any) -> Any:
-            return jax.lax.scan(lambda state, feed: train(state, resident, feed, class_weight), state, feeds)
+        def evaluate(variables: Any, resident: Any, feed: Feed, hyper: Hyper) -> Any:
+            return eval_step(variables, take_batch(resident, feed), hyper)
 
-        def evaluate(variables: Any, resident: Any, feed: Feed, class_weight: Any) -> Any:
-            return eval_step(variables, take_batch(resident, feed) | {"class_weight": class_weight})
+        train_block = over_members(train)
+
+        def train_epoch(state: TrainState, resident: Any, feeds: Feed, hyper: Hyper) -> Any:
+            return jax.lax.scan(lambda state, feed: train_block(state, resident, feed, hyper), state, feeds)
 
         options = compiler_options(platform)
-        self.train = Program(train, (0,), self.replicated, options)
-        self.train_epoch = Program(train_epoch, (0,), self.replicated, options)
-        self.evaluate = Program(evaluate, (), self.replicated, options)
-        self._model, self._optimizer = model, optimizer
+        state = jax.tree.map(lambda _: "member", self._state_shapes())
+        one_step = StepMetrics("member", "member", "member", "rows")  # type: ignore[arg-type]
+        all_steps = StepMetrics("member_steps", "member_steps", "member_steps", "row_steps")  # type: ignore[arg-type]
+        self.train = Program(train_block, self.spread, ("member", "resident", "rows", "member"),
+                             (state, one_step), (0,), options)
+        self.train_epoch = Program(train_epoch, self.spread, ("member", "resident", "row_steps", "member"),
+                                   (state, all_steps), (0,), options)
+        self.evaluate = Program(over_members(evaluate), self.spread, ("member", "resident", "rows", "member"),
+                                Evaluation("rows", "rows", "rows"), (), options)  # type: ignore[arg-type]
 
-    def make_state(self, seed: int, fold: int) -> TrainState:
-        """The state before the first step, on every device: a pure function of (seed, fold)."""
-        return self.put(make_state(make_variables(self._model, seed, fold), self._optimizer))
+    def make_state(self, names: Sequence[tuple[int, int]]) -> TrainState:
+        """The state before the first step, on the devices: of each member a pure function of its (seed, fold)."""
+        return self.put_states([make_state(make_variables(self._model, *name), self._optimizer) for name in names])
+
+    def put_states(self, states: Sequence[TrainState]) -> TrainState:
+        """States of all members, as `make_state` and `fetch_states` have them, side by side on the devices."""
+        return self.put(jax.tree.map(lambda *leaves: np.stack(leaves), *states))
+
+    def fetch_states(self, state: TrainState) -> list[TrainState]:
+        """Copies of each member's own state on the host."""
+        host = jax.device_get(state)
+        return [jax.tree.map(lambda x, i=i: np.array(x[i]), host) for i in range(self.n_members)]
+
+    def put_hyper(
+        self, lr: Sequence[float], steps_per_epoch: Sequence[int], class_weight: Sequence[Float[np.ndarray, " class"]]
+    ) -> Hyper:
+        """What differs between the members, on the devices."""
+        return Hyper(
+            self.put(np.array(lr, np.float32)), self.put(np.array(steps_per_epoch, np.int32)),
+            self.put(np.array(class_weight, np.float32)),
+        )  # fmt: skip
+
+    def plain_hyper(self) -> Hyper:
+        """For all members the config's rate, an epoch of one step, classes of equal weight."""
+        n, equal = self.n_members, np.ones(self._config.model.n_classes, np.float32)
+        return self.put_hyper([self._config.optim.lr] * n, [1] * n, [equal] * n)
 
     def state_template(self) -> TrainState:
-        """Shapes and shardings of the state, for restoring; nothing is allocated."""
-        shapes = jax.eval_shape(lambda v: make_state(v, self._optimizer), variable_shapes(self._model))
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.replicated), shapes)
+        """Shapes of one member's state, for restoring; nothing is allocated."""
+        return self._state_shapes()
+
+    def put(self, value: Any) -> Any:
+        """Copy arrays whose first axis is the member to the devices."""
+        return jax.device_put(value, self.spread.sharding("member"))
+
+    def arrange(self, plans: Sequence[EpochPlan]) -> EpochPlan:
+        """Plans of all members as the programs take them."""
+        plan = join_plans(plans)
+        if self.spread.parallel != "pmap":
+            return plan
+
+        def by_device(values: np.ndarray) -> np.ndarray:
+            steps, _, batch_size, *tail = values.shape
+            return values.reshape(steps, self.n_data, 1, batch_size // self.n_data, *tail)
+
+        return EpochPlan(*map(by_device, plan))
+
+    def fetch_rows(self, rows: Sequence[Any]) -> Any:
+        """Results of several steps on the host: a tree of (member, row, ...), rows in the order of the plan."""
+
+        def join(*parts: np.ndarray) -> np.ndarray:
+            tail = parts[0].shape[3:] if self.spread.parallel == "pmap" else parts[0].shape[2:]
+            return np.concatenate([part.reshape(self.n_members, -1, *tail) for part in parts], axis=1)
+
+        return jax.tree.map(join, *jax.device_get(rows))
 
     def describe_programs(self) -> dict[str, Any]:
         """Number of traces and seconds of compilation of each program used; more than one trace is a fault."""
@@ -120,6 +143,5 @@ class Engine:
         """Whether epochs from this source run as one program, `train_epoch`."""
         return source.mode == "resident" and scans_epochs(self._platform)
 
-    def put(self, value: Any) -> Any:
-        """Copy arrays to every device."""
-        return jax.device_put(value, self.replicated)
+    def _state_shapes(self) -> TrainState:
+        return jax.eval_shape(lambda v: make_state(v, self._optimizer), variable_shapes(self._model))

@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Bool, Int32
 
 
 class TrainState(NamedTuple):
-    """A pytree: saved whole, donated to every step."""
+    """A pytree: saved whole, donated to every step. In a program each leaf has one more axis in front, the member's."""
 
     step: Int32[Array, ""]
     """Updates done."""
+    sound: Bool[Array, ""]
+    """False from the first input, loss or gradient on that was not finite: nothing else changes any more."""
     params: Any
     batch_stats: Any
     opt_state: Any
@@ -28,7 +30,7 @@ class TrainState(NamedTuple):
 def make_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step: given weights, zero moments."""
     params = variables["params"]
-    return TrainState(jnp.int32(0), params, variables["batch_stats"], optimizer.init(params))
+    return TrainState(jnp.int32(0), jnp.bool(True), params, variables["batch_stats"], optimizer.init(params))
 
 
 def params_sha256(variables: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import EpochPlan, epoch_batches, eval_batches
 from bonemet_jax.input_pipeline.records import Records, load_records, open_records
-from bonemet_jax.input_pipeline.source import local_rows, take_batch
+from bonemet_jax.input_pipeline.source import local_parts, take_batch
 
 NAMES = ("ct", "lbp", "hog", "mask")
 BATCH = 8
@@ -51,9 +51,9 @@ def check_hosts(records: Records, plan: EpochPlan) -> None:
     whole = records.read(index, NAMES)
     for n_hosts in (1, 2, 4):
         hosts = np.array(split.mesh.devices).reshape(n_hosts, -1)
-        rows = [local_rows(split, BATCH, set(host)) for host in hosts]
+        rows = [local_parts(split, (BATCH,), set(host)) for host in hosts]
         assert [len(part) for part in rows] == [8 // n_hosts] * n_hosts
-        own = [part[device] for part, host in zip(rows, hosts, strict=True) for device in host]
+        own = [part[device][0] for part, host in zip(rows, hosts, strict=True) for device in host]
         assert np.array_equal(np.concatenate([np.arange(BATCH)[part] for part in own]), np.arange(BATCH))
         parts = [records.read(index[part], NAMES) for part in own]
         for name in NAMES:

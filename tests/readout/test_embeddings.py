@@ -14,7 +14,7 @@ from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.readout.embeddings import compute_embeddings, embed
 from bonemet_jax.train.dry_run import make_random_records
-from bonemet_jax.train.loop import train_fold
+from bonemet_jax.train.loop import train_folds
 
 # Equal to the config of tests/train, so that one process compiles once.
 CONFIG = Config(
@@ -38,8 +38,7 @@ def run_dir(records: RecordArrays, tmp_path_factory: pytest.TempPathFactory) -> 
     """A run with both folds trained and embedded."""
     path = tmp_path_factory.mktemp("run")
     folds = make_folds(records.patient_id, records.label.tolist(), CONFIG.folds)
-    for fold in range(2):
-        train_fold(records, folds, fold, CONFIG, path)
+    train_folds(records, folds, CONFIG, path)
     compute_embeddings(records, CONFIG, path)
     return path
 
@@ -69,10 +68,10 @@ def test_score_is_the_validation_score(run_dir: Path, records: RecordArrays) -> 
 def test_new_patients_and_their_padding(run_dir: Path, records: RecordArrays) -> None:
     """One slice alone, in a batch of 4 with padding, reads as it did among 24."""
     one = RecordArrays(("R00005",), *(getattr(records, n)[5:6] for n in ("ct", "lbp", "hog", "mask", "label")))
-    embedding, score = embed(one, CONFIG, run_dir, 0)
+    embedding, score = embed(one, CONFIG, run_dir, [0])
     found = artifacts.load_npz(run_dir / "embeddings.npz")
-    np.testing.assert_allclose(embedding[0], found["embedding"][0, 5], atol=1e-5)
-    np.testing.assert_allclose(score[0], found["score"][0, 5], atol=1e-5)
+    np.testing.assert_allclose(embedding[0, 0], found["embedding"][0, 5], atol=1e-5)
+    np.testing.assert_allclose(score[0, 0], found["score"][0, 5], atol=1e-5)
 
 
 def test_best_epoch_speaks_when_asked(run_dir: Path, records: RecordArrays) -> None:
@@ -80,16 +79,16 @@ def test_best_epoch_speaks_when_asked(run_dir: Path, records: RecordArrays) -> N
     aucs = {int(epoch): entry["val_auc"] for epoch, entry in manifest.items()}
     best = min(e for e in aucs if aucs[e] == max(aucs.values()))
     config = replace(CONFIG, train=replace(CONFIG.train, embed_epoch="best"))
-    _, score = embed(records, config, run_dir, 0)
-    same = np.allclose(score, artifacts.load_npz(run_dir / "embeddings.npz")["score"][0])
+    _, score = embed(records, config, run_dir, [0])
+    same = np.allclose(score[0], artifacts.load_npz(run_dir / "embeddings.npz")["score"][0])
     assert same == (best == 4)
 
 
 def test_damage_is_named(run_dir: Path, records: RecordArrays, tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match=r"done\.json"):
-        embed(records, CONFIG, tmp_path, 0)
+        embed(records, CONFIG, tmp_path, [0])
     shutil.copytree(run_dir / "fold_0", tmp_path / "fold_0")
     file = next(f for f in (tmp_path / "fold_0" / "checkpoints" / "4").rglob("*") if f.is_file())
     file.write_bytes(file.read_bytes() + b"x")
     with pytest.raises(CorruptFileError, match="differs from its sha256"):
-        embed(records, CONFIG, tmp_path, 0)
+        embed(records, CONFIG, tmp_path, [0])

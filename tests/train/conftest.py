@@ -8,7 +8,7 @@ from bonemet_jax.cohort.folds import Folds, make_folds
 from bonemet_jax.config import Config, FoldsConfig, ModelConfig, OptimConfig, RecordsConfig, TrainConfig
 from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.train.dry_run import make_random_records
-from bonemet_jax.train.loop import train_fold
+from bonemet_jax.train.loop import train_folds
 
 
 @pytest.fixture(scope="session")
@@ -40,5 +40,5 @@ def folds(records: RecordArrays, config: Config) -> Folds:
 def trained(records: RecordArrays, folds: Folds, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run directory whose fold 0 was trained without interruption; not to be changed."""
     run_dir = tmp_path_factory.mktemp("trained")
-    train_fold(records, folds, 0, config, run_dir)
+    train_folds(records, folds, config, run_dir, (0,))
     return run_dir

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from bonemet_jax.errors import CorruptFileError
-from bonemet_jax.train.checkpoint import CheckpointStore
+from bonemet_jax.train.checkpoint import CheckpointStore, restore_common
 from bonemet_jax.train.state import TrainState
 
 
 def _state(value: float) -> TrainState:
-    return TrainState(jnp.int32(value), {"w": jnp.full((3,), value)}, {}, {"m": jnp.zeros(3)})
+    return TrainState(jnp.int32(value), jnp.bool(True), {"w": jnp.full((3,), value)}, {}, {"m": jnp.zeros(3)})
 
 
 def _template() -> TrainState:
@@ -28,9 +28,9 @@ def test_keeps_the_two_newest_and_the_best(tmp_path: Path) -> None:
         store.save(epoch, _state(epoch), auc)
     assert store.epochs() == [2, 4, 5] and store.best_epoch() == 2
     again = CheckpointStore(tmp_path, "k")
-    restored = again.restore_newest(_template())
-    assert restored is not None and restored.epoch == 5
-    np.testing.assert_array_equal(restored.state.params["w"], [5, 5, 5])
+    epoch, states = restore_common([again], _template())
+    assert epoch == 5
+    np.testing.assert_array_equal(states[0].params["w"], [5, 5, 5])
 
 
 def test_steps_outside_the_manifest_do_not_count(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_nothing_sound_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     next(f for f in (tmp_path / "1").rglob("*") if f.is_file()).unlink()
     with pytest.raises(CorruptFileError, match="missing"):
         store.restore(1, _template())
-    assert store.restore_newest(_template()) is None
+    assert restore_common([store], _template()) == (0, [])
     assert "epoch 1 is damaged" in capsys.readouterr().err and not (tmp_path / "1").exists()
 
 

@@ -21,7 +21,7 @@ from bonemet_jax.errors import InputDataError, LeakageError, NumericsError, Usag
 from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.train.board import Board
 from bonemet_jax.train.checkpoint import CheckpointStore
-from bonemet_jax.train.loop import get_engine, train_fold
+from bonemet_jax.train.loop import get_engine, train_folds
 
 TIMES = {"images_per_s", "step_time_s", "data_wait_s", "seconds"}
 
@@ -56,7 +56,7 @@ def test_files_of_a_fold(trained: Path, config: Config) -> None:
 def test_one_compilation_for_all_folds(
     trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path
 ) -> None:
-    train_fold(records, folds, 1, config, tmp_path)
+    train_folds(records, folds, config, tmp_path, (1,))
     timing = json.loads((tmp_path / "fold_1" / "timing.json").read_text())
     assert {name: p["n_traces"] for name, p in timing["programs"].items()} == {"train": 1, "evaluate": 1}
     assert _done(tmp_path, 1)["params_sha256"] != _done(trained)["params_sha256"]
@@ -65,7 +65,7 @@ def test_one_compilation_for_all_folds(
 
 
 def test_state_is_donated(trained: Path, records: RecordArrays, config: Config) -> None:
-    engine = get_engine(config, _done(trained)["steps_per_epoch"], "resident", records.ct.shape)
+    engine = get_engine(config, 1, "resident", records.ct.shape)
     alias = engine.train.compiled.memory_analysis().alias_size_in_bytes
     state = jax.tree.leaves(engine.state_template())
     assert alias == sum(leaf.size * leaf.dtype.itemsize for leaf in state)
@@ -75,7 +75,7 @@ def test_finished_fold_is_left_alone(
     trained: Path, records: RecordArrays, folds: Folds, config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {f: f.stat().st_mtime_ns for f in trained.rglob("*")}
-    train_fold(records, folds, 0, config, trained)
+    train_folds(records, folds, config, trained, (0,))
     assert {f: f.stat().st_mtime_ns for f in trained.rglob("*")} == before
     assert "already trained" in capsys.readouterr().err
 
@@ -95,8 +95,8 @@ def test_stopped_by_an_exception(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(CheckpointStore, "save", stop)
-        train_fold(records, folds, 0, config, tmp_path)
-    train_fold(records, folds, 0, config, tmp_path)
+        train_folds(records, folds, config, tmp_path, (0,))
+    train_folds(records, folds, config, tmp_path, (0,))
     _assert_same(tmp_path, trained)
     timing = json.loads((tmp_path / "fold_0" / "timing.json").read_text())
     assert timing["resumed_after_epoch"] == (3 if saved else 2)
@@ -120,9 +120,9 @@ def test_stopped_between_two_checkpoints(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Board, "write", stop)
-        train_fold(records, folds, 0, config, tmp_path)
+        train_folds(records, folds, config, tmp_path, (0,))
     assert len(_metrics(tmp_path)) == 3 and _saved(tmp_path) == {2}
-    train_fold(records, folds, 0, config, tmp_path)
+    train_folds(records, folds, config, tmp_path, (0,))
     _assert_same(tmp_path, trained)
     assert json.loads((tmp_path / "fold_0" / "timing.json").read_text())["resumed_after_epoch"] == 2
     assert _saved(tmp_path) == {2, 4}
@@ -142,7 +142,7 @@ def test_last_epoch_and_wanted_best_are_saved_outside_the_interval(
         save(self, epoch, state, val_auc)
 
     monkeypatch.setattr(CheckpointStore, "save", spy)
-    train_fold(records, folds, 0, replace(config, train=train), tmp_path)
+    train_folds(records, folds, replace(config, train=train), tmp_path, (0,))
     assert saved == [1, 2, 4] and _saved(tmp_path) == {2, 4}
     assert _done(tmp_path)["params_sha256"] == _done(trained)["params_sha256"]
 
@@ -158,7 +158,7 @@ def test_best_epoch_that_was_not_saved_is_refused(
     metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     best = replace(config, train=replace(config.train, embed_epoch="best"))
     with pytest.raises(UsageError, match=f"epoch {unsaved['epoch']}, the best"):
-        train_fold(records, folds, 0, best, tmp_path)
+        train_folds(records, folds, best, tmp_path, (0,))
 
 
 KILLED = """
@@ -167,10 +167,11 @@ from pathlib import Path
 from bonemet_jax.cohort.folds import make_folds
 from bonemet_jax.config import Config, from_dict
 from bonemet_jax.train.dry_run import make_random_records
-from bonemet_jax.train.loop import train_fold
+from bonemet_jax.train.loop import train_folds
 config = from_dict(Config, json.loads(sys.argv[1]))
 records = make_random_records(24, 64, 80, seed=0)
-train_fold(records, make_folds(records.patient_id, records.label.tolist(), config.folds), 0, config, Path(sys.argv[2]))
+folds = make_folds(records.patient_id, records.label.tolist(), config.folds)
+train_folds(records, folds, config, Path(sys.argv[2]), (0,))
 """
 
 
@@ -183,7 +184,7 @@ def test_stopped_by_sigkill(
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    train_fold(records, folds, 0, config, tmp_path)
+    train_folds(records, folds, config, tmp_path, (0,))
     _assert_same(tmp_path, trained)
 
 
@@ -197,7 +198,7 @@ def test_damaged_newest_checkpoint_falls_back(
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    train_fold(records, folds, 0, config, tmp_path)
+    train_folds(records, folds, config, tmp_path, (0,))
     told = capsys.readouterr().err
     assert "checkpoint of epoch 4 is damaged" in told and str(file) in told and "going on after epoch 3" in told
     _assert_same(tmp_path, trained)
@@ -209,7 +210,7 @@ def test_another_config_starts_anew(
 ) -> None:
     shutil.copytree(trained / "fold_0", tmp_path / "fold_0")
     other = replace(records, ct=records.ct[::-1].copy())
-    train_fold(other, folds, 0, config, tmp_path)
+    train_folds(other, folds, config, tmp_path, (0,))
     assert "another training" in capsys.readouterr().err
     assert len(_metrics(tmp_path)) == 4
     assert _done(tmp_path)["params_sha256"] != _done(trained)["params_sha256"]
@@ -222,7 +223,7 @@ def test_nan_stops_before_anything_is_saved(
     hog = records.hog.copy()
     hog[row] = np.nan
     with pytest.raises(NumericsError, match=r"not finite; fold 0, epoch 1, step \d"):
-        train_fold(replace(records, hog=hog), folds, 0, config, tmp_path)
+        train_folds(replace(records, hog=hog), folds, config, tmp_path, (0,))
     assert not list((tmp_path / "fold_0").rglob("checkpoints/*"))
     assert not (tmp_path / "fold_0" / "metrics.jsonl").read_text()
 
@@ -232,8 +233,8 @@ def test_patients_without_records_are_refused(
 ) -> None:
     few = replace(records, patient_id=(*records.patient_id[:-1], "another"))
     with pytest.raises(LeakageError, match="no fold"):
-        train_fold(few, folds, 0, config, tmp_path)
+        train_folds(few, folds, config, tmp_path, (0,))
     some = {f.name: getattr(records, f.name)[:-6] for f in fields(records)}
     with pytest.raises(InputDataError, match="have no record"):
-        train_fold(RecordArrays(**some), folds, 0, config, tmp_path)
+        train_folds(RecordArrays(**some), folds, config, tmp_path, (0,))
     assert not list(tmp_path.iterdir())

@@ -22,9 +22,9 @@ from bonemet_jax.input_pipeline.records import RecordArrays, RecordReader, open_
 from bonemet_jax.readout.embeddings import embed
 from bonemet_jax.train import fold_data
 from bonemet_jax.train.checkpoint import CheckpointStore
-from bonemet_jax.train.epoch import evaluate, join_losses, train_epoch
+from bonemet_jax.train.epoch import evaluate, fetch_sums, train_epoch
 from bonemet_jax.train.fold_data import compute_training_key
-from bonemet_jax.train.loop import train_fold
+from bonemet_jax.train.loop import train_folds
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.step import needed_arrays
 
@@ -62,7 +62,7 @@ def resident(
 ) -> Path:
     """Run directory whose fold 0 was trained with the cohort on the device; not to be changed."""
     run_dir = tmp_path_factory.mktemp("resident")
-    train_fold(reader, reader_folds, 0, config, run_dir)
+    train_folds(reader, reader_folds, config, run_dir, (0,))
     return run_dir
 
 
@@ -70,7 +70,7 @@ def test_streamed_training_leaves_the_same_bytes(
     resident: Path, reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    train_fold(reader, reader_folds, 0, _streamed(config), tmp_path)
+    train_folds(reader, reader_folds, _streamed(config), tmp_path, (0,))
     assert "fold 0: stream: 13 patients, 0.00 GB; as asked" in capsys.readouterr().err
     assert _load(tmp_path, "done.json") == _load(resident, "done.json")
     assert _metrics(tmp_path) == _metrics(resident)
@@ -78,9 +78,9 @@ def test_streamed_training_leaves_the_same_bytes(
     assert timing["input"]["mode"] == "stream" and 0 <= timing["input"]["data_wait_share"] < 1
     assert {name: p["n_traces"] for name, p in timing["programs"].items()} == {"train": 1, "evaluate": 1}
     assert _load(resident, "timing.json")["input"]["mode"] == "resident"
-    wanted = embed(reader, config, resident, 0)
-    for one, other in zip(embed(reader, _streamed(config), resident, 0), wanted, strict=True):
-        assert one.shape[0] == 13
+    wanted = embed(reader, config, resident, [0])
+    for one, other in zip(embed(reader, _streamed(config), resident, [0]), wanted, strict=True):
+        assert one.shape[:2] == (1, 13)
         np.testing.assert_array_equal(one, other)
 
 
@@ -98,9 +98,9 @@ def test_a_training_may_go_on_in_the_other_mode(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(CheckpointStore, "save", stop)
-        train_fold(reader, reader_folds, 0, _streamed(config), tmp_path)
+        train_folds(reader, reader_folds, _streamed(config), tmp_path, (0,))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bonemet-input")]
-    train_fold(reader, reader_folds, 0, config, tmp_path)
+    train_folds(reader, reader_folds, config, tmp_path, (0,))
     assert _load(tmp_path, "timing.json")["resumed_after_epoch"] == 2
     assert _load(tmp_path, "done.json") == _load(resident, "done.json")
     assert _metrics(tmp_path) == _metrics(resident)
@@ -124,9 +124,9 @@ def test_a_resident_cohort_is_read_once_for_all_folds(
     monkeypatch.setattr(fold_data, "make_epoch_plans", spy_plan)
     fresh = replace(reader, sha256="read by no other test")
     for fold in (0, 1):
-        train_fold(fresh, reader_folds, fold, config, tmp_path)
+        train_folds(fresh, reader_folds, config, tmp_path, (fold,))
     for fold in (0, 1):
-        embed(fresh, config, tmp_path, fold)
+        embed(fresh, config, tmp_path, [fold])
     assert reads == [13]
     assert epochs == [(fold, epoch) for fold in (0, 1) for epoch in (1, 2, 3, 4)]
 
@@ -145,7 +145,7 @@ def test_channels_on_the_device_train_from_ct_and_mask_alone(
 
     monkeypatch.setattr(RecordReader, "read", spy)
     config = replace(config, input=InputConfig(mode=mode, channels="on_device"))
-    train_fold(reader, reader_folds, 0, replace(config, train=replace(config.train, epochs=1)), tmp_path)
+    train_folds(reader, reader_folds, replace(config, train=replace(config.train, epochs=1)), tmp_path, (0,))
     assert names == {("ct", "mask")}
     assert _metrics(tmp_path)[0]["train_loss"] == pytest.approx(_metrics(resident)[0]["train_loss"], rel=0.02)
     assert _load(tmp_path, "timing.json")["input"]["channels"] == "on_device"
@@ -179,7 +179,7 @@ def test_a_shard_lost_during_training_stops_it(
 
     monkeypatch.setattr(CheckpointStore, "save", lose)
     with pytest.raises(CorruptFileError, match="shorter while it was read"):
-        train_fold(reader, reader_folds, 0, _streamed(config), tmp_path / "run")
+        train_folds(reader, reader_folds, _streamed(config), tmp_path / "run", (0,))
     assert (tmp_path / "run" / "fold_0" / "checkpoints" / "1").is_dir()
     assert not (tmp_path / "run" / "fold_0" / "done.json").exists()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bonemet-input")]
@@ -225,14 +225,14 @@ def test_one_epoch_as_one_program_gives_the_same_numbers(records: RecordArrays, 
 
 def _one_epoch(records: RecordArrays, config: Config, scans: bool) -> np.ndarray:
     """Losses of an epoch's three steps, then the weights after it."""
-    engine = Engine(config, 3)
+    engine = Engine(config)
     engine.scans = lambda source: scans  # type: ignore[method-assign]
     source = make_source("resident", records, engine.split, needed_arrays(config))
-    plan = epoch_batches(10, 4, 0, 0, 1)
+    plan = engine.arrange([epoch_batches(10, 4, 0, 0, 1)])
     with source.feeds([plan]) as feeds:
-        weight = engine.put(np.ones(2, np.float32))
-        state, sums, wait_s = train_epoch(engine, engine.make_state(0, 0), source, feeds, plan, weight)
-    assert wait_s == 0 and int(state.step) == 3
+        hyper = engine.put_hyper([1e-3], [3], [np.ones(2)])
+        state, metrics, wait_s = train_epoch(engine, engine.make_state([(0, 0)]), source, feeds, plan, hyper)
+    assert wait_s == 0 and int(state.step[0]) == 3
     assert set(engine.describe_programs()) == {"train_epoch" if scans else "train"}
     weights = jax.device_get(jax.tree.leaves(state.params))
-    return np.concatenate([join_losses(jax.device_get(sums)), *(np.ravel(w) for w in weights)])
+    return np.concatenate([fetch_sums(metrics).loss_sum[:, 0], *(np.ravel(w) for w in weights)])

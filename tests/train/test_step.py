@@ -10,18 +10,20 @@ from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.models.initial import make_variables
 from bonemet_jax.models.resnet import make_model
 from bonemet_jax.train.state import TrainState, make_state
-from bonemet_jax.train.step import compute_loss, make_train_step
+from bonemet_jax.train.step import Hyper, compute_loss, make_train_step
 
 
 def test_padded_batch_gives_the_same_update(records: RecordArrays, config: Config) -> None:
-    model, optimizer = make_model(config.model), optax.sgd(1.0)
+    # the update is the gradient itself
+    model, optimizer = make_model(config.model), optax.identity()
+    hyper = Hyper(jnp.float32(1), jnp.int32(1), jnp.ones(2))
     step = jax.jit(make_train_step(model, optimizer, config))
     state = make_state(make_variables(model, 0, 0), optimizer)
 
     def updated(rows: list[int], weight: list[float]) -> tuple[TrainState, float]:
         batch = {name: getattr(records, name)[rows] for name in ("ct", "lbp", "hog", "mask", "label")}
-        more = {"flip": jnp.zeros((len(rows), 2), bool), "weight": jnp.array(weight), "class_weight": jnp.ones(2)}
-        new, metrics = step(state, batch | more)
+        more = {"flip": jnp.zeros((len(rows), 2), bool), "weight": jnp.array(weight)}
+        new, metrics = step(state, batch | more, hyper)
         assert float(metrics.n) == 3
         return new, float(metrics.loss_sum)
 

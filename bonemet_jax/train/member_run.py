@@ -1,0 +1,140 @@
+"""Shell: the files of one member's training: checkpoints, metrics.jsonl, TensorBoard events, done.json."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bonemet_jax import artifacts
+from bonemet_jax.cohort.folds import Folds
+from bonemet_jax.config import Config
+from bonemet_jax.errors import CorruptFileError, UsageError
+from bonemet_jax.input_pipeline.records import Records
+from bonemet_jax.progress import say
+from bonemet_jax.train.board import Board
+from bonemet_jax.train.checkpoint import CheckpointStore
+from bonemet_jax.train.fold_data import compute_training_key, make_fold_data
+from bonemet_jax.train.members import Member
+from bonemet_jax.train.state import TrainState, params_sha256
+
+
+class EpochResult(NamedTuple):
+    """One member's numbers of one epoch, on the host."""
+
+    train_loss: float
+    val_loss: float
+    val_auc: float | None
+    train_s: float
+    """Seconds of the updates, all members of the wave together, compilation left out."""
+    data_wait_s: float
+    """Seconds that the devices stood still for data, training and validation."""
+    seconds: float
+    """Of the whole epoch."""
+
+
+class MemberRun:
+    """One member's folder while it trains."""
+
+    def __init__(self, member: Member, records: Records, folds: Folds) -> None:
+        self.member = member
+        self.key = compute_training_key(records, folds, member.fold, member.config)
+        self.store = CheckpointStore(member.directory / "checkpoints", self.key)
+        self.data = make_fold_data(records, folds, member.fold, member.config)
+        self.stopped = False
+        """Whether its last epoch is behind it."""
+        self.checkpoint_s = 0.0
+        """Seconds spent saving so far."""
+        self._val_losses: list[float] = []
+        self._metrics = member.directory / "metrics.jsonl"
+        self._board: Board | None = None
+
+    def is_done(self) -> bool:
+        """True when this very training finished and all its kept checkpoints are sound.
+
+        Raises: UsageError when it did, but not every epoch now asked for was saved.
+        """
+        path = self.member.directory / "done.json"
+        if not path.is_file() or artifacts.load_json(path).get("key") != self.key:
+            return False
+        try:
+            for epoch in self.store.epochs():
+                self.store.check(epoch)
+        except CorruptFileError as error:
+            say(f"warning: {error}")
+            return False
+        _check_best_saved(self.member.directory, self.store, self.member.config)
+        say(f"{self.member.name}: already trained")
+        return True
+
+    def begin(self, first: int) -> Board:
+        """Go on behind epoch `first`: lines and events of later ones are dropped. Returns what is to be closed.
+
+        Raises: UsageError when the best epoch is wanted, but was not saved.
+        """
+        (self.member.directory / "done.json").unlink(missing_ok=True)
+        lines = _truncate_metrics(self._metrics, first)
+        self._val_losses = [line["val_loss"] for line in lines]
+        _check_best_saved(self.member.directory, self.store, self.member.config)
+        self._board = Board(self.member.directory / "tensorboard", first + 1)
+        return self._board
+
+    def is_last(self, epoch: int, val_loss: float) -> bool:
+        """Whether the member stops after this epoch: the config's last, or too many without a lower validation loss."""
+        train = self.member.config.train
+        losses = [*self._val_losses, val_loss]
+        since_best = len(losses) - 1 - losses.index(min(losses))
+        return epoch == train.epochs or 0 < train.early_stop_epochs <= since_best
+
+    def saves(self, epoch: int, result: EpochResult) -> bool:
+        """Whether this epoch becomes a checkpoint."""
+        train = self.member.config.train
+        due = epoch % train.checkpoint_epochs == 0 or self.is_last(epoch, result.val_loss)
+        return not self.stopped and (due or (train.embed_epoch == "best" and self.store.is_best(result.val_auc)))
+
+    def log(self, epoch: int, result: EpochResult) -> None:
+        """Append an epoch's numbers to metrics.jsonl and TensorBoard. Raises: DiskError."""
+        steps = self.data.steps_per_epoch
+        metrics = {
+            "epoch": epoch,
+            "train_loss": result.train_loss,
+            "val_loss": result.val_loss,
+            "val_auc": result.val_auc,
+            "images_per_s": round(len(self.data.train) / result.train_s, 3),
+            "step_time_s": round(result.train_s / steps, 6),
+            "data_wait_s": round(result.data_wait_s, 6),
+            "seconds": round(result.seconds, 3),
+        }
+        self._val_losses.append(result.val_loss)
+        artifacts.append_line(self._metrics, json.dumps(metrics))
+        if self._board is not None:
+            self._board.write(metrics)
+
+    def finish(self, epoch: int, state: TrainState, timing: dict[str, Any]) -> None:
+        """timing.json and, last, done.json."""
+        self.stopped = True
+        artifacts.write_json(self.member.directory / "timing.json", timing)
+        artifacts.write_json(self.member.directory / "done.json", {
+            "epoch": epoch, "key": self.key, "params_sha256": params_sha256(state.variables),
+        })
+
+
+def _check_best_saved(fold_dir: Path, store: CheckpointStore, config: Config) -> None:
+    """Raises: UsageError when the best epoch of metrics.jsonl is wanted but was never saved."""
+    if config.train.embed_epoch != "best":
+        return
+    lines = [json.loads(line) for line in (fold_dir / "metrics.jsonl").read_text().splitlines()]
+    scored = {line["epoch"]: line["val_auc"] for line in lines if line["val_auc"] is not None}
+    if scored and (best := max(scored, key=scored.__getitem__)) not in store.epochs():
+        raise UsageError(f"epoch {best}, the best by validation AUC, was not saved", fold_dir,
+                         "use --train.embed-epoch last, or delete the fold's folder and train again")
+
+
+def _truncate_metrics(path: Path, last_epoch: int) -> list[dict[str, Any]]:
+    """Drop lines of epochs that are going to be trained again, and a line cut short by a kill; the lines kept."""
+    kept: list[tuple[str, dict[str, Any]]] = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError):
+            value = json.loads(line)
+            kept += [(line, value)] if value["epoch"] <= last_epoch else []
+    artifacts.write_text(path, "".join(f"{line}\n" for line, _ in kept))
+    return [value for _, value in kept]
