@@ -11,17 +11,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bonemet_jax.models.lowering import PLAIN
 from bonemet_jax.models.resnet import JointModel, PerChannelModel
+from bonemet_jax.models.stacking import stack_blocks
 
 
 def make_variables(model: JointModel | PerChannelModel, seed: int, fold: int) -> dict[str, Any]:
-    """Parameters and running statistics as numpy arrays: a pure function of (seed, fold).
+    """Parameters and running statistics as numpy arrays: a pure function of (seed, fold), however `model` is lowered.
 
     Convolutions are he-normal over the fan-out, linear layers normal with variance 1 / fan-in (lecun); gains and
     variances are one, everything else is zero.
     """
     random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, fold])))
-    return jax.tree.map_with_path(lambda path, leaf: _draw(random, path[-1].key, leaf), variable_shapes(model))
+    plain = model.clone(lowering=PLAIN)
+    drawn = jax.tree.map_with_path(lambda path, leaf: _draw(random, path[-1].key, leaf), variable_shapes(plain))
+    return stack_blocks(drawn, model)
 
 
 def variable_shapes(model: JointModel | PerChannelModel) -> dict[str, Any]:

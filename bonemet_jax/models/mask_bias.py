@@ -4,7 +4,25 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Float
+
+from bonemet_jax.config import MaskBiasConfig
+
+
+class MaskBias(nn.Module):
+    """The resized mask, added to every channel of feature maps; nothing to learn."""
+
+    config: MaskBiasConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width chan"], mask: Float[Array, "batch in_height in_width"]
+    ) -> Float[Array, "batch height width chan"]:
+        """`x` plus the mask (coded +-0.5) at the feature maps' size."""
+        with jax.named_scope("mask_bias"):
+            resized = resize_mask(mask, x.shape[1], x.shape[2], self.config.resize)
+            return x + resized[..., None].astype(x.dtype)
 
 
 def resize_mask(
@@ -23,16 +41,6 @@ def resize_mask(
     columns = _cell_overlaps(mask.shape[2], width, mask.dtype)
     # HIGHEST: a coded mask must come out exact on accelerators that multiply float32 in fewer bits.
     return jnp.einsum("ph,bhw,qw->bpq", rows, mask, columns, precision=jax.lax.Precision.HIGHEST)
-
-
-def add_mask(
-    x: Float[Array, "batch height width chan"], mask: Float[Array, "batch in_height in_width"],
-    method: Literal["area", "nearest"],
-) -> Float[Array, "batch height width chan"]:
-    """`x` plus the resized mask in every channel."""
-    with jax.named_scope("mask_bias"):
-        resized = resize_mask(mask, x.shape[1], x.shape[2], method)
-        return x + resized[..., None].astype(x.dtype)
 
 
 def _cell_centres(n_in: int, n_out: int) -> Float[Array, " n_out"]:

@@ -15,11 +15,10 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from bonemet_jax.config import MaskBiasConfig, ModelConfig
-from bonemet_jax.models.mask_bias import add_mask
+from bonemet_jax.models.conv import Conv
+from bonemet_jax.models.lowering import PLAIN, Lowering, parameter_dtype
+from bonemet_jax.models.mask_bias import MaskBias
 from bonemet_jax.models.norm import MaskedBatchNorm
-
-HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-Bias = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -58,63 +57,42 @@ class Output(NamedTuple):
     """Feature maps by name: stem, stage1 to the last stage (`ct/stage1` and so on with a network a channel)."""
 
 
-class Conv(nn.Module):
-    """Convolution without bias, symmetric padding of kernel // 2, he-normal weights over the fan-out as torchvision."""
-
-    features: int
-    kernel: int
-    stride: int = 1
-    dtype: jnp.dtype = jnp.float32
-    pointwise: Literal["conv", "matmul"] = "conv"
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "batch height width chan"]) -> Float[Array, "batch h w features"]:
-        """Feature maps in the compute dtype."""
-        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", HE_NORMAL, shape, jnp.promote_types(self.dtype, jnp.float32)).astype(self.dtype)
-        x = x.astype(self.dtype)
-        if self.kernel == 1 and self.pointwise == "matmul":
-            return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
-        pad = self.kernel // 2
-        return jax.lax.conv_general_dilated(
-            x, kernel, (self.stride, self.stride), [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-
-
 class Block(nn.Module):
     """One residual block: two 3x3 convolutions, or 1x1, 3x3 (strided), 1x1 with four times the channels."""
 
     width: int
     stride: int
     bottleneck: bool
-    dtype: jnp.dtype
-    pointwise: Literal["conv", "matmul"]
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    mask_bias: MaskBiasConfig | None = None
+    """Added to the sum before the last ReLU; None: nothing is."""
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width chan"], weight: Float[Array, " batch"], train: bool,
-        bias: Bias | None = None,
+        self, x: Float[Array, "batch height width chan"], mask: Float[Array, "batch in_height in_width"] | None,
+        weight: Float[Array, " batch"], train: bool,
     ) -> Float[Array, "batch h w chan_out"]:
-        """Output of the block; `bias` is applied to the sum before the last ReLU."""
+        """Output of the block."""
 
-        def conv(x: Array, features: int, kernel: int, stride: int, name: str) -> Array:
-            return Conv(features, kernel, stride, self.dtype, self.pointwise, name=name)(x)
-
-        def norm(x: Array, name: str) -> Array:
-            return MaskedBatchNorm(self.dtype, name=name)(x, weight, train)
+        def conv_norm(x: Array, features: int, kernel: int, stride: int, names: tuple[str, str]) -> Array:
+            x = self.conv(features, kernel, stride, name=names[0])(x)
+            return self.norm(name=names[1])(x, weight, train)
 
         chan_out = self.width * (4 if self.bottleneck else 1)
         steps = [(self.width, 1, 1), (self.width, 3, self.stride), (chan_out, 1, 1)] if self.bottleneck else [
             (self.width, 3, self.stride), (self.width, 3, 1)]
         y = x
-        for i, (features, kernel, stride) in enumerate(steps, start=1):
-            y = norm(conv(y, features, kernel, stride, f"conv{i}"), f"bn{i}")
+        for i, step in enumerate(steps, start=1):
+            y = conv_norm(y, *step, (f"conv{i}", f"bn{i}"))
             if i < len(steps):
                 y = nn.relu(y)
         if x.shape[-1] != chan_out or self.stride != 1:
-            x = norm(conv(x, chan_out, 1, self.stride, "downsample_conv"), "downsample_bn")
+            x = conv_norm(x, chan_out, 1, self.stride, ("downsample_conv", "downsample_bn"))
         total = x + y
-        return nn.relu(total if bias is None else bias(total))
+        if self.mask_bias is not None and mask is not None:
+            total = MaskBias(self.mask_bias, name="mask_bias")(total, mask)
+        return nn.relu(total)
 
 
 class ResNet(nn.Module):
@@ -124,8 +102,10 @@ class ResNet(nn.Module):
     n_features: int
     n_classes: int
     mask_bias: MaskBiasConfig
+    norm: Literal["sync", "local", "frozen"] = "sync"
     dtype: jnp.dtype = jnp.float32
-    pointwise: Literal["conv", "matmul"] = "conv"
+    lowering: Lowering = PLAIN
+    axis: str | None = None
 
     @nn.compact
     def __call__(
@@ -133,41 +113,85 @@ class ResNet(nn.Module):
         weight: Float[Array, " batch"], train: bool,
     ) -> Output:
         """Logits, features, pooled maps and taps; `mask` is coded +-0.5, `weight` is 0 for padding."""
+        conv = partial(Conv, dtype=self.dtype, lowering=self.lowering)
+        norm = partial(MaskedBatchNorm, dtype=self.dtype, mode=self.norm, axis=self.axis)
         taps: dict[str, Array] = {}
         with jax.named_scope("stem"):
-            x = Conv(self.depth.stem, 7, 2, self.dtype, name="conv1")(x)
-            x = nn.relu(MaskedBatchNorm(self.dtype, name="bn1")(x, weight, train))
+            x = nn.relu(norm(name="bn1")(conv(self.depth.stem, 7, 2, name="conv1")(x), weight, train))
             taps["stem"] = x
             x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        make_block = partial(self._make_block, conv, norm)
         for stage in range(1, len(self.depth.blocks) + 1):
             with jax.named_scope(f"stage{stage}"):
-                x = self._stage(stage, x, mask, weight, train)
+                x = self._stage(stage, make_block, x, mask, weight, train)
             taps[f"stage{stage}"] = x
         # The mean is taken in the parameters' precision: the head is small and decides.
-        pooled = x.astype(jnp.promote_types(self.dtype, jnp.float32)).mean((1, 2))
-        features = nn.Dense(self.n_features, name="features")(pooled)
-        logits = nn.Dense(self.n_classes, name="classes")(features)
+        high = parameter_dtype(self.dtype)
+        pooled = x.astype(high).mean((1, 2))
+        features = nn.Dense(self.n_features, param_dtype=high, name="features")(pooled)
+        logits = nn.Dense(self.n_classes, param_dtype=high, name="classes")(features)
         return Output(logits[None], features[None], pooled[None], taps)
 
-    def _stage(self, stage: int, x: Array, mask: Array | None, weight: Array, train: bool) -> Array:
-        biased = self.mask_bias.enabled and mask is not None and stage in self.mask_bias.stages
-        bias = partial(add_mask, mask=mask, method=self.mask_bias.resize) if biased else None
-        n_blocks = self.depth.blocks[stage - 1]
-        for i in range(n_blocks):
-            block = Block(
-                self.depth.widths[stage - 1], 2 if stage > 1 and i == 0 else 1, self.depth.bottleneck, self.dtype,
-                self.pointwise, name=f"layer{stage}_{i}",
-            )
-            inside = bias is not None and self.mask_bias.position == "before_relu" and i == n_blocks - 1
-            x = block(x, weight, train, bias if inside else None)
-        return bias(x) if bias is not None and self.mask_bias.position == "after_relu" else x
+    def _stage(
+        self, stage: int, make_block: Callable[[int, int, str], nn.Module], x: Array, mask: Array | None,
+        weight: Array, train: bool,
+    ) -> Array:
+        """The blocks one after another, equal ones in a loop if asked, and the mask bias behind them."""
+        groups = find_equal_blocks(self.depth, self.mask_bias) if self.lowering.scan_blocks else {}
+        scanned = groups.get(f"layer{stage}_rest", ())
+
+        def apply(block: nn.Module, x: Array, _: None) -> tuple[Array, None]:
+            return block(x, mask, weight, train), None
+
+        loop = nn.scan(apply, variable_axes={"params": 0, "batch_stats": 0}, split_rngs={"params": True},
+                       length=len(scanned))  # fmt: skip
+        for i in range(self.depth.blocks[stage - 1]):
+            name = f"layer{stage}_{i}"
+            if name not in scanned:
+                x, _ = apply(make_block(stage, i, name), x, None)
+            elif name == scanned[0]:
+                x, _ = loop(make_block(stage, i, f"layer{stage}_rest"), x, None)
+        if mask is not None and _adds_mask(self.mask_bias, stage, "after_relu"):
+            x = MaskBias(self.mask_bias, name=f"mask_bias{stage}")(x, mask)
+        return x
+
+    def _make_block(
+        self, conv: Callable[..., nn.Module], norm: Callable[..., nn.Module], stage: int, i: int, name: str
+    ) -> nn.Module:
+        """Block `i` of a stage; the mask bias before a ReLU is its last block's."""
+        block = nn.remat(Block, static_argnums=(4,)) if self.lowering.remat else Block
+        last = i == self.depth.blocks[stage - 1] - 1
+        biased = last and _adds_mask(self.mask_bias, stage, "before_relu")
+        return block(
+            self.depth.widths[stage - 1], 2 if stage > 1 and i == 0 else 1, self.depth.bottleneck, conv, norm,
+            self.mask_bias if biased else None, name=name,
+        )
+
+
+def find_equal_blocks(depth: Depth, mask_bias: MaskBiasConfig) -> dict[str, tuple[str, ...]]:
+    """Blocks of one stage that differ in nothing but their values, two or more, by the name they have when stacked.
+
+    A stage's first block changes the shape; its last one differs when the mask is added inside.
+    """
+    groups = {}
+    for stage, n_blocks in enumerate(depth.blocks, start=1):
+        equal = range(1, n_blocks - 1 if _adds_mask(mask_bias, stage, "before_relu") else n_blocks)
+        if len(equal) > 1:
+            groups[f"layer{stage}_rest"] = tuple(f"layer{stage}_{i}" for i in equal)
+    return groups
+
+
+def _adds_mask(config: MaskBiasConfig, stage: int, position: Literal["after_relu", "before_relu"]) -> bool:
+    return config.enabled and stage in config.stages and config.position == position
 
 
 class JointModel(nn.Module):
     """One network sees all channels."""
 
     config: ModelConfig
-    pointwise: Literal["conv", "matmul"] = "conv"
+    lowering: Lowering = PLAIN
+    axis: str | None = None
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -176,7 +200,7 @@ class JointModel(nn.Module):
         """`x` holds `config.channels` in their order; `weight` is 1 for real examples, 0 for padding."""
         has_mask = "mask" in self.config.channels
         mask = x[..., self.config.channels.index("mask")] if has_mask else None
-        return _make_resnet(self.config, self.pointwise, "net")(x, mask, weight, train)
+        return _make_resnet(self, "net")(x, mask, weight, train)
 
 
 class PerChannelModel(nn.Module):
@@ -187,7 +211,9 @@ class PerChannelModel(nn.Module):
     """
 
     config: ModelConfig
-    pointwise: Literal["conv", "matmul"] = "conv"
+    lowering: Lowering = PLAIN
+    axis: str | None = None
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -195,7 +221,7 @@ class PerChannelModel(nn.Module):
     ) -> Output:
         """As JointModel, one branch a channel."""
         outs = [
-            _make_resnet(self.config, self.pointwise, channel)(x[..., i : i + 1], None, weight, train)
+            _make_resnet(self, channel)(x[..., i : i + 1], None, weight, train)
             for i, channel in enumerate(self.config.channels)
         ]
         taps = {
@@ -208,12 +234,21 @@ class PerChannelModel(nn.Module):
         )
 
 
-def make_model(config: ModelConfig, pointwise: Literal["conv", "matmul"] = "conv") -> JointModel | PerChannelModel:
+def make_model(
+    config: ModelConfig, lowering: Lowering = PLAIN, axis: str | None = None, dtype: jnp.dtype | None = None
+) -> JointModel | PerChannelModel:
     """The network of `config`; call it as `apply(variables, x, weight, train)`.
 
-    `pointwise` chooses how 1x1 convolutions are lowered; parameters and results are the same.
+    Args:
+        config: What is computed.
+        lowering: How; parameters and results are the same.
+        axis: Mesh axis over which the batch is split, when the model runs inside shard_map or pmap; None when it sees
+            the whole batch, wherever its rows lie.
+        dtype: Of activations, instead of the config's: float64 (with x64 enabled) makes parameters and statistics
+            float64 too, so that two ways of computing can be compared without rounding.
     """
-    return (JointModel if config.branches == "joint" else PerChannelModel)(config, pointwise)
+    kind = JointModel if config.branches == "joint" else PerChannelModel
+    return kind(config, lowering, axis, jnp.dtype(dtype or config.compute_dtype))
 
 
 def compute_score(logits: Float[Array, "branch batch class"]) -> Float[Array, " batch"]:
@@ -227,8 +262,9 @@ def compute_embedding(out: Output, config: ModelConfig) -> Float[Array, "batch f
     return jnp.moveaxis(parts, 0, 1).reshape(parts.shape[1], -1)
 
 
-def _make_resnet(config: ModelConfig, pointwise: Literal["conv", "matmul"], name: str) -> ResNet:
+def _make_resnet(model: JointModel | PerChannelModel, name: str) -> ResNet:
+    config = model.config
     return ResNet(
-        DEPTHS[config.network], config.n_features, config.n_classes, config.mask_bias,
-        jnp.dtype(config.compute_dtype), pointwise, name=name,
+        DEPTHS[config.network], config.n_features, config.n_classes, config.mask_bias, config.norm, model.dtype,
+        model.lowering, model.axis, name=name,
     )

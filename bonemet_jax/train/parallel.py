@@ -12,6 +12,7 @@ from bonemet_jax.errors import UsageError
 from bonemet_jax.input_pipeline.order import EpochPlan, join_plans
 from bonemet_jax.input_pipeline.source import Feed, Source, take_batch
 from bonemet_jax.models.initial import make_variables, variable_shapes
+from bonemet_jax.models.lowering import Lowering
 from bonemet_jax.models.resnet import make_model
 from bonemet_jax.train.optim import make_optimizer
 from bonemet_jax.train.platform import compiler_options, pointwise_lowering, scans_epochs
@@ -49,7 +50,10 @@ class Engine:
                              "", f"use a multiple of {self.n_data}")
         self.split = self.spread.sharding("rows")
         self._platform = platform = devices[0].platform
-        self._model, self._optimizer = make_model(config.model, pointwise_lowering(platform)), make_optimizer()
+        lowering = Lowering(
+            pointwise_lowering(platform), config.engine.stem, config.engine.remat, config.engine.scan_blocks
+        )
+        self._model, self._optimizer = make_model(config.model, lowering, self.spread.axis), make_optimizer()
         train_step = make_train_step(self._model, self._optimizer, config, self.spread.axis)
         eval_step = make_eval_step(self._model, config)
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bonemet_jax.config import ModelConfig
+from bonemet_jax.models.conv import HE_NORMAL
 from bonemet_jax.models.initial import make_variables
-from bonemet_jax.models.resnet import HE_NORMAL, make_model
+from bonemet_jax.models.resnet import make_model
 
 
 def test_pure_function_of_seed_and_fold() -> None:

@@ -1,9 +1,11 @@
 """Mask bias: hand-computed cells, exact values at the paper's size."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bonemet_jax.models.mask_bias import add_mask, resize_mask
+from bonemet_jax.config import MaskBiasConfig
+from bonemet_jax.models.mask_bias import MaskBias, resize_mask
 
 
 def test_area_is_the_block_mean_where_sizes_divide() -> None:
@@ -34,5 +36,7 @@ def test_area_keeps_the_share_of_fat_at_the_papers_size() -> None:
 
 def test_adds_to_every_channel() -> None:
     x = jnp.zeros((1, 2, 2, 3))
-    got = add_mask(x, jnp.full((1, 4, 4), 0.5), "area")
+    bias, mask = MaskBias(MaskBiasConfig()), jnp.full((1, 4, 4), 0.5)
+    assert not bias.init(jax.random.key(0), x, mask)
+    got = bias.apply({}, x, mask)
     np.testing.assert_allclose(got, 0.5)

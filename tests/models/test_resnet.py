@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from bonemet_jax.config import MaskBiasConfig, ModelConfig
+from bonemet_jax.models.conv import Conv
 from bonemet_jax.models.flops import count_parameters
 from bonemet_jax.models.initial import make_variables
-from bonemet_jax.models.resnet import Conv, Output, compute_embedding, compute_score, make_model
+from bonemet_jax.models.lowering import Lowering
+from bonemet_jax.models.resnet import Output, compute_embedding, compute_score, make_model
 
 OFF = MaskBiasConfig(enabled=False)
 
@@ -74,7 +76,7 @@ def test_matmul_lowering_gives_the_same() -> None:
     x = _image()
     for stride in (1, 2):
         variables = Conv(8, 1, stride).init(jax.random.key(0), x)
-        want, got = (Conv(8, 1, stride, pointwise=p).apply(variables, x) for p in ("conv", "matmul"))
+        want, got = (Conv(8, 1, stride, lowering=Lowering(pointwise=p)).apply(variables, x) for p in ("conv", "matmul"))
         np.testing.assert_allclose(got, want, atol=1e-5)
 
 

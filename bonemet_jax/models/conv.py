@@ -1,0 +1,70 @@
+"""Convolutions of a ResNet, and the ways to compute them."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from bonemet_jax.models.lowering import PLAIN, Lowering, parameter_dtype
+
+HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+Image = Float[Array, "batch height width chan"]
+Kernel = Float[Array, "rows columns chan features"]
+
+
+class Conv(nn.Module):
+    """Convolution without bias, symmetric padding of kernel // 2, he-normal weights over the fan-out as torchvision."""
+
+    features: int
+    kernel: int
+    stride: int = 1
+    dtype: jnp.dtype = jnp.float32
+    lowering: Lowering = PLAIN
+
+    @nn.compact
+    def __call__(self, x: Image) -> Float[Array, "batch h w features"]:
+        """Feature maps in the compute dtype."""
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        kernel = self.param("kernel", HE_NORMAL, shape, parameter_dtype(self.dtype)).astype(self.dtype)
+        return self._choose()(x.astype(self.dtype), kernel, self.stride)
+
+    def _choose(self) -> Callable[[Image, Kernel, int], Array]:
+        if self.kernel == 1 and self.lowering.pointwise == "matmul":
+            return multiply_pixels
+        if (self.kernel, self.stride) == (7, 2) and self.lowering.stem == "space_to_depth":
+            return convolve_blocks
+        return convolve
+
+
+def convolve(x: Image, kernel: Kernel, stride: int) -> Float[Array, "batch h w features"]:
+    """The convolution as it stands, padded by half the kernel on every side."""
+    pad = len(kernel) // 2
+    return _convolve(x, kernel, stride, (pad, pad))
+
+
+def multiply_pixels(x: Image, kernel: Kernel, stride: int) -> Float[Array, "batch h w features"]:
+    """A 1x1 convolution as a matrix product."""
+    return x[:, ::stride, ::stride] @ kernel[0, 0]
+
+
+def convolve_blocks(x: Image, kernel: Kernel, stride: int = 2) -> Float[Array, "batch h w features"]:
+    """A 7x7 convolution of stride 2 as a 4x4 one of stride 1 over blocks of 2x2 pixels.
+
+    Four times the channels and a quarter of the positions: units that multiply many channels at once are busier. Output
+    row i of the 7x7 sees pixels 2i - 3 to 2i + 3; with a row of zeros before the kernel's first they are the blocks
+    i - 2 to i + 1, hence padding of 2 before and 1 after.
+    """
+    batch, height, width, chan = x.shape
+    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+    x = x.reshape(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, chan).transpose(0, 1, 3, 2, 4, 5)
+    kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
+    kernel = kernel.reshape(4, 2, 4, 2, chan, -1).transpose(0, 2, 1, 3, 4, 5)
+    return _convolve(x.reshape(*x.shape[:3], -1), kernel.reshape(4, 4, 4 * chan, -1), 1, (2, 1))
+
+
+def _convolve(x: Array, kernel: Array, stride: int, pad: tuple[int, int]) -> Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
