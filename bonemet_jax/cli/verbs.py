@@ -8,6 +8,7 @@ VERBS: dict[str, str] = {
     "measure": "fat and muscle areas and indices, no training",
     "verify": "check images, a clinical table or a cohort; nothing is changed",
     "build": "cohort -> channels -> sharded records",
+    "weights": "import weights of torchvision's or timm's ResNets as initial weights",
     "cv": "one stage of a run: train every fold",
     "embed": "one stage of a run: network features X1..X16 of every patient",
     "fuse": "one stage of a run: nine classifiers",
