@@ -176,9 +176,9 @@ def test_tensor_that_reaches_outside_is_refused(named: str, pickled: bytes, tmp_
 
 
 @pytest.mark.parametrize("pickled", [
-    b"", b".", HEAD, HEAD + b".", HEAD + b"u.", HEAD + b"}u.", HEAD + b"(.", HEAD + b"t.",
-    HEAD + b"}(" + text("a") + b"u.", HEAD + b"\x85.", HEAD + b"h\x07.", HEAD + b"q\x00.", HEAD + b"X\xff\xff\xff\x7fa.", HEAD + b"b.", HEAD + b"a.",
-    HEAD + b"(0(t.", HEAD + b"K\x01.", HEAD + b"].", b"\xff" * 40,
+    b"", b".", HEAD, HEAD + b".", HEAD + b"u.", HEAD + b"}u.", HEAD + b"(.", HEAD + b"t.", HEAD + b"\x85.",
+    HEAD + b"}(" + text("a") + b"u.", HEAD + b"h\x07.", HEAD + b"q\x00.", HEAD + b"X\xff\xff\xff\x7fa.", HEAD + b"b.",
+    HEAD + b"a.", HEAD + b"(0(t.", HEAD + b"K\x01.", HEAD + b"].", b"\xff" * 40,
 ])  # fmt: skip
 def test_broken_program_is_refused(pickled: bytes, tmp_path: Path) -> None:
     refused(put(tmp_path / "a.pth", pickled))
