@@ -20,7 +20,8 @@ from bonemet_jax import artifacts
 from bonemet_jax.config import MaskBiasConfig, ModelConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
 from bonemet_jax.models.initial import variable_shapes
-from bonemet_jax.models.resnet import DEPTHS, make_model
+from bonemet_jax.models.resnet import DEPTHS, JointModel, PerChannelModel, make_model
+from bonemet_jax.models.stacking import stack_blocks, unstack_blocks
 from bonemet_jax.models.weight_files import load_tensors
 
 STEM_RULE = "sum over colours; divided by the number of channels when applied"
@@ -77,29 +78,32 @@ def import_weights(source: Path, out: Path) -> dict[str, Any]:
     return facts
 
 
-def apply_weights(variables: dict[str, Any], path: Path | str, config: ModelConfig) -> dict[str, Any]:
+def apply_weights(
+    variables: dict[str, Any], path: Path | str, model: JointModel | PerChannelModel
+) -> dict[str, Any]:
     """`variables` with the trunk of every branch replaced by the imported one; heads stay as drawn.
 
     Args:
-        variables: Of `make_model(config)`, as `make_variables` draws them.
+        variables: Of `model`, as `make_variables` draws them.
         path: A file of `bonemet weights import`.
-        config: The network they are for.
+        model: The network they are for, however it is lowered.
 
     Raises: UsageError when the file is of another network; CorruptFileError when it is damaged or does not fit.
     """
+    config = model.config
     facts, trunk = _load(Path(path))
     if facts["network"] != config.network:
         raise UsageError(f"weights of {facts['network']} for model.network {config.network}", path,
                          f"set model.network {facts['network']}, or import weights of {config.network}")
     branches, n_channels = (("net",), len(config.channels)) if config.branches == "joint" else (config.channels, 1)
     trunk[STEM] = trunk[STEM].repeat(n_channels, axis=2) / n_channels
-    drawn: dict[str, Any] = traverse_util.flatten_dict(variables, sep="/")
+    drawn: dict[str, Any] = traverse_util.flatten_dict(unstack_blocks(variables, model), sep="/")
     placed = {f"{kind}/{branch}/{rest}": x for branch in branches for kind, rest, x in _split(trunk)}
     wanted = {name: leaf.shape for name, leaf in drawn.items() if name.split("/")[2] not in _HEAD}
     if {name: x.shape for name, x in placed.items()} != wanted:
         raise CorruptFileError("weights that are not those of this version's network", path, _AGAIN)
     typed = {name: x.astype(drawn[name].dtype) for name, x in placed.items()}
-    return traverse_util.unflatten_dict(drawn | typed, sep="/")
+    return stack_blocks(traverse_util.unflatten_dict(drawn | typed, sep="/"), model)
 
 
 def weights_sha256(path: Path | str) -> str:

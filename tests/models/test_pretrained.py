@@ -12,12 +12,14 @@ from bonemet_jax import artifacts
 from bonemet_jax.config import MaskBiasConfig, ModelConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
 from bonemet_jax.models.initial import make_variables
+from bonemet_jax.models.lowering import Lowering
 from bonemet_jax.models.pretrained import STEM, apply_weights, convert_tensors, import_weights, weights_sha256
-from bonemet_jax.models.resnet import make_model
+from bonemet_jax.models.resnet import DEPTHS, Depth, make_model
+from bonemet_jax.models.stacking import unstack_blocks
 from tests.models import torch_files
 
 OFF = MaskBiasConfig(enabled=False)
-TINY = ModelConfig(network="tiny")
+TINY = make_model(ModelConfig(network="tiny"))
 
 
 def make_tensors(seed: int = 0, chan_in: int = 3) -> dict[str, np.ndarray]:
@@ -45,7 +47,7 @@ def import_tensors(tensors: dict[str, np.ndarray], folder: Path) -> Path:
 
 def test_every_tensor_lands_in_its_place(tmp_path: Path) -> None:
     tensors = make_tensors()
-    drawn = make_variables(make_model(TINY), 3, 0)
+    drawn = make_variables(TINY, 3, 0)
     got = apply_weights(drawn, import_tensors(tensors, tmp_path), TINY)
     params, stats = got["params"]["net"], got["batch_stats"]["net"]
     block = params["layer2_0"]
@@ -69,7 +71,7 @@ def test_one_picture_in_all_channels_gives_the_sources_grey_response(channels: A
     config = ModelConfig(network="tiny", channels=channels, mask_bias=OFF)
     tensors = make_tensors()
     model = make_model(config)
-    variables = apply_weights(make_variables(model, 0, 0), import_tensors(tensors, tmp_path), config)
+    variables = apply_weights(make_variables(model, 0, 0), import_tensors(tensors, tmp_path), model)
     kernel = variables["params"]["net"]["conv1"]["kernel"]
     assert kernel.shape[2] == len(channels)
     np.testing.assert_allclose(kernel.sum(2), tensors["conv1.weight"].sum(1).transpose(1, 2, 0), atol=1e-5)
@@ -79,7 +81,8 @@ def test_one_picture_in_all_channels_gives_the_sources_grey_response(channels: A
 def test_each_branch_of_the_released_code_gets_the_sum_over_colours(tmp_path: Path) -> None:
     config = ModelConfig(network="tiny", channels=("ct", "lbp", "hog"), branches="per_channel", mask_bias=OFF)
     tensors = make_tensors()
-    got = apply_weights(make_variables(make_model(config), 0, 0), import_tensors(tensors, tmp_path), config)["params"]
+    model = make_model(config)
+    got = apply_weights(make_variables(model, 0, 0), import_tensors(tensors, tmp_path), model)["params"]
     for branch in config.channels:
         want = tensors["conv1.weight"].sum(1, keepdims=True).transpose(2, 3, 1, 0)
         np.testing.assert_allclose(got[branch]["conv1"]["kernel"], want, atol=1e-5)
@@ -143,16 +146,34 @@ def test_weights_too_large_for_float32_are_refused(tmp_path: Path) -> None:
         import_tensors(tensors, tmp_path)
 
 
+def test_networks_that_scan_equal_blocks_get_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEPTHS, "tiny", Depth((3, 1), (8, 16), 16))
+    tensors = make_tensors()
+    second = {name.replace("layer1.0", "layer1.1"): x for name, x in make_tensors(1).items() if "layer1.0" in name}
+    for name in [name for name in second if "downsample" in name]:
+        del second[name]
+    second["layer1.1.conv1.weight"] = second["layer1.1.conv1.weight"][:, :8]
+    tensors |= second | {name.replace("layer1.1", "layer1.2"): x + 1 for name, x in second.items()}
+    out = import_tensors(tensors, tmp_path)
+    scanning = make_model(TINY.config, Lowering(scan_blocks=True))
+    stacked = apply_weights(make_variables(scanning, 0, 0), out, scanning)
+    want = apply_weights(make_variables(TINY, 0, 0), out, TINY)
+    assert "layer1_rest" in stacked["params"]["net"]
+    got = unstack_blocks(stacked, scanning)
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, got, want)))
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    out, config = import_tensors(make_tensors(), tmp_path), ModelConfig(network="resnet34")
+    out, model = import_tensors(make_tensors(), tmp_path), make_model(ModelConfig(network="resnet34"))
     with pytest.raises(UsageError, match=r"weights of tiny for model.network resnet34; .*set model.network tiny"):
-        apply_weights({}, out, config)
+        apply_weights({}, out, model)
 
 
 def test_changed_or_foreign_files_are_refused(tmp_path: Path) -> None:
     out = import_tensors(make_tensors(), tmp_path)
     arrays = artifacts.load_npz(out)
-    drawn = make_variables(make_model(TINY), 0, 0)
+    drawn = make_variables(TINY, 0, 0)
     artifacts.save_npz(out, arrays | {STEM: arrays[STEM] + 1})
     with pytest.raises(CorruptFileError, match="differ from their sha256"):
         apply_weights(drawn, out, TINY)
