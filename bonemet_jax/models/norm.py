@@ -70,7 +70,9 @@ def compute_masked_moments(
     total, n = _sum_over(axis, ((w * x).sum((0, 1, 2)), weight.astype(x.dtype).sum()))
     count = n * (x.shape[1] * x.shape[2])
     mean = total / jnp.maximum(count, 1)
-    var = _sum_over(axis, (w * jnp.square(x - mean)).sum((0, 1, 2))) / jnp.maximum(count, 1)
+    # Moving the mean does not change the variance (deviations sum to zero), so its gradient needs no further sum.
+    deviation = x - jax.lax.stop_gradient(mean)
+    var = _sum_over(axis, (w * jnp.square(deviation)).sum((0, 1, 2))) / jnp.maximum(count, 1)
     return mean, var, count
 
 

@@ -1,8 +1,14 @@
-"""Batch normalisation with padding: against flax's own and against the same batch without padding."""
+"""Batch normalisation with padding: against flax's own, without the padding, and on one device for four."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import linen as nn
 
 from bonemet_jax.models.norm import MaskedBatchNorm, compute_masked_moments
@@ -53,3 +59,39 @@ def test_bfloat16_keeps_float32_statistics() -> None:
     variables = norm.init(jax.random.key(0), x, jnp.ones(4), True)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     assert norm.apply(variables, x, jnp.ones(4), False).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("mode", ["sync", "local"])
+def test_a_batch_of_padding_alone_stays_finite(mode: str) -> None:
+    """Its own statistics would be zero, and a value normalised with them three hundred times as large."""
+    x, norm = 1e3 * _batch(2), MaskedBatchNorm(mode=mode)  # type: ignore[arg-type]
+    variables = norm.init(jax.random.key(0), x, jnp.ones(2), False)
+    got, _ = norm.apply(variables, x, jnp.zeros(2), True, mutable=["batch_stats"])
+    np.testing.assert_allclose(got, norm.apply(variables, x, jnp.zeros(2), False), rtol=1e-6)
+
+
+def test_frozen_trains_gain_and_shift_alone() -> None:
+    x, norm = _batch(2), MaskedBatchNorm(mode="frozen")
+    variables = norm.init(jax.random.key(0), x, jnp.ones(2), False)
+    variables["batch_stats"] = {"mean": jnp.full(4, 3.0), "var": jnp.full(4, 4.0)}
+    got, updates = norm.apply(variables, x, jnp.ones(2), True, mutable=["batch_stats"])
+    np.testing.assert_allclose(got, (x - 3) / np.sqrt(4 + 1e-5), rtol=1e-4, atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, updates["batch_stats"], variables["batch_stats"])
+    grads = jax.grad(lambda p: norm.apply({**variables, "params": p}, x, jnp.ones(2), True).sum())(variables["params"])
+    np.testing.assert_allclose(grads["bias"], 60.0)
+    np.testing.assert_allclose(grads["scale"], got.sum((0, 1, 2)), rtol=1e-4)
+
+
+def test_every_mode_on_four_devices_is_one_device() -> None:
+    """float64, shard_map and pmap: loss, gradients, statistics, the same statistics on every device.
+
+    `sync` sums twice forward and once backward for each of four norms, less one that two share, and once for the
+    gradients; statistics of the device's own rows wait for that last sum.
+    """
+    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parent / "four_devices.py"], capture_output=True, text=True,
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "equal on 4 devices; sums over devices {'sync': 12, 'local': 1, 'frozen': 1}"
