@@ -17,6 +17,7 @@ from benchmarks.processes import cpu_seconds
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, fingerprint
 from bonemet_jax.errors import DeviceError
+from bonemet_jax.host_memory import keep_memory
 from bonemet_jax.telemetry.device import cpu_model, describe_device
 from bonemet_jax.versions import PACKAGES, find_versions
 
@@ -103,6 +104,7 @@ def ratio_interval(
 
 def check_device(wanted: str | None) -> None:
     """Raises: DeviceError when jax runs on another platform than the one asked for."""
+    keep_memory()
     found = describe_device()["platform"]
     if wanted is not None and found != wanted:
         raise DeviceError(f"this benchmark was asked for {wanted}, jax runs on {found}", "",

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from bonemet_jax import artifacts
 from bonemet_jax.errors import BonemetError, DeviceError, UsageError
+from bonemet_jax.host_memory import keep_memory
 from bonemet_jax.versions import find_versions
 
 _SCHEMA = "bonemet-report/1"
@@ -39,10 +40,11 @@ class DeviceArgs(CommonArgs):
 
 
 def require_device(device: str | None) -> None:
-    """Make jax start on `device` and nothing else. Call before anything else touches jax.
+    """Make jax start on `device` and nothing else, in memory that is kept. Call before anything else touches jax.
 
     Raises: DeviceError when it is not there.
     """
+    keep_memory()
     if device is None:
         return
     os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(device, device)

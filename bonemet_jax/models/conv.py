@@ -8,8 +8,11 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from bonemet_jax.models.lowering import PLAIN, Lowering, parameter_dtype
+from bonemet_jax.models.winograd import convolve_3x3
 
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+#: Channels from which on Winograd's way pays: with fewer, bringing tiles to its form costs more than it saves.
+WINOGRAD_CHAN = 64
 Image = Float[Array, "batch height width chan"]
 Kernel = Float[Array, "rows columns chan features"]
 
@@ -28,13 +31,15 @@ class Conv(nn.Module):
         """Feature maps in the compute dtype."""
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", HE_NORMAL, shape, parameter_dtype(self.dtype)).astype(self.dtype)
-        return self._choose()(x.astype(self.dtype), kernel, self.stride)
+        return self._choose(x.shape[-1])(x.astype(self.dtype), kernel, self.stride)
 
-    def _choose(self) -> Callable[[Image, Kernel, int], Array]:
+    def _choose(self, chan: int) -> Callable[[Image, Kernel, int], Array]:
         if self.kernel == 1 and self.lowering.pointwise == "matmul":
             return multiply_pixels
         if (self.kernel, self.stride) == (7, 2) and self.lowering.stem == "space_to_depth":
             return convolve_blocks
+        if (self.kernel, self.stride) == (3, 1) and self.lowering.conv3x3 == "winograd" and chan >= WINOGRAD_CHAN:
+            return lambda x, kernel, _: convolve_3x3(x, kernel)
         return convolve
 
 

@@ -12,6 +12,8 @@ class Lowering:
 
     pointwise: Literal["conv", "matmul"] = "conv"
     """1x1 convolutions: as convolutions, or as matrix products over pixels."""
+    conv3x3: Literal["conv", "winograd"] = "conv"
+    """3x3 convolutions of stride 1: as they stand, or with 2.25 times fewer multiplications (winograd.py)."""
     stem: Literal["conv", "space_to_depth"] = "conv"
     """The 7x7 stride-2 stem: as it stands, or as 4x4 over 2x2 pixels side by side."""
     remat: bool = False

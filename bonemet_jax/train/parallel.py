@@ -12,10 +12,9 @@ from bonemet_jax.errors import UsageError
 from bonemet_jax.input_pipeline.order import EpochPlan, join_plans
 from bonemet_jax.input_pipeline.source import Feed, Source, take_batch
 from bonemet_jax.models.initial import make_variables, variable_shapes
-from bonemet_jax.models.lowering import Lowering
 from bonemet_jax.models.resnet import make_model
 from bonemet_jax.train.optim import make_optimizer
-from bonemet_jax.train.platform import compiler_options, pointwise_lowering, scans_epochs
+from bonemet_jax.train.platform import choose_lowering, compiler_options, scans_epochs
 from bonemet_jax.train.program import Program, Spread, group_devices, over_members
 from bonemet_jax.train.state import TrainState, make_state
 from bonemet_jax.train.step import Evaluation, Hyper, StepMetrics, make_eval_step, make_train_step
@@ -50,9 +49,7 @@ class Engine:
                              "", f"use a multiple of {self.n_data}")
         self.split = self.spread.sharding("rows")
         self._platform = platform = devices[0].platform
-        lowering = Lowering(
-            pointwise_lowering(platform), config.engine.stem, config.engine.remat, config.engine.scan_blocks
-        )
+        lowering = choose_lowering(platform, config.engine)
         self._model, self._optimizer = make_model(config.model, lowering, self.spread.axis), make_optimizer()
         train_step = make_train_step(self._model, self._optimizer, config, self.spread.axis)
         eval_step = make_eval_step(self._model, config)

@@ -1,9 +1,11 @@
 """Choices that differ by platform, each with its measured reason."""
 
 from functools import cache
-from typing import Literal
 
 import jax
+
+from bonemet_jax.config import EngineConfig
+from bonemet_jax.models.lowering import Lowering
 
 #: XLA:CPU sends matrix products and reductions, convolution gradients with them, to a faster library: a step of
 #: ResNet50 at 160x200x4, batch 16, on 2 cores went from 1.90 to 2.93 images/s (jax 0.10.2); `tiny` gains nothing.
@@ -32,6 +34,15 @@ def scans_epochs(platform: str) -> bool:
     return platform != "cpu"
 
 
-def pointwise_lowering(platform: str) -> Literal["conv", "matmul"]:
-    """How 1x1 convolutions are lowered: as a matrix product on the CPU (the same step: 2.93 to 3.56 images/s)."""
-    return "matmul" if platform == "cpu" else "conv"
+def choose_lowering(platform: str, engine: EngineConfig) -> Lowering:
+    """How the network is computed: what the config asks for and, on the CPU, what makes it fast there.
+
+    1x1 convolutions as matrix products: the step above went from 2.93 to 3.56 images/s. 3x3 convolutions of stride 1 by
+    Winograd's short way: value, image gradient and kernel gradient of one in stage 3 (4 images, 25x32x256) went from
+    19.1, 20.3 and 26.3 core-milliseconds on each of two cores to 12.9, 16.0 and 18.5.
+    """
+    cpu = platform == "cpu"
+    return Lowering(
+        pointwise="matmul" if cpu else "conv", conv3x3="winograd" if cpu else "conv", stem=engine.stem,
+        remat=engine.remat, scan_blocks=engine.scan_blocks,
+    )
