@@ -91,7 +91,7 @@ class Block(nn.Module):
             x = conv_norm(x, chan_out, 1, self.stride, ("downsample_conv", "downsample_bn"))
         total = x + y
         if self.mask_bias is not None and mask is not None:
-            total = MaskBias(self.mask_bias, name="mask_bias")(total, mask)
+            total = MaskBias(self.mask_bias)(total, mask)
         return nn.relu(total)
 
 
@@ -132,6 +132,7 @@ class ResNet(nn.Module):
         logits = nn.Dense(self.n_classes, param_dtype=high, name="classes")(features)
         return Output(logits[None], features[None], pooled[None], taps)
 
+    @nn.nowrap
     def _stage(
         self, stage: int, make_block: Callable[[int, int, str], nn.Module], x: Array, mask: Array | None,
         weight: Array, train: bool,
@@ -152,9 +153,10 @@ class ResNet(nn.Module):
             elif name == scanned[0]:
                 x, _ = loop(make_block(stage, i, f"layer{stage}_rest"), x, None)
         if mask is not None and _adds_mask(self.mask_bias, stage, "after_relu"):
-            x = MaskBias(self.mask_bias, name=f"mask_bias{stage}")(x, mask)
+            x = MaskBias(self.mask_bias)(x, mask)
         return x
 
+    @nn.nowrap
     def _make_block(
         self, conv: Callable[..., nn.Module], norm: Callable[..., nn.Module], stage: int, i: int, name: str
     ) -> nn.Module:

@@ -1,5 +1,6 @@
 """Shapes, taps, parameter counts, mask bias in place, branches."""
 
+import re
 from functools import partial
 
 import jax
@@ -10,9 +11,11 @@ import pytest
 from bonemet_jax.config import MaskBiasConfig, ModelConfig
 from bonemet_jax.models.conv import Conv
 from bonemet_jax.models.flops import count_parameters
-from bonemet_jax.models.initial import make_variables
+from bonemet_jax.models.initial import make_variables, variable_shapes
 from bonemet_jax.models.lowering import Lowering
 from bonemet_jax.models.resnet import Output, compute_embedding, compute_score, make_model
+
+from .equality import compute_step
 
 OFF = MaskBiasConfig(enabled=False)
 
@@ -120,3 +123,19 @@ def test_bfloat16_computes_low_and_keeps_parameters_high() -> None:
     init = partial(model.init, jax.random.key(0))
     variables = jax.eval_shape(init, jnp.zeros((1, 64, 80, 4)), jnp.ones(1))
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("lowering", [Lowering(), Lowering(remat=True, scan_blocks=True)], ids=["plain", "scan"])
+def test_a_profile_names_stages_and_mask_bias(lowering: Lowering) -> None:
+    """The compiled step, forward and backward; the mask is added in stage 2 alone."""
+    model = make_model(ModelConfig(network="tiny", mask_bias=MaskBiasConfig(stages=(2,))), lowering)
+    step = jax.jit(partial(compute_step, model), compiler_options={"xla_backend_optimization_level": 0})
+    text = step.lower(variable_shapes(model), jnp.zeros((1, 64, 64, 4)), jnp.ones(1)).compile().as_text()
+    names = set(re.findall(r'op_name="([^"]*)"', text))
+    backward = {name for name in names if "transpose(" in name}
+    for scope in ("stem", "stage1", "stage2"):
+        for part in (names - backward, backward):
+            assert any(f"/net/{scope}/" in name for name in part), scope
+    biased = {name for name in names if "/mask_bias/" in name}
+    assert biased and all("/stage2/" in name for name in biased)
