@@ -91,7 +91,10 @@ def _cv_settings(run: Run) -> Any:
     """What decides the weights: not which epoch speaks, how often one is saved or how batches reach the devices."""
     train = {name: value for name, value in to_dict(run.config.train).items()
              if name not in ("embed_epoch", "checkpoint_epochs", "keep_epochs")}
-    return [to_dict(run.config.model), to_dict(run.config.optim), train, run.config.input.channels]
+    model = to_dict(run.config.model)
+    if run.config.model.weights is not None:  # what they are, wherever they lie
+        model["weights"] = artifacts.sha256_file(run.config.model.weights)
+    return [model, to_dict(run.config.optim), train, run.config.input.channels]
 
 
 def _build(run: Run) -> None:

@@ -14,6 +14,7 @@ from bonemet_jax.config import Config, to_dict
 from bonemet_jax.errors import InputDataError
 from bonemet_jax.input_pipeline.order import EpochPlan, epoch_batches, eval_batches, place_plan
 from bonemet_jax.input_pipeline.records import Records
+from bonemet_jax.models.pretrained import weights_sha256
 from bonemet_jax.train.validation import compute_class_weight
 
 
@@ -60,8 +61,9 @@ def compute_training_key(records: Records, folds: Folds, fold: int, config: Conf
     """
     train = to_dict(replace(config.train, embed_epoch="last"))
     del train["checkpoint_epochs"], train["keep_epochs"]
+    weights = config.model.weights
     settings = {
-        "model": to_dict(config.model),
+        "model": to_dict(config.model) | {"weights": None if weights is None else weights_sha256(weights)},
         "optim": to_dict(config.optim),
         # which epochs are saved, and which is read afterwards, changes no weight
         "train": train,

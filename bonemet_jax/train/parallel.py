@@ -12,7 +12,10 @@ from bonemet_jax.errors import UsageError
 from bonemet_jax.input_pipeline.order import EpochPlan, join_plans
 from bonemet_jax.input_pipeline.source import Feed, Source, take_batch
 from bonemet_jax.models.initial import make_variables, variable_shapes
-from bonemet_jax.models.resnet import make_model
+from bonemet_jax.models.lowering import PLAIN
+from bonemet_jax.models.pretrained import apply_weights
+from bonemet_jax.models.resnet import JointModel, PerChannelModel, make_model
+from bonemet_jax.models.stacking import stack_blocks, unstack_blocks
 from bonemet_jax.train.optim import make_optimizer
 from bonemet_jax.train.platform import choose_lowering, compiler_options, scans_epochs
 from bonemet_jax.train.program import Program, Spread, group_devices, over_members
@@ -66,7 +69,7 @@ class Engine:
             return jax.lax.scan(lambda state, feed: train_block(state, resident, feed, hyper), state, feeds)
 
         options = compiler_options(platform)
-        state = jax.tree.map(lambda _: "member", self._state_shapes())
+        state = jax.tree.map(lambda _: "member", self._state_shapes(self._model))
         one_step = StepMetrics("member", "member", "member", "rows")  # type: ignore[arg-type]
         all_steps = StepMetrics("member_steps", "member_steps", "member_steps", "row_steps")  # type: ignore[arg-type]
         self.train = Program(train_block, self.spread, ("member", "resident", "rows", "member"),
@@ -144,5 +147,8 @@ class Engine:
         """Whether epochs from this source run as one program, `train_epoch`."""
         return source.mode == "resident" and scans_epochs(self._platform)
 
-    def _state_shapes(self) -> TrainState:
-        return jax.eval_shape(lambda v: make_state(v, self._optimizer), variable_shapes(self._model))
+    def _put_side_by_side(self, states: Sequence[TrainState]) -> TrainState:
+        return self.put(jax.tree.map(lambda *leaves: np.stack(leaves), *states))
+
+    def _state_shapes(self, model: JointModel | PerChannelModel) -> TrainState:
+        return jax.eval_shape(lambda v: make_state(v, self._optimizer), variable_shapes(model))
