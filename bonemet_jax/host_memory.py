@@ -17,5 +17,6 @@ def keep_memory() -> None:
     one arena, as only that one may grow without the system being asked for each block.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
-    for parameter, value in _MALLOC.items() if mallopt else ():
-        mallopt(parameter, value)
+    if mallopt is not None:
+        for parameter, value in _MALLOC.items():
+            mallopt(parameter, value)

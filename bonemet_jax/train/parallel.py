@@ -80,17 +80,24 @@ class Engine:
                                 Evaluation("rows", "rows", "rows"), (), options)  # type: ignore[arg-type]
 
     def make_state(self, names: Sequence[tuple[int, int]]) -> TrainState:
-        """The state before the first step, on the devices: of each member a pure function of its (seed, fold)."""
-        return self.put_states([make_state(make_variables(self._model, *name), self._optimizer) for name in names])
+        """The state before the first step, on the devices: of each member a pure function of its (seed, fold).
+
+        With model.weights the imported ones take the place of those drawn. Raises: UsageError, CorruptFileError.
+        """
+        drawn = [make_variables(self._model, *name) for name in names]
+        if (path := self._config.model.weights) is not None:
+            drawn = [apply_weights(variables, path, self._model) for variables in drawn]
+        return self._put_side_by_side([make_state(variables, self._optimizer) for variables in drawn])
 
     def put_states(self, states: Sequence[TrainState]) -> TrainState:
-        """States of all members, as `make_state` and `fetch_states` have them, side by side on the devices."""
-        return self.put(jax.tree.map(lambda *leaves: np.stack(leaves), *states))
+        """States of all members, as `fetch_states` gives them, side by side on the devices."""
+        return self._put_side_by_side([stack_blocks(state, self._model) for state in states])
 
     def fetch_states(self, state: TrainState) -> list[TrainState]:
-        """Copies of each member's own state on the host."""
+        """Copies of each member's own state on the host, as they are saved: every block by its own name."""
         host = jax.device_get(state)
-        return [jax.tree.map(lambda x, i=i: np.array(x[i]), host) for i in range(self.n_members)]
+        own = [jax.tree.map(lambda x, i=i: np.array(x[i]), host) for i in range(self.n_members)]
+        return [unstack_blocks(state, self._model) for state in own]
 
     def put_hyper(
         self, lr: Sequence[float], steps_per_epoch: Sequence[int], class_weight: Sequence[Float[np.ndarray, " class"]]
@@ -107,8 +114,8 @@ class Engine:
         return self.put_hyper([self._config.optim.lr] * n, [1] * n, [equal] * n)
 
     def state_template(self) -> TrainState:
-        """Shapes of one member's state, for restoring; nothing is allocated."""
-        return self._state_shapes()
+        """Shapes of one member's state as it is saved; nothing is allocated."""
+        return self._state_shapes(self._model.clone(lowering=PLAIN))
 
     def put(self, value: Any) -> Any:
         """Copy arrays whose first axis is the member to the devices."""
