@@ -58,7 +58,9 @@ def test_bfloat16_keeps_float32_statistics() -> None:
     x, norm = _batch(4).astype(jnp.bfloat16), MaskedBatchNorm(jnp.dtype("bfloat16"))
     variables = norm.init(jax.random.key(0), x, jnp.ones(4), True)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    assert norm.apply(variables, x, jnp.ones(4), False).dtype == jnp.bfloat16
+    got, updates = norm.apply(variables, x, jnp.ones(4), True, mutable=["batch_stats"])
+    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
+    assert got.dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("mode", ["sync", "local"])
