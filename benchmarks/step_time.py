@@ -1,66 +1,118 @@
-"""Seconds of one training step, channels included, on random records held on the device.
+"""Seconds of one training step, channels included, on random records held on the device; beside PyTorch's.
 
-Full size: ResNet101 at 400x500x4, batch 4. Quick: `tiny` at 64x80x4, batch 4.
+Full size: at 400x500x4 ResNet101 with batch 4, then ResNet50 with batch 8. Quick: `tiny` at 64x80x4, batch 4. PyTorch
+computes the same network, loss and Adam, channels last, on all cores; it is given its channels ready-made.
 """
 
+import gc
+import importlib.util
+import os
+from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
+from typing import Any, Literal
 
 import jax
 
-from benchmarks.harness import Measurement, Options
+from benchmarks.harness import Measurement, Options, Timing, interleave, ratio_interval
 from bonemet_jax.config import Config, ModelConfig, RecordsConfig, TrainConfig
 from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import epoch_batches
 from bonemet_jax.models.flops import compute_train_gflop_per_image
 from bonemet_jax.telemetry.device import describe_device, peak_tflops
-from bonemet_jax.telemetry.step_timer import time_calls
 from bonemet_jax.train.dry_run import make_random_records
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.step import needed_arrays
 
-FULL = Config("step_time", model=ModelConfig(network="resnet101"), train=TrainConfig(batch_size=4))
-QUICK = replace(FULL, model=ModelConfig(network="tiny"), records=RecordsConfig(height=64, width=80))
+FULL = (
+    Config("step_time", model=ModelConfig(network="resnet101"), train=TrainConfig(batch_size=4)),
+    Config("step_time", model=ModelConfig(network="resnet50"), train=TrainConfig(batch_size=8)),
+)
+QUICK = (replace(FULL[0], model=ModelConfig(network="tiny"), records=RecordsConfig(height=64, width=80)),)
+
+Step = Callable[[], float]
+"""Takes one training step, waits for it, returns its mean loss."""
+Better = Literal["lower", "higher"]
 
 
 def measure(options: Options) -> list[Measurement]:
-    """Step time, images/s and (where the device's peak is known) model FLOP utilisation of the same samples."""
-    config, n, warm_up = (QUICK, 3, 1) if options.quick else (FULL, 10, 5)
-    samples, loss = time_steps(config, n, warm_up)
-    height, width, batch_size = config.records.height, config.records.width, config.train.batch_size
-    gflop = compute_train_gflop_per_image(config.model, height, width)
-    parameters = {
-        "network": config.model.network, "height": height, "width": width, "batch_size": batch_size,
-        "compute_dtype": config.model.compute_dtype, "train_gflop_per_image": round(gflop, 4), "warm_up": warm_up,
-    }  # fmt: skip
-    device = describe_device()
-    peak = peak_tflops(device["kind"], config.model.compute_dtype)
-
-    def measurement(metric: str, unit: str, better: str, values: list[float]) -> Measurement:
-        return Measurement("step_time", metric, unit, better, values, parameters, config, {"loss": loss})  # type: ignore[arg-type]
-
-    found = [
-        measurement("step_time_s", "s", "lower", samples),
-        measurement("images_per_s", "images/s", "higher", [batch_size / s for s in samples]),
-    ]
-    if peak is not None:
-        flops = batch_size * gflop * 1e9 / (peak * 1e12 * device["count"])
-        found.append(measurement("mfu", "1", "higher", [flops / s for s in samples]))
+    """Step time, images/s, model FLOP utilisation where the device's peak is known, and the ratio to PyTorch's time."""
+    configs, n, warm_up = (QUICK, 3, 1) if options.quick else (FULL, 10, 5)
+    found = []
+    for config in configs:
+        found += measure_config(config, n, warm_up)
+        gc.collect()  # the two networks together would not fit
+        jax.clear_caches()
     return found
 
 
-def time_steps(config: Config, n: int, warm_up: int) -> tuple[list[float], float]:
-    """Seconds of each of `n` training steps after `warm_up`, and the last step's mean loss."""
+def measure_config(config: Config, n: int, warm_up: int) -> list[Measurement]:
+    """All figures of one network, steps of both sides in turn."""
+    height, width, batch_size = config.records.height, config.records.width, config.train.batch_size
+    gflop = compute_train_gflop_per_image(config.model, height, width)
+    steps, peer = {"ours": make_step(config)}, find_peer()
+    if peer is None:
+        from benchmarks.peers.torch_resnet import make_step as make_torch_step
+
+        steps["torch"] = make_torch_step(config, os.cpu_count() or 1)
+        peer = metadata.version("torch")
+    timings, losses = time_steps(steps, n, warm_up)
+    parameters = {
+        "network": config.model.network, "height": height, "width": width, "batch_size": batch_size,
+        "compute_dtype": config.model.compute_dtype, "train_gflop_per_image": round(gflop, 4), "warm_up": warm_up,
+        "peers": {"torch": peer},
+    }  # fmt: skip
+
+    def measurement(metric: str, unit: str, better: Better, values: Any, side: str = "ours") -> Measurement:
+        return Measurement("step_time", metric, unit, better, list(values), parameters, config, {"loss": losses[side]})
+
+    ours = timings["ours"].wall_s
+    found = [
+        measurement("step_time_s", "s", "lower", ours),
+        measurement("images_per_s", "images/s", "higher", batch_size / ours),
+    ]
+    device = describe_device()
+    peak = peak_tflops(device["kind"], config.model.compute_dtype)
+    if peak is not None:
+        flops = batch_size * gflop * 1e9 / (peak * 1e12 * device["count"])
+        found.append(measurement("mfu", "1", "higher", flops / ours))
+    if "torch" in timings:
+        torch = timings["torch"].wall_s
+        ratio = measurement("speedup_vs_torch", "1", "higher", torch / ours)
+        found += [measurement("step_time_s_torch", "s", "lower", torch, "torch"),
+                  replace(ratio, ratio=ratio_interval(torch, ours))]  # fmt: skip
+    return found
+
+
+def find_peer() -> str | None:
+    """Why PyTorch is left out; None when it is compared with."""
+    if describe_device()["platform"] != "cpu":
+        return "skipped: compared on the CPU only"
+    return None if importlib.util.find_spec("torch") else "skipped: not installed (make peers)"
+
+
+def time_steps(steps: dict[str, Step], n: int, warm_up: int) -> tuple[dict[str, Timing], dict[str, float]]:
+    """Times of `n` steps of each side after `warm_up`, in turn, and each side's last loss."""
+    losses: dict[str, float] = {}
+
+    def keep_loss(name: str) -> Callable[[], None]:
+        return lambda: losses.update({name: steps[name]()})
+
+    return interleave({name: keep_loss(name) for name in steps}, n, warm_up), losses
+
+
+def make_step(config: Config) -> Step:
+    """This project's training step."""
     batch_size = config.train.batch_size
     engine = Engine(config)
     records = make_random_records(batch_size, config.records.height, config.records.width)
     source = make_source("resident", records, engine.split, needed_arrays(config))
     feed = next(source.feeds([engine.arrange([epoch_batches(batch_size, batch_size, 0, 0, 1)])]))
-    hyper = engine.plain_hyper()
-    state, loss = engine.make_state([(0, 0)]), float("nan")
+    hyper, state = engine.plain_hyper(), engine.make_state([(0, 0)])
 
-    def step() -> None:
-        nonlocal state, loss
+    def step() -> float:
+        nonlocal state
         state, metrics = jax.block_until_ready(engine.train(state, source.resident, feed, hyper))
-        loss = float(metrics.loss_sum[0]) / batch_size
+        return float(metrics.loss_sum[0]) / batch_size
 
-    return time_calls(step, n, warm_up), loss
+    return step

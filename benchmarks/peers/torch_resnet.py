@@ -1,16 +1,30 @@
 """The same networks in PyTorch, with torchvision's names: the peer of parity tests and step times."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: blocks a stage, bottleneck
-DEPTHS: dict[str, tuple[Sequence[int], bool]] = {
-    "resnet34": ((3, 4, 6, 3), False),
-    "resnet50": ((3, 4, 6, 3), True),
-    "resnet101": ((3, 4, 23, 3), True),
-    "resnet152": ((3, 8, 36, 3), True),
+from bonemet_jax.config import Config
+
+
+class Depth(NamedTuple):
+    """Blocks a stage and their kind; channels of the stem, and of each stage before a bottleneck's expansion."""
+
+    blocks: tuple[int, ...]
+    bottleneck: bool
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    stem: int = 64
+
+
+DEPTHS = {
+    "tiny": Depth((1, 1), False, (8, 16), 16),
+    "resnet34": Depth((3, 4, 6, 3), False),
+    "resnet50": Depth((3, 4, 6, 3), True),
+    "resnet101": Depth((3, 4, 23, 3), True),
+    "resnet152": Depth((3, 8, 36, 3), True),
 }
 
 
@@ -48,18 +62,17 @@ class ResNet(nn.Module):
                  bias_stages: Sequence[int] = ()) -> None:
         """With `bias_stages` the last channel is the mask, coded +-0.5, averaged over each feature map's cell."""
         super().__init__()
-        blocks, bottleneck = DEPTHS[network]
-        self.conv1 = nn.Conv2d(n_channels, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        depth = DEPTHS[network]
+        chan = depth.stem
+        self.conv1 = nn.Conv2d(n_channels, chan, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(chan)
         self.pool = nn.MaxPool2d(3, 2, 1)
-        self.bias_stages = tuple(bias_stages)
-        chan = 64
-        for stage, n_blocks in enumerate(blocks, start=1):
+        self.n_stages, self.bias_stages = len(depth.blocks), tuple(bias_stages)
+        for stage, (n_blocks, width) in enumerate(zip(depth.blocks, depth.widths, strict=True), start=1):
             layer = []
             for i in range(n_blocks):
-                width = 32 * 2**stage
-                layer.append(Block(chan, width, 2 if stage > 1 and i == 0 else 1, bottleneck))
-                chan = width * (4 if bottleneck else 1)
+                layer.append(Block(chan, width, 2 if stage > 1 and i == 0 else 1, depth.bottleneck))
+                chan = width * (4 if depth.bottleneck else 1)
             self.add_module(f"layer{stage}", nn.Sequential(*layer))
         self.features = nn.Linear(chan, n_features)
         self.classes = nn.Linear(n_features, n_classes)
@@ -68,7 +81,7 @@ class ResNet(nn.Module):
         """Globally averaged feature maps, (batch, chan)."""
         mask = x[:, -1:]
         x = self.pool(torch.relu(self.bn1(self.conv1(x))))
-        for stage in range(1, 5):
+        for stage in range(1, self.n_stages + 1):
             x = getattr(self, f"layer{stage}")(x)
             if stage in self.bias_stages:
                 x = x + area_mean(mask, x.shape[2], x.shape[3])
@@ -77,6 +90,30 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
         return self.classes(self.features(self.pooled(x)))
+
+
+def make_step(config: Config, n_threads: int) -> Callable[[], float]:
+    """A training step on random channels: forward, cross-entropy, backward, Adam; returns the loss."""
+    torch.set_num_threads(n_threads)
+    torch.manual_seed(0)
+    model = config.model
+    bias_stages = model.mask_bias.stages if model.mask_bias.enabled else ()
+    net = ResNet(model.network, len(model.channels), model.n_features, model.n_classes, bias_stages)
+    net = net.to(memory_format=torch.channels_last).train()  # pyrefly: ignore  # its stubs leave this form out
+    optimizer = torch.optim.Adam(net.parameters(), lr=config.optim.lr)
+    n, height, width = config.train.batch_size, config.records.height, config.records.width
+    x = torch.rand(n, len(model.channels), height, width) * 2 - 1
+    x[:, -1] = x[:, -1].sign() / 2
+    x, label = x.to(memory_format=torch.channels_last), torch.as_tensor(np.arange(n) % 2)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(x), label)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
 
 
 def area_mean(mask: Tensor, height: int, width: int) -> Tensor:

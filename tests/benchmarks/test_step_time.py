@@ -2,11 +2,13 @@
 
 import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.step_time import find_peer
 
 FIELDS = {
     "schema", "benchmark", "metric", "unit", "better", "samples", "median", "p90", "n", "ratio", "ci95", "parameters",
@@ -26,12 +28,18 @@ def test_quick_step_time_writes_whole_records(tmp_path: Path, capsys: pytest.Cap
     out = tmp_path / "records.jsonl"
     assert main(["step_time", "--quick", "--device", "cpu", "--json", str(out)]) == 0
     records = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [r["metric"] for r in records] == ["step_time_s", "images_per_s"]
+    peers = ["step_time_s_torch", "speedup_vs_torch"] if find_spec("torch") else []
+    assert [r["metric"] for r in records] == ["step_time_s", "images_per_s", *peers]
     for record in records:
         assert set(record) == FIELDS
         assert record["n"] == len(record["samples"]) == 3 and record["quick"] is True
         assert math.isfinite(record["quality"]["loss"]) and record["median"] > 0
     assert "quick: not a result" in capsys.readouterr().out
+
+
+def test_without_torch_our_figures_stand_alone_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert find_peer() == "skipped: not installed (make peers)"
 
 
 def test_refuses_a_device_it_was_not_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,8 @@ from tests.models import peer  # noqa: E402
 NETWORKS = ("resnet34", "resnet50", "resnet101")
 PLATFORM = choose_lowering("cpu", EngineConfig())
 N_ADAM_STEPS, LR = 10, 1e-3
+#: How far the float32 nearest to a number may be from it, over the number.
+ROUNDING = 2.0**-24
 
 
 @pytest.fixture
@@ -58,14 +60,17 @@ def test_one_step_in_float64_at_the_papers_size(network: str, lowering: Lowering
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_float32_rounds_no_worse_than_torchs(network: str) -> None:
-    """At the paper's size: where fewer values are summed, one ReLU that falls on the other side decides an error."""
+    """At the paper's size: where fewer values are summed, one ReLU that falls on the other side decides an error.
+
+    Errors of PyTorch below the rounding of float32 itself, which come by luck in tensors of two values, count as that.
+    """
     batch = peer.make_batch(4, 400, 500)
     want = peer.step_of_peer(network, batch, torch.float64).tensors()
     theirs = compute_errors(peer.step_of_peer(network, batch, torch.float32), want)
     ratios = {}
     for lowering, options in ((PLAIN, None), (PLATFORM, compiler_options("cpu"))):
         ours = compute_errors(peer.step_of_ours(network, batch, np.float32, lowering, options), want)
-        ratios[lowering] = {name: ours[name] / theirs[name] for name in want}
+        ratios[lowering] = {name: ours[name] / max(theirs[name], ROUNDING) for name in want}
         median, worst = np.median(list(ratios[lowering].values())), max(want, key=ratios[lowering].__getitem__)
         print(f"{network} {lowering}: largest error {max(ours.values()):.1e}, PyTorch's {max(theirs.values()):.1e}; "
               f"ours over PyTorch's: median {median:.2f}, worst {ratios[lowering][worst]:.2f} in {worst} "
