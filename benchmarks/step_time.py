@@ -77,10 +77,11 @@ def measure_config(config: Config, n: int, warm_up: int) -> list[Measurement]:
         flops = batch_size * gflop * 1e9 / (peak * 1e12 * device["count"])
         found.append(measurement("mfu", "1", "higher", flops / ours))
     if "torch" in timings:
-        torch = timings["torch"].wall_s
-        ratio = measurement("speedup_vs_torch", "1", "higher", torch / ours)
-        found += [measurement("step_time_s_torch", "s", "lower", torch, "torch"),
-                  replace(ratio, ratio=ratio_interval(torch, ours))]  # fmt: skip
+        found.append(measurement("step_time_s_torch", "s", "lower", timings["torch"].wall_s, "torch"))
+        for metric, times in (("speedup_vs_torch", "wall_s"), ("speedup_per_core_vs_torch", "cpu_s")):
+            theirs, own = getattr(timings["torch"], times), getattr(timings["ours"], times)
+            ratio = ratio_interval(theirs, own)
+            found.append(replace(measurement(metric, "1", "higher", theirs / own), ratio=ratio))
     return found
 
 
