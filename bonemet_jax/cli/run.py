@@ -1,9 +1,9 @@
 """`bonemet run CONFIG -o RUN`: a whole study, resuming where the last run stopped."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 
@@ -26,7 +26,15 @@ class StageArgs(DeviceArgs):
 
 
 @dataclass(frozen=True)
-class RunArgs(StageArgs):
+class TrainArgs(StageArgs):
+    """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
+
+    parallel: Literal["jit", "shard_map", "pmap"] | None = None
+    """Short for --engine.parallel."""
+
+
+@dataclass(frozen=True)
+class RunArgs(TrainArgs):
     """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
 
     dry_run: bool = False
@@ -39,11 +47,19 @@ Args = TypeVar("Args", bound=StageArgs)
 def parse_run(kind: type[Args], verb: str, argv: list[str]) -> Args:
     """The config file first, then flags that override its fields."""
     if argv and not argv[0].startswith("-"):
-        return parse(kind, verb, argv[1:], default=kind(config=load_config(argv[0])))
+        return _apply_parallel(parse(kind, verb, argv[1:], default=kind(config=load_config(argv[0]))))
     if not {"-h", "--help"} & set(argv):
         raise UsageError(f"`bonemet {verb}` wants its config file first", "",
                          f"for example `bonemet {verb} configs/smoke.py -o runs/smoke`")
     return parse(kind, verb, argv)
+
+
+def _apply_parallel(args: Args) -> Args:
+    """The flags with `--parallel` in the config."""
+    if not isinstance(args, TrainArgs) or args.parallel is None:
+        return args
+    engine = replace(args.config.engine, parallel=args.parallel)
+    return replace(args, config=replace(args.config, engine=engine))
 
 
 def main(verb: str, argv: list[str]) -> int:

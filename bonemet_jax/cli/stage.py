@@ -1,24 +1,40 @@
 """`bonemet cv`, `embed`, `fuse`, `report`: single stages of a run."""
 
-from bonemet_jax.cli.run import StageArgs, open_run, parse_run
+from dataclasses import dataclass
+
+from bonemet_jax.cli.run import StageArgs, TrainArgs, open_run, parse_run
 from bonemet_jax.cli.stages import BY_NAME, run_stages
+from bonemet_jax.cli.variants import print_table, train_variants
 from bonemet_jax.cli.verb_report import VerbReport, require_device
 
 _STAGES_OF_VERB = {"cv": ("near_duplicates", "folds", "cv"), "embed": ("embed",), "fuse": ("fuse",),
                    "report": ("stats", "report")}
 
 
+@dataclass(frozen=True)
+class CvArgs(TrainArgs):
+    """CONFIG -o RUN [--seeds 0 1 2] [--lrs 1e-3 1e-4] [--optim.lr 1e-3 ...]: every field of the config is a flag."""
+
+    seeds: tuple[int, ...] = ()
+    """Train every fold with each of these seeds too, side by side as engine.folds says, into RUN/variants."""
+    lrs: tuple[float, ...] = ()
+    """The same for learning rates; with --seeds every pair of the two."""
+
+
 def main(verb: str, argv: list[str]) -> int:
     """Do the verb's stages, refusing when the stage before is not done."""
-    args = parse_run(StageArgs, verb, argv)
+    args = parse_run(CvArgs if verb == "cv" else StageArgs, verb, argv)
     report = VerbReport(verb, argv, args.report)
     run = open_run(args)
     require_device(args.device)
-    report.phases = run_stages(run, _STAGES_OF_VERB[verb])
-    print(run.directory / "report.html" if verb == "report" else run.directory)
     names = _STAGES_OF_VERB[verb]
+    report.phases = run_stages(run, names)
+    results: dict[str, object] = {"stages": list(names), "stages_done_now": list(report.phases)}
+    if isinstance(args, CvArgs) and (args.seeds or args.lrs):
+        results["variants"] = train_variants(run, args.seeds, args.lrs)
+        print_table(results["variants"])
+    print(run.directory / "report.html" if verb == "report" else run.directory)
     report.write(
-        {"stages": list(names), "stages_done_now": list(report.phases)},
-        outputs=[path for name in names for path in BY_NAME[name].outputs(run)], config=args.config,
+        results, outputs=[path for name in names for path in BY_NAME[name].outputs(run)], config=args.config,
     )
     return 0

@@ -20,11 +20,13 @@ class Member:
     fold: int
     config: Config
     directory: Path
+    variant: str = ""
+    """What sets it apart from the run's own folds."""
 
     @property
     def name(self) -> str:
         """As the person watching sees it."""
-        return f"fold {self.fold}"
+        return f"{self.variant} fold {self.fold}" if self.variant else f"fold {self.fold}"
 
 
 def make_waves(

@@ -16,6 +16,7 @@ from bonemet_jax.models.lowering import PLAIN
 from bonemet_jax.models.pretrained import apply_weights
 from bonemet_jax.models.resnet import JointModel, PerChannelModel, make_model
 from bonemet_jax.models.stacking import stack_blocks, unstack_blocks
+from bonemet_jax.progress import say
 from bonemet_jax.train.optim import make_optimizer
 from bonemet_jax.train.platform import choose_lowering, compiler_options, scans_epochs
 from bonemet_jax.train.program import Program, Spread, group_devices, over_members
@@ -50,6 +51,8 @@ class Engine:
         if config.train.batch_size % self.n_data:
             raise UsageError(f"train.batch_size {config.train.batch_size} does not divide over {self.n_data} devices",
                              "", f"use a multiple of {self.n_data}")
+        if n_idle := len(devices) - self.spread.mesh.devices.size:
+            say(f"note: {n_idle} of {len(devices)} devices stand idle: {n_members} groups of {self.n_data} train")
         self.split = self.spread.sharding("rows")
         self._platform = platform = devices[0].platform
         lowering = choose_lowering(platform, config.engine)
