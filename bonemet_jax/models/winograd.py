@@ -45,7 +45,8 @@ def _cut_tiles(x: Image) -> Float[Array, "16 tile chan"]:
     """Every 4x4 tile, two pixels apart, in the transformed form; zeros around the image."""
     _, height, width, chan = x.shape
     x = jnp.pad(x, ((0, 0), (1, 1 + height % 2), (1, 1 + width % 2), (0, 0)))
-    return jnp.stack([tile for rows in _cut(x, 1) for tile in _cut(rows, 2)]).reshape(16, -1, chan)
+    rows = jnp.stack(_cut(x, 1))
+    return jnp.stack(_cut(rows, 3), axis=1).reshape(16, -1, chan)
 
 
 def _cut(x: Array, axis: int) -> tuple[Array, ...]:
@@ -58,10 +59,11 @@ def _cut(x: Array, axis: int) -> tuple[Array, ...]:
 def _join_tiles(products: Float[Array, "16 tile features"], shape: tuple[int, ...]) -> Image:
     """Each tile's 2x2 results, side by side again, cut to an image of this (batch, height, width, ...)."""
     batch, height, width, _ = shape
-    rows, columns = (height + 1) // 2, (width + 1) // 2
-    m = products.reshape(4, 4, batch, rows, columns, -1)
-    joined = jnp.stack([jnp.stack(_join(row), axis=3) for row in _join(m)], axis=2)
-    return joined.reshape(batch, 2 * rows, 2 * columns, -1)[:, :height, :width]
+    n_rows, n_columns = (height + 1) // 2, (width + 1) // 2
+    tiles = products.reshape(4, 4, batch, n_rows, n_columns, -1)
+    rows = jnp.stack(_join(tiles), axis=3)
+    image = jnp.stack(_join(rows), axis=4).reshape(batch, 2 * n_rows, 2 * n_columns, -1)
+    return image[:, :height, :width]
 
 
 def _join(m: Array) -> tuple[Array, Array]:
@@ -72,7 +74,8 @@ def _spread_tiles(grad: Image) -> Float[Array, "16 tile features"]:
     """The transpose of `_join_tiles`."""
     _, height, width, features = grad.shape
     grad = jnp.pad(grad, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-    return jnp.stack([tile for rows in _spread(grad, 1) for tile in _spread(rows, 2)]).reshape(16, -1, features)
+    rows = jnp.stack(_spread(grad, 1))
+    return jnp.stack(_spread(rows, 3), axis=1).reshape(16, -1, features)
 
 
 def _spread(grad: Array, axis: int) -> tuple[Array, ...]:
@@ -81,7 +84,8 @@ def _spread(grad: Array, axis: int) -> tuple[Array, ...]:
 
 
 def _transform_kernel(kernel: Kernel) -> Float[Array, "16 chan features"]:
-    return jnp.stack([product for rows in _transform(kernel) for product in _transform(rows)])
+    rows = jnp.stack(_transform(kernel))
+    return jnp.stack(_transform(rows.swapaxes(0, 1)), axis=1).reshape(16, *kernel.shape[2:])
 
 
 def _transform(kernel: Array) -> tuple[Array, ...]:
@@ -91,8 +95,8 @@ def _transform(kernel: Array) -> tuple[Array, ...]:
 
 def _gather_kernel(products: Float[Array, "16 chan features"]) -> Kernel:
     """The transpose of `_transform_kernel`."""
-    rows = _gather(products.reshape(4, 4, *products.shape[1:]))
-    return jnp.stack([jnp.stack(_gather(row)) for row in rows])
+    rows = jnp.stack(_gather(products.reshape(4, 4, *products.shape[1:])))
+    return jnp.stack(_gather(rows.swapaxes(0, 1)), axis=1)
 
 
 def _gather(products: Array) -> tuple[Array, Array, Array]:
