@@ -12,8 +12,11 @@ BENCHMARKS = {
     "build": "benchmarks.build",
     "channels": "benchmarks.channels",
     "compile": "benchmarks.compile",
+    "dispatch": "benchmarks.dispatch",
+    "folds": "benchmarks.folds",
     "input": "benchmarks.input",
     "measure": "benchmarks.measure",
+    "scaling": "benchmarks.scaling",
     "step_time": "benchmarks.step_time",
 }
 

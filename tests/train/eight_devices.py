@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.collectives import find_collectives
 from bonemet_jax.config import Config, ModelConfig, OptimConfig, RecordsConfig, TrainConfig
 from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import EpochPlan, epoch_batches, eval_batches
@@ -17,7 +18,6 @@ from bonemet_jax.train.dry_run import make_random_records
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.program import FOLD
 from bonemet_jax.train.step import needed_arrays
-from tests.train.collectives import find_collectives
 
 BASE = Config(
     "eight", records=RecordsConfig(height=64, width=80), model=ModelConfig(network="tiny"),

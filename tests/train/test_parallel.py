@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.collectives import find_collectives
+from benchmarks.collectives import find_collectives
 
 ROOT = Path(__file__).parents[2]
 #: Programs of a test run for milliseconds and compile for seconds: level 0 compiles them in a third of the time.

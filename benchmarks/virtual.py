@@ -1,0 +1,50 @@
+"""Several virtual CPU devices: a process of its own, since jax asks how many only once, as it starts.
+
+They share the host's cores: what is seen is overhead and what devices say to each other, never a speed-up.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from benchmarks.harness import ROOT
+from bonemet_jax.config import Config
+from bonemet_jax.input_pipeline.choose import make_source
+from bonemet_jax.input_pipeline.order import epoch_batches
+from bonemet_jax.train.dry_run import make_random_records
+from bonemet_jax.train.parallel import Engine
+from bonemet_jax.train.step import needed_arrays
+
+
+def run_there(module: str, n_devices: int, quick: bool) -> dict[str, Any]:
+    """What `module`, run as a program, prints as its last line, JSON. Raises: RuntimeError when it fails."""
+    flags = f"--xla_force_host_platform_device_count={n_devices}"
+    if quick:  # its numbers mean nothing: it should compile fast
+        flags += " --xla_backend_optimization_level=0"
+    env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", module, *(["--quick"] if quick else [])]
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{module} failed: {done.stderr[-500:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def make_step(engine: Engine, config: Config, folds: list[int]) -> Callable[[], None]:
+    """One step of these folds, side by side as the engine has them; the call waits for its end."""
+    batch_size = config.train.batch_size
+    records = make_random_records(batch_size, config.records.height, config.records.width)
+    source = make_source("resident", records, engine.split, needed_arrays(config))
+    plans = engine.arrange([epoch_batches(batch_size, batch_size, 0, fold, 1) for fold in folds])
+    feed, hyper, state = next(source.feeds([plans])), engine.plain_hyper(), engine.make_state([(0, f) for f in folds])
+
+    def step() -> None:
+        nonlocal state
+        state, metrics = engine.train(state, source.resident, feed, hyper)
+        jax.block_until_ready(metrics)
+
+    return step
