@@ -1,13 +1,16 @@
 """Configs: frozen, checked, fingerprinted; the files under configs/ load and keep their header."""
 
 import dataclasses
+import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from bonemet_jax import schema
 from bonemet_jax.config import (
     N_STAGES,
+    REFUSED,
     Config,
     FoldsConfig,
     FusionConfig,
@@ -16,6 +19,7 @@ from bonemet_jax.config import (
     OptimConfig,
     PhantomConfig,
     RecordsConfig,
+    Refused,
     TrainConfig,
     from_dict,
     load_config,
@@ -70,6 +74,34 @@ def test_values_out_of_range_are_refused_with_name_and_remedy(make) -> None:
     with pytest.raises(UsageError, match=r"config value out of range: .* = .*; use ") as caught:
         make()
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("rule", REFUSED, ids=lambda rule: ", ".join(rule.when))
+def test_refused_combinations_name_what_to_use_and_any_change_heals_them(rule: Refused) -> None:
+    with pytest.raises(UsageError, match=re.escape(rule.instead)):
+        _with(rule.when)
+    for name, value in rule.when.items():
+        part, _, field = name.partition(".")
+        allowed = get_args(get_type_hints(type(getattr(Config("other"), part)))[field])
+        healed = [_is_made(rule.when | {name: other}) for other in allowed if other != value]
+        assert any(healed), name
+
+
+def _is_made(values: dict[str, object]) -> bool:
+    try:
+        _with(values)
+    except UsageError:
+        return False
+    return True
+
+
+def _with(values: dict[str, object]) -> Config:
+    """The default config with these fields."""
+    nested = to_dict(Config("refused"))
+    for name, value in values.items():
+        part, _, field = name.partition(".")
+        nested[part][field] = value
+    return from_dict(Config, nested)
 
 
 def test_config_knows_the_stages_of_every_network() -> None:
