@@ -6,6 +6,7 @@ alone, a third of the arrays, and is given them flat, which flatters it.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,7 +17,6 @@ from flax import nnx
 from benchmarks.harness import Measurement, Options, interleave, ratio_interval
 from bonemet_jax.config import Config, ModelConfig
 from bonemet_jax.train.parallel import Engine
-from bonemet_jax.train.program import Program
 from bonemet_jax.train.state import TrainState
 
 FULL, QUICK = (Config("dispatch", model=ModelConfig(network=name)) for name in ("resnet101", "tiny"))
@@ -61,7 +61,7 @@ def call_ours(config: Config) -> Callable[[], None]:
     """The training's own wrapper: compiled ahead, then called."""
     state = make_zero_state(config)
     kinds = jax.tree.map(lambda _: "member", state)
-    return _repeat(Program(count_step, Engine(config).spread, ("member",), kinds, (0,)), state)
+    return _repeat(Program("count", count_step, Engine(config).spread, ("member",), kinds, (0,)), state)
 
 
 def call_jit(config: Config) -> Callable[[], None]:
