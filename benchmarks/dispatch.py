@@ -61,7 +61,8 @@ def call_ours(config: Config) -> Callable[[], None]:
     """The training's own wrapper: compiled ahead, then called."""
     state = make_zero_state(config)
     kinds = jax.tree.map(lambda _: "member", state)
-    return _repeat(Program("count", count_step, Engine(config).spread, ("member",), kinds, (0,)), state)
+    program = replace(Engine(config).train, function=count_step, takes=("member",), gives=kinds)
+    return _repeat(program, state)
 
 
 def call_jit(config: Config) -> Callable[[], None]:
