@@ -11,6 +11,8 @@ from bonemet_jax import artifacts, schema
 from data_pipelines.canonical import CanonicalSlice, save_slice
 
 ROOT = Path(__file__).parents[1]
+# Tests neither read nor fill the user's compilation cache; those about it name one of their own.
+os.environ["BONEMET_CACHE_DIR"] = "off"
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from bonemet_jax.models.conv import Conv
 from bonemet_jax.models.lowering import PLAIN, Lowering, parameter_dtype
 from bonemet_jax.models.mask_bias import MaskBias
 from bonemet_jax.models.norm import MaskedBatchNorm
+from bonemet_jax.models.pool import max_pool
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class ResNet(nn.Module):
         with jax.named_scope("stem"):
             x = nn.relu(norm(name="bn1")(conv(self.depth.stem, 7, 2, name="conv1")(x), weight, train))
             taps["stem"] = x
-            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+            x = max_pool(x)
         make_block = partial(self._make_block, conv, norm)
         for stage in range(1, len(self.depth.blocks) + 1):
             with jax.named_scope(f"stage{stage}"):

@@ -197,7 +197,7 @@ def _network(facts: RunFacts) -> Iterator[Block]:
 
 def _weights_statement(facts: RunFacts) -> str:
     model = (facts.config or {}).get("config", {}).get("model", {})
-    given = model.get("pretrained")
+    given = model.get("weights")
     if given:
         return f"The network started from pretrained weights: {given}."
     return ("No pretrained weights: the network started from random weights (He-normal). The paper's started from "

@@ -1,24 +1,39 @@
-"""Which device, what peak: for reports and benchmark records."""
+"""Which device, what it could do at most: for reports and benchmark records."""
 
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
-#: Dense peak, TFLOP/s: (bfloat16 or float16, float32 through the matrix units where they have it).
-#: Device kinds as jax names them; sources: vendors' data sheets (NVIDIA H100 SXM and PCIe, H200, A100; Google Cloud TPU
-#: v4, v5e, v5p, v6e). Sparsity figures are not used.
-PEAK_TFLOPS: dict[str, tuple[float, float | None]] = {
-    "NVIDIA H100 80GB HBM3": (989.4, 494.7),
-    "NVIDIA H100 PCIe": (756.0, 378.0),
-    "NVIDIA H200": (989.4, 494.7),
-    "NVIDIA A100-SXM4-80GB": (312.0, 156.0),
-    "NVIDIA A100-SXM4-40GB": (312.0, 156.0),
-    "TPU v4": (275.0, None),
-    "TPU v5 lite": (197.0, None),
-    "TPU v5p": (459.0, None),
-    "TPU v6 lite": (918.0, None),
+
+class Peak(NamedTuple):
+    """What one device can do at most, dense; None: not known, or not offered."""
+
+    bfloat16_tflops: float
+    float32_tflops: float | None
+    """Through the matrix units, where they take float32 (TF32)."""
+    bandwidth_gb_s: float
+    """Of its memory."""
+    source: str
+
+
+_H100 = "https://resources.nvidia.com/en-us-tensor-core/nvidia-tensor-core-gpu-datasheet"
+_H200 = "https://www.nvidia.com/en-us/data-center/h200/"
+_A100 = "https://www.nvidia.com/content/dam/en-zz/Solutions/Data-Center/a100/pdf/nvidia-a100-datasheet-us-nvidia-1758950-r4-web.pdf"
+_TPU = "https://cloud.google.com/tpu/docs/"
+
+#: By device kind as jax names it, from vendors' data sheets; half of what those print with sparsity.
+PEAKS: dict[str, Peak] = {
+    "NVIDIA H100 80GB HBM3": Peak(989.4, 494.7, 3350, _H100),
+    "NVIDIA H100 PCIe": Peak(756.0, 378.0, 2000, _H100),
+    "NVIDIA H200": Peak(989.4, 494.7, 4800, _H200),
+    "NVIDIA A100-SXM4-80GB": Peak(312.0, 156.0, 2039, _A100),
+    "NVIDIA A100-SXM4-40GB": Peak(312.0, 156.0, 1555, _A100),
+    "TPU v4": Peak(275.0, None, 1228, f"{_TPU}v4"),
+    "TPU v5 lite": Peak(197.0, None, 819, f"{_TPU}v5e"),
+    "TPU v5p": Peak(459.0, None, 2765, f"{_TPU}v5p"),
+    "TPU v6 lite": Peak(918.0, None, 1640, f"{_TPU}v6e"),
 }
 
 
@@ -38,5 +53,26 @@ def cpu_model() -> str:
 
 def peak_tflops(device_kind: str, compute_dtype: str) -> float | None:
     """Dense peak of one device, TFLOP/s; None when it is not known."""
-    peaks = PEAK_TFLOPS.get(device_kind)
-    return None if peaks is None else peaks[0 if compute_dtype == "bfloat16" else 1]
+    peak = PEAKS.get(device_kind)
+    if peak is None:
+        return None
+    return peak.bfloat16_tflops if compute_dtype == "bfloat16" else peak.float32_tflops
+
+
+def compute_mfu(device_kind: str, compute_dtype: str, gflop_per_image: float, images_per_s: float) -> float | None:
+    """Model FLOP utilisation: what the network needs over what the device could do; None when that is not known.
+
+    Args:
+        device_kind: As jax names it.
+        compute_dtype: Of the activations.
+        gflop_per_image: Counted from the network's shape, not from the program: recomputing earns nothing.
+        images_per_s: Of one device.
+    """
+    peak = peak_tflops(device_kind, compute_dtype)
+    return None if peak is None else gflop_per_image * images_per_s / (peak * 1e3)
+
+
+def compute_mbu(device_kind: str, gb_per_step: float | None, step_time_s: float) -> float | None:
+    """Memory bandwidth utilisation of one device: the compiled program's bytes over what could have moved meanwhile."""
+    peak = PEAKS.get(device_kind)
+    return None if peak is None or gb_per_step is None else gb_per_step / step_time_s / peak.bandwidth_gb_s

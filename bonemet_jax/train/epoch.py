@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.resident import ResidentSource
 from bonemet_jax.input_pipeline.source import Feed, Feeds, Source
+from bonemet_jax.telemetry.trace import Tracer
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.state import TrainState
 from bonemet_jax.train.step import Evaluation, Hyper, StepMetrics
@@ -37,21 +38,26 @@ class EpochSums(NamedTuple):
 
 
 def train_epoch(
-    engine: Engine, state: TrainState, source: Source, feeds: Feeds, plan: EpochPlan, hyper: Hyper
+    engine: Engine, state: TrainState, source: Source, feeds: Feeds, plan: EpochPlan, hyper: Hyper,
+    tracer: Tracer | None = None,
 ) -> TrainedEpoch:
     """One epoch of updates: as one program where the engine scans this source, else step by step.
 
     Args:
         feeds: At the first step of `plan`; not touched where the engine scans.
         plan: As the engine arranges it.
+        tracer: Told of every step.
     """
+    tracer = tracer or Tracer()
     if engine.scans(source) and isinstance(source, ResidentSource):
-        state, metrics = engine.train_epoch(state, source.resident, source.stack(plan), hyper)
+        with tracer.step(len(plan.index)):
+            state, metrics = engine.train_epoch(state, source.resident, source.stack(plan), hyper)
         return TrainedEpoch(state, [metrics], 0.0)
 
     def step(feed: Feed) -> StepMetrics:
         nonlocal state
-        state, metrics = engine.train(state, source.resident, feed, hyper)
+        with tracer.step():
+            state, metrics = engine.train(state, source.resident, feed, hyper)
         return metrics
 
     metrics, data_wait_s = _run_steps(step, feeds, len(plan.index))

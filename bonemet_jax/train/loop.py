@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +21,11 @@ from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.input_pipeline.source import Feeds, Mode, Source
 from bonemet_jax.models.flops import compute_train_gflop_per_image
 from bonemet_jax.progress import Progress, say
-from bonemet_jax.telemetry.device import describe_device
+from bonemet_jax.telemetry.compile_cache import enable_compile_cache
+from bonemet_jax.telemetry.device import compute_mbu, compute_mfu, describe_device
+from bonemet_jax.telemetry.goodput import TimeAccount
 from bonemet_jax.telemetry.step_timer import summarize
+from bonemet_jax.telemetry.trace import NOTHING, Observe, Tracer
 from bonemet_jax.train.checkpoint import restore_common
 from bonemet_jax.train.epoch import EpochSums, evaluate, fetch_sums, train_epoch
 from bonemet_jax.train.fold_data import WavePlans
@@ -48,6 +52,7 @@ def get_engine(config: Config, n_members: int, mode: Mode, ct_shape: tuple[int, 
         ct_shape: What they are compiled for: (patient, height, width) of the resident CT, (height, width) of a stream.
     """
     del mode, ct_shape  # part of the key only
+    enable_compile_cache()
     return Engine(config, n_members)
 
 
@@ -65,19 +70,24 @@ def get_fed_engine(records: Records, config: Config, n_members: int = 1) -> Fed:
     names = needed_arrays(config)
     mode, reason = pick_mode(config.input, len(records), records.bytes_per_patient(names), jax.local_devices()[0])
     patients = (len(records),) if mode == "resident" else ()
-    engine = get_engine(config, n_members, mode, (*patients, *records.image_shape))
+    # Seed and rate are no part of a program: variants share it.
+    shared = replace(config, train=replace(config.train, seed=0), optim=replace(config.optim, lr=1.0))
+    engine = get_engine(shared, n_members, mode, (*patients, *records.image_shape))
     return Fed(engine, _SOURCES.get(mode, records, engine.split, names), reason)
 
 
 def train_folds(
-    records: Records, folds: Folds, config: Config, run_dir: Path, which: Sequence[int] | None = None
+    records: Records, folds: Folds, config: Config, run_dir: Path, which: Sequence[int] | None = None,
+    observe: Observe = NOTHING,
 ) -> None:
     """Train these folds, all when None, each into `run_dir/fold_<k>/`; as `train_members`."""
     chosen = range(folds.n_folds) if which is None else which
-    train_members(records, folds, [Member(k, config, Path(run_dir) / f"fold_{k}") for k in chosen])
+    train_members(records, folds, [Member(k, config, Path(run_dir) / f"fold_{k}") for k in chosen], observe)
 
 
-def train_members(records: Records, folds: Folds, members: Sequence[Member]) -> None:
+def train_members(
+    records: Records, folds: Folds, members: Sequence[Member], observe: Observe = NOTHING
+) -> None:
     """Train members, side by side as engine.folds says, or go on where a killed call stopped; what is done is free.
 
     Raises:
@@ -89,13 +99,16 @@ def train_members(records: Records, folds: Folds, members: Sequence[Member]) -> 
     """
     runs = [run for run in (MemberRun(member, records, folds) for member in members) if not run.is_done()]
     for wave in make_waves(runs, len(jax.devices()), members[0].config.engine.folds):
-        _Wave(records, wave).run()
+        _Wave(records, wave, observe).run()
 
 
 class _Wave:
     """Members that train side by side in one process."""
 
-    def __init__(self, records: Records, runs: Sequence[MemberRun]) -> None:
+    def __init__(self, records: Records, runs: Sequence[MemberRun], observe: Observe) -> None:
+        self.time = TimeAccount()
+        self.tracer = Tracer(observe.profile, runs[0].member.directory.parent / "profile")
+        self.dump_hlo = observe.dump_hlo
         self.records, self.runs, self.config = records, runs, runs[0].member.config
         self.name = ", ".join(run.member.name for run in runs)
         self.engine, self.source, reason = get_fed_engine(records, self.config, len(runs))
@@ -105,14 +118,15 @@ class _Wave:
             [run.member.config.optim.lr for run in runs], [run.data.steps_per_epoch for run in runs],
             [run.data.class_weight for run in runs],
         )  # fmt: skip
-        self.began, self.first = time.perf_counter(), 0
+        self.first = 0
         self.step_times_s: list[float] = []
         self.waits_s: list[tuple[float, float]] = []
 
     def run(self) -> None:
         """From the newest sound checkpoint that all members have, or from the start, to the last epoch."""
-        state = self._restore()
-        with contextlib.ExitStack() as stack:
+        with self.time.during("restore"):
+            state = self._restore()
+        with contextlib.ExitStack() as stack, contextlib.closing(self.tracer):
             for run in self.runs:
                 stack.enter_context(contextlib.closing(run.begin(self.first)))
             feeds = stack.enter_context(self.source.feeds(self._feed_plans()))
@@ -126,6 +140,9 @@ class _Wave:
                 progress.advance(1, f"loss {loss:.3f}, {images_per_s:.1f} images/s")
                 if all(run.stopped for run in self.runs):
                     break
+        if self.dump_hlo is not None:
+            for program in self.engine.programs().values():
+                program.dump(self.dump_hlo)
 
     def _restore(self) -> TrainState:
         """The members' state after `self.first` epochs."""
@@ -147,11 +164,14 @@ class _Wave:
 
         Raises: NumericsError naming epoch, step and patients of the first value that is not finite.
         """
-        engine, plans, compiled_s = self.engine, self.plans.get(epoch), self._train_compile_s()
+        engine, plans, compile_s = self.engine, self.plans.get(epoch), self._compile_s()
         began = time.perf_counter()
-        state, on_device, train_wait_s = train_epoch(engine, state, self.source, feeds, plans.train, self.hyper)
+        state, on_device, train_wait_s = train_epoch(
+            engine, state, self.source, feeds, plans.train, self.hyper, self.tracer
+        )
         jax.block_until_ready(state)
-        train_s = time.perf_counter() - began - (self._train_compile_s() - compiled_s)
+        trained, train_compile_s = time.perf_counter(), self._compile_s() - compile_s
+        train_s = trained - began - train_compile_s
         evaluations, val_wait_s = evaluate(
             engine, state.variables, self.source, feeds, len(plans.val.index), self.hyper
         )
@@ -160,6 +180,11 @@ class _Wave:
         evaluation = engine.fetch_rows(evaluations)
         self.step_times_s.append(train_s / len(plans.train.index))
         wait_s, seconds = train_wait_s + val_wait_s, time.perf_counter() - began
+        val_compile_s = self._compile_s() - compile_s - train_compile_s
+        self.time.add("step", train_s - train_wait_s)
+        self.time.add("validation", seconds - (trained - began) - val_compile_s - val_wait_s)
+        self.time.add("data_wait", wait_s)
+        self.time.add("compile", train_compile_s + val_compile_s)
         self.waits_s.append((wait_s, seconds))
         return state, [
             self._judge(i, epoch, sums, evaluation, train_s, wait_s, seconds) for i in range(len(self.runs))
@@ -197,7 +222,8 @@ class _Wave:
     def _record(self, epoch: int, state: TrainState, results: Sequence[EpochResult]) -> None:
         """Write what each member leaves of an epoch; the metrics first, so that a saved epoch always has its line."""
         saving = [run.saves(epoch, result) for run, result in zip(self.runs, results, strict=True)]
-        states = self.engine.fetch_states(state) if any(saving) else [None] * len(self.runs)
+        with self.time.during("checkpoint"):
+            states = self.engine.fetch_states(state) if any(saving) else [None] * len(self.runs)
         for run, result, saves, own in zip(self.runs, results, saving, states, strict=True):
             if run.stopped:
                 continue
@@ -206,29 +232,37 @@ class _Wave:
             is_last = run.is_last(epoch, result.val_loss)
             run.log(epoch, result)
             if saves and own is not None:
-                began = time.perf_counter()
-                run.store.save(epoch, own, result.val_auc)
-                run.checkpoint_s += time.perf_counter() - began
+                with self.time.during("checkpoint"):
+                    run.store.save(epoch, own, result.val_auc)
             if is_last and own is not None:
                 run.finish(epoch, own, self._make_timing(run))
 
-    def _train_compile_s(self) -> float:
-        return self.engine.train.seconds + self.engine.train_epoch.seconds
+    def _compile_s(self) -> float:
+        return sum(program.seconds for program in self.engine.programs().values())
 
     def _make_timing(self, run: MemberRun) -> dict[str, Any]:
         """timing.json: this process's part of the training. The first epoch is left out when there are more."""
+        model, device, time_spent = self.config.model, describe_device(), self.time.summarize()
+        step = summarize(self.step_times_s[1:] or self.step_times_s)
+        gflop = compute_train_gflop_per_image(model, *self.records.image_shape)
+        images_per_step = len(run.data.train) / run.data.steps_per_epoch * len(self.runs)
+        images_per_s = images_per_step / step.median_s / self.engine.spread.mesh.size
         return {
-            "device": describe_device(),
-            "programs": self.engine.describe_programs(),
-            "step_time_s": summarize(self.step_times_s[1:] or self.step_times_s)._asdict(),
+            "device": device,
+            "parallel": self.config.engine.parallel,
+            "mesh": dict(self.engine.spread.mesh.shape),
+            "members": [run.member.name for run in self.runs],
+            "programs": {name: program.describe() for name, program in self.engine.programs().items()},
+            "step_time_s": step._asdict(),
+            "images_per_s_per_device": round(images_per_s, 4),
+            "train_gflop_per_image": round(gflop, 4),
+            "mfu": compute_mfu(device["kind"], model.compute_dtype, gflop, images_per_s),
+            "mbu": compute_mbu(device["kind"], self.engine.train.gb_accessed(), step.median_s),
             "input": {"mode": self.source.mode, "channels": self.config.input.channels,
                       "data_wait_share": _share(self.waits_s[1:] or self.waits_s)},
-            "train_gflop_per_image": round(
-                compute_train_gflop_per_image(self.config.model, *self.records.image_shape), 4
-            ),
             "resumed_after_epoch": self.first,
-            "checkpoint_s": round(run.checkpoint_s, 3),
-            "seconds": round(time.perf_counter() - self.began, 3),
+            "checkpoint_s": round(self.time.seconds("checkpoint"), 3),
+            **time_spent,
         }  # fmt: skip
 
 

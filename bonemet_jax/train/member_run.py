@@ -42,8 +42,6 @@ class MemberRun:
         self.data = make_fold_data(records, folds, member.fold, member.config)
         self.stopped = False
         """Whether its last epoch is behind it."""
-        self.checkpoint_s = 0.0
-        """Seconds spent saving so far."""
         self._val_losses: list[float] = []
         self._metrics = member.directory / "metrics.jsonl"
         self._board: Board | None = None

@@ -19,7 +19,7 @@ from bonemet_jax.models.stacking import stack_blocks, unstack_blocks
 from bonemet_jax.progress import say
 from bonemet_jax.train.optim import make_optimizer
 from bonemet_jax.train.platform import choose_lowering, compiler_options, scans_epochs
-from bonemet_jax.train.program import Program, Spread, group_devices, over_members
+from bonemet_jax.train.program import Kind, Program, Spread, group_devices, over_members
 from bonemet_jax.train.state import TrainState, make_state
 from bonemet_jax.train.step import Evaluation, Hyper, StepMetrics, make_eval_step, make_train_step
 
@@ -75,12 +75,12 @@ class Engine:
         state = jax.tree.map(lambda _: "member", self._state_shapes(self._model))
         one_step = StepMetrics("member", "member", "member", "rows")  # type: ignore[arg-type]
         all_steps = StepMetrics("member_steps", "member_steps", "member_steps", "row_steps")  # type: ignore[arg-type]
-        self.train = Program(train_block, self.spread, ("member", "resident", "rows", "member"),
-                             (state, one_step), (0,), options)
-        self.train_epoch = Program(train_epoch, self.spread, ("member", "resident", "row_steps", "member"),
-                                   (state, all_steps), (0,), options)
-        self.evaluate = Program(over_members(evaluate), self.spread, ("member", "resident", "rows", "member"),
-                                Evaluation("rows", "rows", "rows"), (), options)  # type: ignore[arg-type]
+        def program(name: str, function: Any, feed: Kind, gives: Any, donate: tuple[int, ...] = ()) -> Program:
+            return Program(name, function, self.spread, ("member", "resident", feed, "member"), gives, donate, options)
+
+        self.train = program("train", train_block, "rows", (state, one_step), (0,))
+        self.train_epoch = program("train_epoch", train_epoch, "row_steps", (state, all_steps), (0,))
+        self.evaluate = program("evaluate", over_members(evaluate), "rows", Evaluation("rows", "rows", "rows"))  # type: ignore[arg-type]
 
     def make_state(self, names: Sequence[tuple[int, int]]) -> TrainState:
         """The state before the first step, on the devices: of each member a pure function of its (seed, fold).
@@ -145,13 +145,9 @@ class Engine:
 
         return jax.tree.map(join, *jax.device_get(rows))
 
-    def describe_programs(self) -> dict[str, Any]:
-        """Number of traces and seconds of compilation of each program used; more than one trace is a fault."""
-        programs = {"train": self.train, "train_epoch": self.train_epoch, "evaluate": self.evaluate}
-        return {
-            name: {"n_traces": p.n_traces, "trace_s": round(p.trace_s, 3), "compile_s": round(p.compile_s, 3)}
-            for name, p in programs.items() if p.n_traces
-        }
+    def programs(self) -> dict[str, Program]:
+        """Those that were compiled, by name."""
+        return {p.name: p for p in (self.train, self.train_epoch, self.evaluate) if p.n_traces}
 
     def scans(self, source: Source) -> bool:
         """Whether epochs from this source run as one program, `train_epoch`."""

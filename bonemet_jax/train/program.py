@@ -3,10 +3,16 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bonemet_jax import artifacts
+from bonemet_jax.progress import say
+from bonemet_jax.telemetry.compile_cache import CacheWatch, Found
 
 #: The mesh's axes: groups of devices that train different members, and the devices of a group, that share its batches.
 FOLD, DATA = "fold", "data"
@@ -76,6 +82,7 @@ class Spread:
 class Program:
     """A function compiled at its first call and never again: other shapes are an error, not a second compile."""
 
+    name: str
     function: Callable[..., Any]
     spread: Spread
     takes: tuple[Kind, ...]
@@ -84,23 +91,52 @@ class Program:
     options: dict[str, str] | None = None
     n_traces: int = 0
     trace_s: float = 0.0
+    lower_s: float = 0.0
     compile_s: float = 0.0
+    cache: Found = "off"
+    lowered: Any = field(default=None, repr=False)
     compiled: Any = field(default=None, repr=False)
 
     @property
     def seconds(self) -> float:
-        """Spent tracing and compiling."""
-        return self.trace_s + self.compile_s
+        """Spent tracing, lowering and compiling."""
+        return self.trace_s + self.lower_s + self.compile_s
 
     def compile(self, *args: Any) -> Any:
         """Compile for these arguments (or ShapeDtypeStructs), once."""
         if self.compiled is None:
-            start = time.perf_counter()
-            lowered = self.spread.wrap(self._counted, self.takes, self.gives, self.donate).lower(*args)
-            traced = time.perf_counter()
-            self.compiled = lowered.compile(compiler_options=self.options)
-            self.trace_s, self.compile_s = traced - start, time.perf_counter() - traced
+            say(f"compiling {self.name} ...")
+            times = [time.perf_counter()]
+            traced = self.spread.wrap(self._counted, self.takes, self.gives, self.donate).trace(*args)
+            times.append(time.perf_counter())
+            self.lowered = traced.lower()
+            times.append(time.perf_counter())
+            with CacheWatch() as watch:
+                self.compiled = self.lowered.compile(compiler_options=self.options)
+            times.append(time.perf_counter())
+            self.trace_s, self.lower_s, self.compile_s = (after - before for before, after in pairwise(times))
+            self.cache = watch.found
+            say(f"compiled {self.name}: cache {self.cache}, {self.seconds:.1f} s")
         return self.compiled
+
+    def describe(self) -> dict[str, Any]:
+        """Number of traces (more than one is a fault), seconds of each phase, and whether the cache had it."""
+        phases = {"trace_s": self.trace_s, "lower_s": self.lower_s, "compile_s": self.compile_s}
+        return {"n_traces": self.n_traces, "cache": self.cache, **{name: round(s, 3) for name, s in phases.items()}}
+
+    def gb_accessed(self) -> float | None:
+        """Memory traffic of one call on one device as XLA counts it, GB; None where it does not say."""
+        analysis = self.compiled.cost_analysis() if self.compiled is not None else None
+        n_bytes = float((analysis or {}).get("bytes accessed", 0))
+        return n_bytes / 1e9 if n_bytes > 0 else None
+
+    def dump(self, directory: Path) -> None:
+        """Write what was compiled and what came of it: StableHLO, optimised HLO, memory analysis."""
+        artifacts.write_text(directory / f"{self.name}.stablehlo.mlir", self.lowered.as_text())
+        artifacts.write_text(directory / f"{self.name}.optimized.hlo.txt", self.compiled.as_text())
+        memory = self.compiled.memory_analysis()
+        sizes = {name: getattr(memory, name) for name in dir(memory) if name.endswith("_size_in_bytes")}
+        artifacts.write_json(directory / f"{self.name}.memory.json", sizes)
 
     def __call__(self, *args: Any) -> Any:
         return self.compile(*args)(*args)

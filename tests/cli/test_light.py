@@ -18,7 +18,10 @@ loaded = [name for name in {heavy!r} if name in sys.modules]
 assert not loaded, loaded
 sys.exit(code)
 """
-VERBS = ("run", "phantom", "ingest", "measure", "build", "cv", "embed", "fuse", "report", "predict", "verify", "info")
+VERBS = (
+    "run", "phantom", "ingest", "measure", "build", "cv", "embed", "fuse", "report", "predict", "verify", "weights",
+    "info",
+)
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["info", "--json"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)

@@ -21,7 +21,7 @@ from bonemet_jax.errors import InputDataError, LeakageError, NumericsError, Usag
 from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.train.board import Board
 from bonemet_jax.train.checkpoint import CheckpointStore
-from bonemet_jax.train.loop import get_engine, train_folds
+from bonemet_jax.train.loop import get_fed_engine, train_folds
 
 TIMES = {"images_per_s", "step_time_s", "data_wait_s", "seconds"}
 
@@ -65,7 +65,7 @@ def test_one_compilation_for_all_folds(
 
 
 def test_state_is_donated(trained: Path, records: RecordArrays, config: Config) -> None:
-    engine = get_engine(config, 1, "resident", records.ct.shape)
+    engine = get_fed_engine(records, config).engine
     alias = engine.train.compiled.memory_analysis().alias_size_in_bytes
     state = jax.tree.leaves(engine.state_template())
     assert alias == sum(leaf.size * leaf.dtype.itemsize for leaf in state)

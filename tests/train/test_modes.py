@@ -233,6 +233,6 @@ def _one_epoch(records: RecordArrays, config: Config, scans: bool) -> np.ndarray
         hyper = engine.put_hyper([1e-3], [3], [np.ones(2)])
         state, metrics, wait_s = train_epoch(engine, engine.make_state([(0, 0)]), source, feeds, plan, hyper)
     assert wait_s == 0 and int(state.step[0]) == 3
-    assert set(engine.describe_programs()) == {"train_epoch" if scans else "train"}
+    assert set(engine.programs()) == {"train_epoch" if scans else "train"}
     weights = jax.device_get(jax.tree.leaves(state.params))
     return np.concatenate([fetch_sums(metrics).loss_sum[:, 0], *(np.ravel(w) for w in weights)])

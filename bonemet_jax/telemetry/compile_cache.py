@@ -1,0 +1,72 @@
+"""The compiler's persistent cache: a program that was compiled before, by any process, is read instead of made."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import jax
+
+from bonemet_jax.progress import say
+
+#: Where the cache lies; `off` turns it off.
+VARIABLE = "BONEMET_CACHE_DIR"
+_MAX_BYTES = 4 << 30
+#: Programs that compile faster are not worth a file.
+_MIN_COMPILE_S = 1.0
+_HIT = "/jax/compilation_cache/cache_hits"
+
+Found = Literal["hit", "miss", "off"]
+
+
+def choose_directory() -> Path | None:
+    """$BONEMET_CACHE_DIR, else bonemet_jax in $XDG_CACHE_HOME or ~/.cache; None where it is turned off."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return None if named == "off" else Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bonemet_jax"
+
+
+def enable_compile_cache() -> Path | None:
+    """Turn the cache on for this process; where it cannot be written that is said, and the work goes on without.
+
+    Returns: the folder in use.
+    """
+    directory = choose_directory()
+    if directory is None:
+        return None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        writable = os.access(directory, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        say(f"note: no compilation cache, {directory} cannot be written; set {VARIABLE} to a folder, or to off")
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_compilation_cache_max_size", _MAX_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_S)
+    return directory
+
+
+class CacheWatch:
+    """Whether compilations inside the block were read from the cache."""
+
+    def __init__(self) -> None:
+        self._hits = 0
+
+    def __enter__(self) -> "CacheWatch":
+        jax.monitoring.register_event_listener(self._count)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        jax.monitoring.unregister_event_listener(self._count)
+
+    @property
+    def found(self) -> Found:
+        """hit, miss, or off where there is no cache."""
+        if jax.config.values["jax_compilation_cache_dir"] is None:
+            return "off"
+        return "hit" if self._hits else "miss"
+
+    def _count(self, event: str, **_: str | int) -> None:
+        self._hits += event == _HIT
