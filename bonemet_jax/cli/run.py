@@ -7,10 +7,10 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, hosts
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.stages import STAGES, Run, run_stages
-from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
+from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, choose_device, require_device
 from bonemet_jax.config import Config, load_config
 from bonemet_jax.errors import UsageError
 
@@ -26,7 +26,16 @@ class StageArgs(DeviceArgs):
 
 
 @dataclass(frozen=True)
-class TrainArgs(StageArgs):
+class NetworkArgs(StageArgs):
+    """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
+
+    distributed: str = "off"
+    """One of several processes that work as one (docs/many-hosts.md): auto, or HOST:PORT,N,I for process I of N, where
+    process 0 listens."""
+
+
+@dataclass(frozen=True)
+class TrainArgs(NetworkArgs):
     """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
 
     parallel: Literal["jit", "shard_map", "pmap"] | None = None
@@ -70,14 +79,17 @@ def main(verb: str, argv: list[str]) -> int:
         require_device(args.device)
         return _dry_run(args, report)
     run = open_run(args)
-    require_device(args.device)
-    report.phases = run_stages(run, tuple(stage.name for stage in STAGES))
-    page = run.directory / "report.html"
-    report.write(
-        {"report": str(page), "stages_done_now": list(report.phases)}, inputs=[run.cohort_dir / artifacts.MANIFEST],
-        outputs=[path for stage in STAGES for path in stage.outputs(run)], config=args.config,
-    )
-    print(page)
+    choose_device(args.device)
+    with hosts.joined(args.distributed):
+        require_device(args.device)
+        report.phases = run_stages(run, tuple(stage.name for stage in STAGES))
+        page = run.directory / "report.html"
+        report.write(
+            {"report": str(page), "stages_done_now": list(report.phases)}, inputs=[run.cohort_dir / artifacts.MANIFEST],
+            outputs=[path for stage in STAGES for path in stage.outputs(run)], config=args.config,
+        )
+        if hosts.is_writer():
+            print(page)
     return 0
 
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from bonemet_jax.cli.run import StageArgs, TrainArgs, open_run, parse_run
-from bonemet_jax.cli.stages import BY_NAME, run_stages
+from bonemet_jax import hosts
+from bonemet_jax.cli.run import NetworkArgs, StageArgs, TrainArgs, open_run, parse_run
+from bonemet_jax.cli.stages import BY_NAME, Run, run_stages
 from bonemet_jax.cli.variants import print_table, train_variants
-from bonemet_jax.cli.verb_report import VerbReport, require_device
+from bonemet_jax.cli.verb_report import VerbReport, choose_device, require_device
 
 _STAGES_OF_VERB = {"cv": ("near_duplicates", "folds", "cv"), "embed": ("embed",), "fuse": ("fuse",),
                    "report": ("stats", "report")}
@@ -21,20 +22,31 @@ class CvArgs(TrainArgs):
     """The same for learning rates; with --seeds every pair of the two."""
 
 
+_ARGS: dict[str, type[StageArgs]] = {"cv": CvArgs, "embed": NetworkArgs}
+
+
 def main(verb: str, argv: list[str]) -> int:
     """Do the verb's stages, refusing when the stage before is not done."""
-    args = parse_run(CvArgs if verb == "cv" else StageArgs, verb, argv)
+    args = parse_run(_ARGS.get(verb, StageArgs), verb, argv)
     report = VerbReport(verb, argv, args.report)
     run = open_run(args)
-    require_device(args.device)
+    choose_device(args.device)
+    with hosts.joined(args.distributed if isinstance(args, NetworkArgs) else "off"):
+        require_device(args.device)
+        _do(run, verb, args, report)
+    return 0
+
+
+def _do(run: Run, verb: str, args: StageArgs, report: VerbReport) -> None:
     names = _STAGES_OF_VERB[verb]
     report.phases = run_stages(run, names)
     results: dict[str, object] = {"stages": list(names), "stages_done_now": list(report.phases)}
     if isinstance(args, CvArgs) and (args.seeds or args.lrs):
         results["variants"] = train_variants(run, args.seeds, args.lrs)
-        print_table(results["variants"])
-    print(run.directory / "report.html" if verb == "report" else run.directory)
+        if hosts.is_writer():
+            print_table(results["variants"])
+    if hosts.is_writer():
+        print(run.directory / "report.html" if verb == "report" else run.directory)
     report.write(
         results, outputs=[path for name in names for path in BY_NAME[name].outputs(run)], config=args.config,
     )
-    return 0

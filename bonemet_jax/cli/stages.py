@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, hosts
 from bonemet_jax.cli import stamps
 from bonemet_jax.config import Config, to_dict
 from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
@@ -60,6 +60,8 @@ class Stage:
     work: Callable[[Run], None]
     resumable: bool = False
     """True when a broken attempt with the same key goes on instead of starting anew."""
+    together: bool = False
+    """True when all processes of a run do it; else process 0 does, and the others wait."""
     remade: bool = True
     """False when damage to what it left stops the run; else the stage is done again, and the damaged file named."""
 
@@ -190,9 +192,10 @@ STAGES: tuple[Stage, ...] = (
           lambda run: [run.near_duplicates], _near_duplicates),
     Stage("folds", ("cohort",), _folds_settings,
           lambda run: [run.directory / "folds.json"], _folds),
-    Stage("cv", ("build", "near_duplicates", "folds"), _cv_settings, Run.fold_dirs, _cv, resumable=True),
+    Stage("cv", ("build", "near_duplicates", "folds"), _cv_settings, Run.fold_dirs, _cv, resumable=True,
+          together=True),
     Stage("embed", ("cv",), lambda run: run.config.train.embed_epoch,
-          lambda run: [run.directory / "embeddings.npz"], _embed),
+          lambda run: [run.directory / "embeddings.npz"], _embed, together=True),
     Stage("fuse", ("embed",), lambda run: to_dict(run.config.fusion),
           lambda run: [run.directory / "scores.parquet", run.directory / "models"], _fuse),
     Stage("stats", ("fuse",), lambda run: None, lambda run: [run.directory / "stats"], _stats),
@@ -218,12 +221,12 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
     """
     keys = stage_keys(run)
     for need in {need for name in names for need in BY_NAME[name].needs} - set(names):
-        if not _is_done(run, BY_NAME[need], keys[need], may_remake=False):
+        if not hosts.once(lambda need=need: _is_done(run, BY_NAME[need], keys[need], may_remake=False)):
             raise UsageError(f"stage '{need}' is not done with this config", run.directory, "run `bonemet run` first")
-    _write_config(run)
+    hosts.once(lambda: _write_config(run))
     seconds: dict[str, float] = {}
     for name in names:
-        if _is_done(run, BY_NAME[name], keys[name], may_remake=BY_NAME[name].remade):
+        if hosts.once(lambda name=name: _is_done(run, BY_NAME[name], keys[name], may_remake=BY_NAME[name].remade)):
             say(f"{name:<7} already done")
             continue
         with artifacts.disk_errors(run.directory):
@@ -251,14 +254,23 @@ def _is_done(run: Run, stage: Stage, key: str, may_remake: bool) -> bool:
 
 def _do(run: Run, stage: Stage, keys: dict[str, str]) -> float:
     start = time.perf_counter()
-    stamps.unstamp(run.directory, stage.name)
-    if stage.resumable:
-        _sweep_other(run, stage, keys[stage.name])
-    stage.work(run)
+    hosts.once(lambda: _begin(run, stage, keys[stage.name]))
+    if stage.together:
+        stage.work(run)
+    else:
+        hosts.once(lambda: stage.work(run))
     seconds = round(time.perf_counter() - start, 3)
     inputs = {need: keys[need] for need in stage.needs}
-    stamps.stamp(run.directory, stage.name, keys[stage.name], inputs, stage.outputs(run), seconds)
+    hosts.once(
+        lambda: stamps.stamp(run.directory, stage.name, keys[stage.name], inputs, stage.outputs(run), seconds)
+    )
     return seconds
+
+
+def _begin(run: Run, stage: Stage, key: str) -> None:
+    stamps.unstamp(run.directory, stage.name)
+    if stage.resumable:
+        _sweep_other(run, stage, key)
 
 
 def _sweep_other(run: Run, stage: Stage, key: str) -> None:

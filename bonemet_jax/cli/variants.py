@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, hosts
 from bonemet_jax.cli.stages import Run
 from bonemet_jax.config import Config
 
@@ -37,6 +37,11 @@ def train_variants(run: Run, seeds: Sequence[int], lrs: Sequence[float]) -> list
     ]
     if members:
         train_members(open_records(run.records_dir), load_folds(run.directory / "folds.json"), members)
+    return hosts.once(lambda: _compare(run, configs))
+
+
+def _compare(run: Run, configs: Sequence[Config]) -> list[dict[str, Any]]:
+    """The table of these variants, written too."""
     table = [summarize(run, config) for config in configs]
     artifacts.write_json(run.directory / "variants" / "table.json", {"variants": table})
     return table

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, hosts
 from bonemet_jax.errors import BonemetError, DeviceError, UsageError
 from bonemet_jax.host_memory import keep_memory
 from bonemet_jax.versions import find_versions
@@ -39,15 +39,21 @@ class DeviceArgs(CommonArgs):
     """Require this device: never a silent fallback."""
 
 
+def choose_device(device: str | None) -> None:
+    """Let jax start on `device` and nothing else, in memory that is kept. Call before anything else touches jax."""
+    keep_memory()
+    if device is not None:
+        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(device, device)
+
+
 def require_device(device: str | None) -> None:
-    """Make jax start on `device` and nothing else, in memory that is kept. Call before anything else touches jax.
+    """Start jax on the device of `choose_device`, which this calls.
 
     Raises: DeviceError when it is not there.
     """
-    keep_memory()
+    choose_device(device)
     if device is None:
         return
-    os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(device, device)
     import jax
 
     try:
@@ -91,7 +97,7 @@ class VerbReport:
         *, exit_code: int = 0,
     ) -> None:
         """Write the JSON report: stable keys, sha256 of every input and output file."""
-        if self.path is None:
+        if self.path is None or not hosts.is_writer():
             return
         from bonemet_jax.config import fingerprint
 

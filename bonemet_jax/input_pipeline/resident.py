@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from bonemet_jax import schema
+from bonemet_jax import hosts, schema
 from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.input_pipeline.source import Feed, Mode, local_parts, plan_steps, put_parts
@@ -26,7 +26,8 @@ def put_resident(
 
     Returns: these and label with the patient on the first axis, in the records' order.
     """
-    return jax.device_put({**records.read(range(len(records)), names), "label": records.label}, sharding)
+    stored = {**records.read(range(len(records)), names), "label": records.label}
+    return jax.device_put(stored) if sharding is None else hosts.put(stored, sharding)
 
 
 class ResidentSource:

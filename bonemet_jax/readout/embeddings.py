@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, hosts
 from bonemet_jax.config import Config
 from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.progress import track
@@ -17,6 +17,7 @@ from bonemet_jax.train.fold_data import make_eval_plan
 from bonemet_jax.train.loop import get_fed_engine
 from bonemet_jax.train.members import make_waves
 from bonemet_jax.train.state import TrainState
+from bonemet_jax.train.watchdog import Watchdog
 
 
 def embed(
@@ -33,8 +34,10 @@ def embed(
     variables = engine.put_states([load_state(config, run_dir, fold, template) for fold in folds]).variables
     plan = engine.arrange([make_eval_plan(len(records), config, fold, epoch=0) for fold in folds])
     hyper = engine.plain_hyper()
-    with source.feeds([plan]) as feeds, jax.transfer_guard("disallow"):
-        parts, _ = evaluate(engine, variables, source, feeds, len(plan.index), hyper)
+    watchdog = Watchdog(run_dir, engine.is_compiling)
+    watchdog.place = f"embedding by folds {', '.join(map(str, folds))}"
+    with source.feeds([plan]) as feeds, jax.transfer_guard("disallow"), watchdog, watchdog.watching():
+        parts, _ = evaluate(engine, variables, source, feeds, len(plan.index), hyper, watchdog)
         rows = engine.fetch_rows(parts)
     return np.asarray(rows.embedding[:, : len(records)]), np.asarray(rows.score[:, : len(records)])
 
@@ -52,8 +55,9 @@ def compute_embeddings(records: Records, config: Config, run_dir: Path) -> None:
     """Write embeddings.npz (docs/contracts.md): every fold's network on every patient."""
     waves = make_waves(range(config.folds.n_folds), len(jax.devices()), config.engine.folds)
     found = [embed(records, config, run_dir, wave) for wave in track(waves, "embed folds", len(waves))]
-    artifacts.save_npz(Path(run_dir) / "embeddings.npz", {
+    arrays = {
         "patient_id": np.array(records.patient_id),
         "embedding": np.concatenate([embedding for embedding, _ in found]),
         "score": np.concatenate([score for _, score in found]),
-    })
+    }
+    hosts.once(lambda: artifacts.save_npz(Path(run_dir) / "embeddings.npz", arrays))

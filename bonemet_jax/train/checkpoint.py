@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, hosts
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.progress import say
 from bonemet_jax.train.state import TrainState
@@ -66,7 +66,7 @@ class CheckpointStore:
         with artifacts.disk_errors(path):
             shutil.rmtree(path, ignore_errors=True)
             try:
-                with ocp.StandardCheckpointer() as checkpointer:
+                with _open_orbax() as checkpointer:
                     checkpointer.save(path.absolute(), state)
                     checkpointer.wait_until_finished()
             except BaseException:
@@ -109,7 +109,7 @@ class CheckpointStore:
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), template)
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
+            with _open_orbax() as checkpointer:
                 return jax.device_get(checkpointer.restore(self._path(epoch).absolute(), placed))
         except (ValueError, OSError, KeyError) as error:
             raise CorruptFileError(f"checkpoint cannot be read ({error})", self._path(epoch), _REMEDY) from error
@@ -158,6 +158,12 @@ def restore_common(
 
     Members that train side by side go on together. What a store holds of later epochs is dropped.
     """
+    newest = hosts.once(lambda: _keep_common(stores))
+    return newest, [store.restore(newest, template) for store in stores] if newest else []
+
+
+def _keep_common(stores: Sequence[CheckpointStore]) -> int:
+    """The newest sound epoch of all stores; later ones are dropped."""
     common = set.intersection(*(set(store.find_sound()) for store in stores))
     newest = max(common, default=0)
     for store in stores:
@@ -165,4 +171,14 @@ def restore_common(
             if epoch > newest:
                 store.drop(epoch)
         store.sweep()
-    return newest, [store.restore(newest, template) for store in stores] if newest else []
+    return newest
+
+
+def _open_orbax() -> ocp.StandardCheckpointer:
+    """Orbax for this process alone: it would wait for the others, who neither save nor read at the same time."""
+    if jax.process_count() == 1:
+        return ocp.StandardCheckpointer()
+    own = jax.process_index()
+    return ocp.StandardCheckpointer(multiprocessing_options=ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+    ))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, hosts
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config
 from bonemet_jax.errors import NumericsError
@@ -35,6 +35,7 @@ from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.state import TrainState
 from bonemet_jax.train.step import Evaluation, StepMetrics, needed_arrays
 from bonemet_jax.train.validation import compute_auc
+from bonemet_jax.train.watchdog import Watchdog
 
 #: As engines are kept: one cohort on the devices for all folds, training and embedding.
 _SOURCES = SourceKeeper()
@@ -68,7 +69,9 @@ class Fed(NamedTuple):
 def get_fed_engine(records: Records, config: Config, n_members: int = 1) -> Fed:
     """The engine for these records and the source that the config asks for or that fits."""
     names = needed_arrays(config)
-    mode, reason = pick_mode(config.input, len(records), records.bytes_per_patient(names), jax.local_devices()[0])
+    mode, reason = hosts.once(
+        lambda: pick_mode(config.input, len(records), records.bytes_per_patient(names), jax.local_devices()[0])
+    )
     patients = (len(records),) if mode == "resident" else ()
     # Seed and rate are no part of a program: variants share it.
     shared = replace(config, train=replace(config.train, seed=0), optim=replace(config.optim, lr=1.0))
@@ -97,7 +100,9 @@ def train_members(
         UsageError: the best epoch is wanted, but an earlier call, asked for the last, did not save it.
         InputDataError: folds and records disagree.
     """
-    runs = [run for run in (MemberRun(member, records, folds) for member in members) if not run.is_done()]
+    found = [MemberRun(member, records, folds) for member in members]
+    done = hosts.once(lambda: [run.is_done() for run in found])
+    runs = [run for run, is_done in zip(found, done, strict=True) if not is_done]
     for wave in make_waves(runs, len(jax.devices()), members[0].config.engine.folds):
         _Wave(records, wave, observe).run()
 
@@ -112,6 +117,7 @@ class _Wave:
         self.records, self.runs, self.config = records, runs, runs[0].member.config
         self.name = ", ".join(run.member.name for run in runs)
         self.engine, self.source, reason = get_fed_engine(records, self.config, len(runs))
+        self.watchdog = Watchdog(runs[0].member.directory.parent, self.engine.is_compiling)
         say(f"{self.name}: {reason}")
         self.plans = WavePlans([(run.data, run.member.config, run.member.fold) for run in runs], self.engine.arrange)
         self.hyper = self.engine.put_hyper(
@@ -128,11 +134,13 @@ class _Wave:
             state = self._restore()
         with contextlib.ExitStack() as stack, contextlib.closing(self.tracer):
             for run in self.runs:
-                stack.enter_context(contextlib.closing(run.begin(self.first)))
+                stack.enter_context(run.begin(self.first))
+            stack.enter_context(self.watchdog)
             feeds = stack.enter_context(self.source.feeds(self._feed_plans()))
             progress = stack.enter_context(Progress(self.name, self.config.train.epochs - self.first))
             for epoch in range(self.first + 1, self.config.train.epochs + 1):
-                with jax.transfer_guard("disallow"):
+                self.watchdog.place = f"{self.name}, epoch {epoch}"
+                with jax.transfer_guard("disallow"), self.watchdog.watching():
                     state, results = self._run_epoch(state, feeds, epoch)
                 self._record(epoch, state, results)
                 loss = float(np.mean([result.train_loss for result in results]))
@@ -140,7 +148,7 @@ class _Wave:
                 progress.advance(1, f"loss {loss:.3f}, {images_per_s:.1f} images/s")
                 if all(run.stopped for run in self.runs):
                     break
-        if self.dump_hlo is not None:
+        if self.dump_hlo is not None and hosts.is_writer():
             for program in self.engine.programs().values():
                 program.dump(self.dump_hlo)
 
@@ -167,13 +175,13 @@ class _Wave:
         engine, plans, compile_s = self.engine, self.plans.get(epoch), self._compile_s()
         began = time.perf_counter()
         state, on_device, train_wait_s = train_epoch(
-            engine, state, self.source, feeds, plans.train, self.hyper, self.tracer
+            engine, state, self.source, feeds, plans.train, self.hyper, self.tracer, self.watchdog
         )
         jax.block_until_ready(state)
         trained, train_compile_s = time.perf_counter(), self._compile_s() - compile_s
         train_s = trained - began - train_compile_s
         evaluations, val_wait_s = evaluate(
-            engine, state.variables, self.source, feeds, len(plans.val.index), self.hyper
+            engine, state.variables, self.source, feeds, len(plans.val.index), self.hyper, self.watchdog
         )
         sums = fetch_sums(on_device)
         self._check_sound(epoch, sums, on_device)
@@ -220,10 +228,19 @@ class _Wave:
         )
 
     def _record(self, epoch: int, state: TrainState, results: Sequence[EpochResult]) -> None:
-        """Write what each member leaves of an epoch; the metrics first, so that a saved epoch always has its line."""
-        saving = [run.saves(epoch, result) for run, result in zip(self.runs, results, strict=True)]
+        """Write what each member leaves of an epoch, and count it."""
+        saving = hosts.once(lambda: [run.saves(epoch, result) for run, result in zip(self.runs, results, strict=True)])
         with self.time.during("checkpoint"):
             states = self.engine.fetch_states(state) if any(saving) else [None] * len(self.runs)
+        hosts.once(lambda: self._write(epoch, results, saving, states))
+        for run, result in zip(self.runs, results, strict=True):
+            if not run.stopped:
+                run.advance(epoch, result.val_loss)
+
+    def _write(
+        self, epoch: int, results: Sequence[EpochResult], saving: Sequence[bool], states: Sequence[TrainState | None]
+    ) -> None:
+        """The metrics first, so that a saved epoch always has its line."""
         for run, result, saves, own in zip(self.runs, results, saving, states, strict=True):
             if run.stopped:
                 continue

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, hosts
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config
 from bonemet_jax.errors import CorruptFileError, UsageError
@@ -64,17 +64,23 @@ class MemberRun:
         say(f"{self.member.name}: already trained")
         return True
 
-    def begin(self, first: int) -> Board:
+    def begin(self, first: int) -> contextlib.AbstractContextManager[Any]:
         """Go on behind epoch `first`: lines and events of later ones are dropped. Returns what is to be closed.
 
         Raises: UsageError when the best epoch is wanted, but was not saved.
         """
+        self._val_losses = hosts.once(lambda: self._sweep_files(first))
+        if not hosts.is_writer():
+            return contextlib.nullcontext()
+        self._board = Board(self.member.directory / "tensorboard", first + 1)
+        return contextlib.closing(self._board)
+
+    def _sweep_files(self, first: int) -> list[float]:
+        """Drop what later epochs left; validation losses of those that stay."""
         (self.member.directory / "done.json").unlink(missing_ok=True)
         lines = _truncate_metrics(self._metrics, first)
-        self._val_losses = [line["val_loss"] for line in lines]
         _check_best_saved(self.member.directory, self.store, self.member.config)
-        self._board = Board(self.member.directory / "tensorboard", first + 1)
-        return self._board
+        return [line["val_loss"] for line in lines]
 
     def is_last(self, epoch: int, val_loss: float) -> bool:
         """Whether the member stops after this epoch: the config's last, or too many without a lower validation loss."""
@@ -102,14 +108,17 @@ class MemberRun:
             "data_wait_s": round(result.data_wait_s, 6),
             "seconds": round(result.seconds, 3),
         }
-        self._val_losses.append(result.val_loss)
         artifacts.append_line(self._metrics, json.dumps(metrics))
         if self._board is not None:
             self._board.write(metrics)
 
+    def advance(self, epoch: int, val_loss: float) -> None:
+        """Count an epoch, on every process."""
+        self.stopped = self.is_last(epoch, val_loss)
+        self._val_losses.append(val_loss)
+
     def finish(self, epoch: int, state: TrainState, timing: dict[str, Any]) -> None:
         """timing.json and, last, done.json."""
-        self.stopped = True
         artifacts.write_json(self.member.directory / "timing.json", timing)
         artifacts.write_json(self.member.directory / "done.json", {
             "epoch": epoch, "key": self.key, "params_sha256": params_sha256(state.variables),

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from bonemet_jax import hosts
 from bonemet_jax.config import Config
 from bonemet_jax.errors import UsageError
 from bonemet_jax.input_pipeline.order import EpochPlan, join_plans
@@ -98,7 +99,7 @@ class Engine:
 
     def fetch_states(self, state: TrainState) -> list[TrainState]:
         """Copies of each member's own state on the host, as they are saved: every block by its own name."""
-        host = jax.device_get(state)
+        host = hosts.fetch(state)
         own = [jax.tree.map(lambda x, i=i: np.array(x[i]), host) for i in range(self.n_members)]
         return [unstack_blocks(state, self._model) for state in own]
 
@@ -122,7 +123,7 @@ class Engine:
 
     def put(self, value: Any) -> Any:
         """Copy arrays whose first axis is the member to the devices."""
-        return jax.device_put(value, self.spread.sharding("member"))
+        return hosts.put(value, self.spread.sharding("member"))
 
     def arrange(self, plans: Sequence[EpochPlan]) -> EpochPlan:
         """Plans of all members as the programs take them."""
@@ -143,11 +144,15 @@ class Engine:
             tail = parts[0].shape[3:] if self.spread.parallel == "pmap" else parts[0].shape[2:]
             return np.concatenate([part.reshape(self.n_members, -1, *tail) for part in parts], axis=1)
 
-        return jax.tree.map(join, *jax.device_get(rows))
+        return jax.tree.map(join, *hosts.fetch(rows))
 
     def programs(self) -> dict[str, Program]:
         """Those that were compiled, by name."""
         return {p.name: p for p in (self.train, self.train_epoch, self.evaluate) if p.n_traces}
+
+    def is_compiling(self) -> bool:
+        """Whether one of the programs is being compiled now."""
+        return any(program.is_compiling for program in (self.train, self.train_epoch, self.evaluate))
 
     def scans(self, source: Source) -> bool:
         """Whether epochs from this source run as one program, `train_epoch`."""

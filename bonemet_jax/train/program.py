@@ -10,7 +10,7 @@ from typing import Any, Literal
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, hosts
 from bonemet_jax.progress import say
 from bonemet_jax.telemetry.compile_cache import CacheWatch, Found
 
@@ -96,6 +96,8 @@ class Program:
     cache: Found = "off"
     lowered: Any = field(default=None, repr=False)
     compiled: Any = field(default=None, repr=False)
+    is_compiling: bool = False
+    """Now; with many processes until all of them have compiled."""
 
     @property
     def seconds(self) -> float:
@@ -105,6 +107,7 @@ class Program:
     def compile(self, *args: Any) -> Any:
         """Compile for these arguments (or ShapeDtypeStructs), once."""
         if self.compiled is None:
+            self.is_compiling = True
             say(f"compiling {self.name} ...")
             times = [time.perf_counter()]
             traced = self.spread.wrap(self._counted, self.takes, self.gives, self.donate).trace(*args)
@@ -117,6 +120,8 @@ class Program:
             self.trace_s, self.lower_s, self.compile_s = (after - before for before, after in pairwise(times))
             self.cache = watch.found
             say(f"compiled {self.name}: cache {self.cache}, {self.seconds:.1f} s")
+            hosts.meet()
+            self.is_compiling = False
         return self.compiled
 
     def describe(self) -> dict[str, Any]:

@@ -1,0 +1,200 @@
+"""Several processes that work as one, mostly one a host: joining, what one does for all, arrays that lie on all.
+
+Process 0 writes; the others read and compute. Everything here is a plain call where a process is alone.
+"""
+
+import atexit
+import contextlib
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from bonemet_jax.errors import INTERRUPTED, TryAgainError, UsageError
+from bonemet_jax.roll_call import RollCall
+
+#: Seconds in which all processes must have found each other.
+_JOIN_S = 120
+#: jax's own heartbeat names nobody; at this figure it ends a process after about half of it, behind ours (20 s).
+_HEARTBEAT_S = 60
+#: A wait is asked again after this, for as long as process 0 works.
+_ASK_MS = 60_000
+_SPEC = re.compile(r"([\w.-]+|\[[\da-fA-F:]+\]):(\d+),(\d+),(\d+)")
+
+_roll_call: RollCall | None = None
+
+
+@contextlib.contextmanager
+def joined(spec: str, timeout_s: float = _JOIN_S) -> Iterator[None]:
+    """Be one of several processes meanwhile. Call before jax is used.
+
+    Args:
+        spec: off: alone. auto: as Slurm, Kubernetes on TPU and others tell. HOST:PORT,N,I: process I of N, process 0
+            listening at HOST:PORT.
+        timeout_s: Until when all must be there.
+
+    Raises: UsageError for another spec; TryAgainError when the processes do not find each other.
+    """
+    if spec == "off":
+        yield
+        return
+    _join(spec, timeout_s)
+    try:
+        yield
+        meet()
+    except BaseException as error:
+        if _roll_call is not None:
+            code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+            _roll_call.fail(error)
+            # jax would wait here for the others, who may be gone: this runs before what it registered.
+            atexit.register(_exit, code)
+        raise
+    _part()
+
+
+def is_writer() -> bool:
+    """Whether this process writes what the run leaves: alone, or process 0."""
+    return _roll_call is None or _roll_call.index == 0
+
+
+def once(work: Callable[[], Any]) -> Any:
+    """Do `work` on process 0 alone, the others waiting for it; what it returns, JSON, on all.
+
+    All must call in the same order. That process 0 failed is told by the roll call.
+    """
+    if _roll_call is None:
+        return work()
+    return _roll_call.once(work)
+
+
+def meet() -> None:
+    """Wait until all processes are here, the same number of times."""
+    if _roll_call is not None:
+        _roll_call.meet()
+
+
+def note_step(n_begun: int, label: str) -> None:
+    """Tell the others how far this process is: steps begun so far, and the last one's name."""
+    if _roll_call is not None:
+        _roll_call.note(n_begun, label)
+
+
+def describe_laggards() -> str:
+    """Which other processes are behind or silent, in words; empty where there is none or nobody else."""
+    return "" if _roll_call is None else _roll_call.describe_laggards()
+
+
+def tell_others(reason: str) -> None:
+    """Before this process leaves at once: say why, and let the others hear it."""
+    if _roll_call is not None:
+        _roll_call.tell(reason)
+
+
+def put(tree: Any, sharding: Any) -> Any:
+    """Arrays that every process holds whole, on the devices as `sharding` says."""
+    import jax
+    import numpy as np
+
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def place(value: Any) -> jax.Array:
+        array = np.asarray(value)
+        return jax.make_array_from_callback(array.shape, sharding, lambda part: array[part])
+
+    return jax.tree.map(place, tree)
+
+
+def fetch(tree: Any) -> Any:
+    """Arrays on the host, whole on every process; all processes must call where some lie on other hosts."""
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    leaves, form = jax.tree.flatten(tree)
+    spread = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array) and not _is_here(leaf)]
+    if spread:
+        whole = NamedSharding(leaves[spread[0]].sharding.mesh, PartitionSpec())
+        gathered = jax.jit(_copy, out_shardings=whole)([leaves[i] for i in spread])
+        for i, leaf in zip(spread, gathered, strict=True):
+            leaves[i] = leaf
+    here = [leaf if getattr(leaf, "is_fully_addressable", True) else leaf.addressable_data(0) for leaf in leaves]
+    return jax.tree.unflatten(form, jax.device_get(here))
+
+
+def _is_here(leaf: Any) -> bool:
+    return leaf.is_fully_addressable or leaf.is_fully_replicated
+
+
+def _copy(leaves: list[Any]) -> list[Any]:
+    return leaves
+
+
+def _join(spec: str, timeout_s: float) -> None:
+    global _roll_call
+    address: dict[str, Any] = {} if spec == "auto" else _parse(spec)
+    import jax
+
+    where = address.get("coordinator_address", "auto")
+    if address.get("process_id", 0) > 0:
+        _await_coordinator(where, timeout_s)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
+    try:
+        jax.distributed.initialize(
+            **address, initialization_timeout=int(timeout_s), heartbeat_timeout_seconds=_HEARTBEAT_S
+        )
+    except ValueError as error:
+        raise UsageError(f"--distributed {spec}: jax finds no cluster here ({error})", "",
+                         "give --distributed HOST:PORT,N,I") from error
+    except RuntimeError as error:
+        raise TryAgainError(f"the processes did not find each other within {timeout_s:.0f} s "
+                            f"({str(error).splitlines()[0]})", where, "start all of them, with the same address and N"
+                            ) from error
+    from jax._src.distributed import global_state  # jax names no other way to its key-value store
+
+    _roll_call = RollCall(global_state.client, jax.process_index(), jax.process_count())
+    _roll_call.begin()
+
+
+def _parse(spec: str) -> dict[str, Any]:
+    found = _SPEC.fullmatch(spec)
+    if found is None or not int(found[4]) < int(found[3]) or not 0 < int(found[2]) < 65536:
+        raise UsageError(f"--distributed {spec}: not off, auto or HOST:PORT,N,I with I from 0 to N-1", "",
+                         "for example --distributed 10.0.0.1:7070,2,0 on the first of two hosts, ,2,1 on the other")
+    return {"coordinator_address": f"{found[1]}:{found[2]}", "num_processes": int(found[3]),
+            "process_id": int(found[4])}
+
+
+def _await_coordinator(address: str, timeout_s: float) -> None:
+    """Return once process 0 listens: jax itself would end the process without a word. Raises: TryAgainError."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise TryAgainError(f"process 0 is not reachable within {timeout_s:.0f} s ({error})", address,
+                                    "start it, and see that the address and port are open to this host") from error
+            time.sleep(0.5)
+
+
+def _part() -> None:
+    """All are done: leave together."""
+    global _roll_call
+    if _roll_call is not None:
+        import jax
+
+        _roll_call.end()
+        _roll_call = None
+        jax.distributed.shutdown()
+
+
+def _exit(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,180 @@
+"""Roll call of processes that work as one: each says every second that it lives and how far it is.
+
+Who is missed, or says that it failed, is named by all the others, who then leave with exit code 75: a collective would
+wait for it for ever. jax's own heartbeat ends processes too, but names nobody and no step.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from bonemet_jax.errors import TryAgainError
+
+#: Seconds of silence after which a process counts as lost; BONEMET_WATCHDOG_S takes its place (docs/many-hosts.md).
+SILENCE_S = 20.0
+_EVERY_S = 1.0
+#: Silence is enough to be named once a sum over the processes has failed: two calls missed, and time to spare.
+_FAILED_SILENCE_S = 4.0
+#: Process 0 holds the store in which all this stands: it leaves last.
+_LINGER_S = 3.0
+#: A wait for process 0 is asked again after this; one for all ends after a day, or when one is lost.
+_ASK_MS, _MEET_MS = 60_000, 86_400_000
+_MEND = "run the same command again on all hosts"
+
+
+class Said(NamedTuple):
+    """What one process last said."""
+
+    tick: int
+    """Changes with every call."""
+    n_begun: int
+    """Steps begun."""
+    label: str
+    """The last of them."""
+    failure: str
+    """Why it is leaving; empty while it works."""
+
+
+def read_silence_s() -> float:
+    """Seconds until a process counts as lost or a step as stuck."""
+    return float(os.environ.get("BONEMET_WATCHDOG_S", SILENCE_S))
+
+
+class RollCall:
+    """This process among the others."""
+
+    def __init__(self, client: Any, index: int, count: int, silence_s: float | None = None) -> None:
+        """Args:
+        client: jax's key-value store.
+        index: This process.
+        count: All of them.
+        silence_s: As `read_silence_s` where None.
+        """
+        self.index, self.count = index, count
+        self.silence_s = read_silence_s() if silence_s is None else silence_s
+        self._client = client
+        self._mine = Said(0, 0, "its start", "")
+        self._others: dict[int, Said] = {}
+        self._heard_at: dict[int, float] = {}
+        self._asked_at = time.monotonic()
+        self._n_once = self._n_met = 0
+        self._failed = False
+        self._ended = threading.Event()
+        self._leaving = threading.Lock()
+
+    def begin(self) -> None:
+        """Start calling and listening; from now on a lost process ends this one."""
+        now = time.monotonic()
+        self._heard_at = dict.fromkeys(set(range(self.count)) - {self.index}, now)
+        # XLA's client calls abort() when the coordinator is gone, and jaxlib's way to be asked first is broken (0.10.2:
+        # bad_cast). Only a handler of C's runs then; it must outlive the process, so it hangs on the instance.
+        self._on_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _signal: self._leave(self._explain_abort()))
+        ctypes.CDLL(None).signal(int(signal.SIGABRT), self._on_abort)
+        for target in (self._exchange, self._judge):
+            threading.Thread(target=target, name=f"bonemet-roll-call{target.__name__}", daemon=True).start()
+
+    def end(self) -> None:
+        """Stop: all are done."""
+        self._ended.set()
+        ctypes.CDLL(None).signal(int(signal.SIGABRT), None)
+
+    def note(self, n_begun: int, label: str) -> None:
+        """How far this process is; the next call says so."""
+        self._mine = self._mine._replace(n_begun=n_begun, label=label)
+
+    def once(self, work: Callable[[], Any]) -> Any:
+        """As `hosts.once`."""
+        key, self._n_once = f"bonemet/once/{self._n_once}", self._n_once + 1
+        if self.index == 0:
+            text = json.dumps(work())
+            self._client.key_value_set(key, text)
+            return json.loads(text)
+        while True:
+            try:
+                return json.loads(self._client.blocking_key_value_get(key, _ASK_MS))
+            except RuntimeError as error:
+                if "DEADLINE_EXCEEDED" not in str(error):
+                    raise
+
+    def meet(self) -> None:
+        """As `hosts.meet`."""
+        self._n_met += 1
+        self._client.wait_at_barrier(f"bonemet/meet/{self._n_met}", _MEET_MS)
+
+    def tell(self, reason: str) -> None:
+        """Say why this process leaves, and give the others time to hear it."""
+        self._mine = self._mine._replace(failure=" ".join(reason.split())[:500])
+        time.sleep(_LINGER_S if self.index == 0 else 2 * _EVERY_S)
+
+    def fail(self, error: BaseException) -> None:
+        """This process raised: a sum that failed because another is gone names that one and leaves; else say it."""
+        self._failed = True
+        if (isinstance(error, (RuntimeError, ValueError)) and "Gloo" in str(error)) or "NCCL" in str(error):
+            time.sleep(self.silence_s + _FAILED_SILENCE_S)  # _judge leaves before, if it was another's fault
+        self.tell(f"{type(error).__name__}: {error}")
+
+    def describe_laggards(self) -> str:
+        """As `hosts.describe_laggards`, after listening for a while."""
+        time.sleep(2.5 * _EVERY_S)
+        silent = self._find_silent(2.2 * _EVERY_S)
+        least = min((said.n_begun for said in self._others.values()), default=self._mine.n_begun)
+        behind = [i for i, said in self._others.items() if said.n_begun == least < self._mine.n_begun]
+        return "; ".join(self._describe(i) for i in sorted({*silent, *behind}))
+
+    def _exchange(self) -> None:
+        while not self._ended.wait(_EVERY_S):
+            self._mine = self._mine._replace(tick=self._mine.tick + 1)
+            with contextlib.suppress(RuntimeError, ValueError):  # _judge sees that it was not asked
+                self._client.key_value_set(f"bonemet/said/{self.index}", json.dumps(self._mine), allow_overwrite=True)
+                for key, text in self._client.key_value_dir_get("bonemet/said/"):
+                    self._hear(int(key.rpartition("/")[2]), Said(*json.loads(text)))
+                self._asked_at = time.monotonic()
+
+    def _hear(self, index: int, said: Said) -> None:
+        if index != self.index and said != self._others.get(index):
+            self._others[index], self._heard_at[index] = said, time.monotonic()
+
+    def _judge(self) -> None:
+        while not self._ended.wait(_EVERY_S / 2):
+            failed = {i: said.failure for i, said in self._others.items() if said.failure}
+            if failed:
+                i = min(failed)
+                self._leave(f"process {i} of {self.count} failed at {self._others[i].label} ({failed[i]})")
+            if silent := self._find_silent(_FAILED_SILENCE_S if self._failed else self.silence_s):
+                self._leave("; ".join(map(self._describe, silent)))
+
+    def _find_silent(self, limit_s: float) -> list[int]:
+        """Processes not heard of for so long; 0 alone where its store does not answer, as nobody is heard then."""
+        now = time.monotonic()
+        if now - self._asked_at > limit_s:
+            return [0] if self.index else []
+        return [i for i, heard_at in sorted(self._heard_at.items()) if now - heard_at > limit_s]
+
+    def _describe(self, index: int) -> str:
+        said = self._others.get(index)
+        silent_s = time.monotonic() - self._heard_at[index]
+        heard = f"not heard of for {silent_s:.0f} s" if silent_s > 2 * _EVERY_S else "behind"
+        return f"process {index} of {self.count} is {heard}, last at {said.label if said else 'its start'}"
+
+    def _explain_abort(self) -> str:
+        silent = self._find_silent(_FAILED_SILENCE_S)
+        return "; ".join(map(self._describe, silent)) or (
+            f"process 0 of {self.count}, which holds the others together, is gone, last at "
+            f"{self._others[0].label if 0 in self._others else 'its start'}"
+        )
+
+    def _leave(self, what: str) -> None:
+        """Name who is missing and end the process, whatever its other threads wait for."""
+        if self._leaving.acquire(blocking=False):
+            told = TryAgainError(what, f"process {self.index} was at {self._mine.label}", _MEND)
+            print(f"bonemet: {' '.join(str(told).split())}", file=sys.stderr, flush=True)
+            if self.index == 0:
+                self.tell(what)
+            os._exit(told.exit_code)
