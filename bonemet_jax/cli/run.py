@@ -13,6 +13,7 @@ from bonemet_jax.cli.stages import STAGES, Run, run_stages
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, choose_device, require_device
 from bonemet_jax.config import Config, load_config
 from bonemet_jax.errors import UsageError
+from bonemet_jax.telemetry.observe import Observe, parse_window
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class TrainArgs(NetworkArgs):
 
     parallel: Literal["jit", "shard_map", "pmap"] | None = None
     """Short for --engine.parallel."""
+    profile: str | None = None
+    """START:STEPS: trace these updates, counted from 0 over all folds, into RUN/profile, for Perfetto and xprof."""
+    dump_hlo: Path | None = None
+    """Folder for StableHLO, optimised HLO and memory analysis of every program."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,10 @@ def open_run(args: StageArgs) -> Run:
     """
     if args.output is None:
         raise UsageError("no run directory given", "", "add -o RUN, for example -o runs/smoke")
-    return Run(args.output, args.config)
+    if not isinstance(args, TrainArgs):
+        return Run(args.output, args.config)
+    window = None if args.profile is None else parse_window(args.profile)
+    return Run(args.output, args.config, Observe(window, args.dump_hlo))
 
 
 def _dry_run(args: RunArgs, report: VerbReport) -> int:

@@ -16,6 +16,7 @@ from bonemet_jax.cli import stamps
 from bonemet_jax.config import Config, to_dict
 from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
 from bonemet_jax.progress import say
+from bonemet_jax.telemetry.observe import NOTHING, Observe
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Run:
 
     directory: Path
     config: Config
+    observe: Observe = NOTHING
 
     @property
     def cohort_dir(self) -> Path:
@@ -146,6 +148,7 @@ def _cv(run: Run) -> None:
     from bonemet_jax.cohort.folds import load_folds
     from bonemet_jax.cohort.near_duplicates import check_leakage, load_pairs
     from bonemet_jax.input_pipeline.records import open_records
+    from bonemet_jax.telemetry.table import print_timings
     from bonemet_jax.train.loop import train_folds
 
     folds = load_folds(run.directory / "folds.json")
@@ -155,7 +158,9 @@ def _cv(run: Run) -> None:
         say("warning: pairs of patients who share an image, together in every fold: "
             f"{len(pairs)}; {run.near_duplicates}")
     records = open_records(run.records_dir)
-    train_folds(records, folds, run.config, run.directory)
+    train_folds(records, folds, run.config, run.directory, observe=run.observe)
+    if hosts.is_writer():
+        print_timings({fold.name: artifacts.load_json(fold / "timing.json") for fold in run.fold_dirs()})
 
 
 def _embed(run: Run) -> None:

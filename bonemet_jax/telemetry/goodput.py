@@ -12,7 +12,7 @@ class TimeAccount:
     """Seconds by reason since it was opened. What nobody claims is `other`, so that the parts are the whole."""
 
     def __init__(self) -> None:
-        self._began = time.perf_counter()
+        self._began, self._within = time.perf_counter(), False
         self._seconds: dict[str, float] = dict.fromkeys(get_args(Reason), 0.0)
 
     def add(self, reason: Reason, seconds: float) -> None:
@@ -21,11 +21,14 @@ class TimeAccount:
 
     @contextlib.contextmanager
     def during(self, reason: Reason) -> Iterator[None]:
-        """Count the block's seconds. Blocks do not nest."""
-        began = time.perf_counter()
+        """Count the block's seconds. Raises: RuntimeError inside another block, whose seconds would count twice."""
+        if self._within:
+            raise RuntimeError(f"seconds of {reason} would count twice")
+        self._within, began = True, time.perf_counter()
         try:
             yield
         finally:
+            self._within = False
             self.add(reason, time.perf_counter() - began)
 
     def seconds(self, reason: Reason) -> float:

@@ -1,69 +1,56 @@
-"""Profiles of single steps, for xprof, TensorBoard and Perfetto."""
+"""Profiles of single updates, for xprof, TensorBoard and Perfetto."""
 
 import contextlib
-import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import jax
 
-from bonemet_jax.errors import UsageError
 from bonemet_jax.progress import say
-
-
-@dataclass(frozen=True)
-class TraceWindow:
-    """Which steps are traced, counted over all of a process's updates from 0 on."""
-
-    start: int
-    n_steps: int
-
-
-def parse_window(text: str) -> TraceWindow:
-    """START:STEPS. Raises: UsageError."""
-    found = re.fullmatch(r"(\d{1,9}):([1-9]\d{0,5})", text)
-    if found is None:
-        raise UsageError(f"--profile {text} is no START:STEPS", "", "for example 10:5, five steps from the 10th on")
-    return TraceWindow(int(found[1]), int(found[2]))
-
-
-class Observe(NamedTuple):
-    """What a training shows of its inside, besides its figures."""
-
-    profile: TraceWindow | None = None
-    """Steps to trace, into the run's folder `profile`."""
-    dump_hlo: Path | None = None
-    """Folder for the compiled programs' texts."""
-
-
-#: Figures alone.
-NOTHING = Observe()
+from bonemet_jax.telemetry.observe import TraceWindow
 
 
 class Tracer:
-    """Starts and stops the profile as steps go by; without a window it does nothing."""
+    """Starts and stops the profile as updates go by; without a window it does nothing.
+
+    It waits for the devices at both edges, so that the profile holds these updates, whole, and nothing else.
+    """
 
     def __init__(self, window: TraceWindow | None = None, directory: Path | None = None) -> None:
         self._window, self._directory = window, directory
-        self._step, self._running = 0, False
+        self._n_done, self._running = 0, False
 
-    def step(self, n: int = 1) -> contextlib.AbstractContextManager[object]:
-        """To hold around the next `n` steps, which are one call."""
-        if self._window is None or self._directory is None:
-            return contextlib.nullcontext()
-        window, first = self._window, self._step
-        self._step += n
-        if not self._running and first <= window.start < self._step:
+    @contextlib.contextmanager
+    def step(self, before: Any, n: int = 1) -> Iterator[None]:
+        """Around a call that makes `n` updates; `before` is the state it takes."""
+        window, first = self._window, self._n_done
+        self._n_done += n
+        if window is None or (not first <= window.start < self._n_done and not self._running):
+            yield
+            return
+        if not self._running:
+            jax.block_until_ready(before)
             jax.profiler.start_trace(str(self._directory), create_perfetto_trace=True)
             self._running = True
-        elif self._running and first >= window.start + window.n_steps:
-            self.close()
-        return jax.profiler.StepTraceAnnotation("train", step_num=first) if self._running else contextlib.nullcontext()
+        with jax.profiler.StepTraceAnnotation("train", step_num=first):
+            yield
+
+    def after(self, state: Any) -> None:
+        """To be told the state behind each such call."""
+        if self._running and self._window is not None and self._n_done >= self._window.start + self._window.n_steps:
+            jax.block_until_ready(state)
+            self._stop()
 
     def close(self) -> None:
-        """End a profile that is under way."""
+        """End a profile that is under way; say so when the window was never reached."""
         if self._running:
-            jax.profiler.stop_trace()
-            self._running, self._window = False, None
-            say(f"profile written; {self._directory}")
+            self._stop()
+        elif self._window is not None:
+            say(f"note: no profile, the training ended after {self._n_done} updates, before the "
+                f"{self._window.start}th")
+
+    def _stop(self) -> None:
+        jax.profiler.stop_trace()
+        self._running, self._window = False, None
+        say(f"profile written; {self._directory}")

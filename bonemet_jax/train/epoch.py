@@ -54,16 +54,18 @@ def train_epoch(
     tracer, watchdog = tracer or Tracer(), watchdog or Watchdog()
     if engine.scans(source) and isinstance(source, ResidentSource):
         watchdog.begin_step("scan", 1)
-        with tracer.step(len(plan.index)):
+        with tracer.step(state, len(plan.index)):
             state, metrics = engine.train_epoch(state, source.resident, source.stack(plan), hyper)
+        tracer.after(state)
         jax.block_until_ready(metrics)
         watchdog.beat()
         return TrainedEpoch(state, [metrics], 0.0)
 
     def step(feed: Feed) -> StepMetrics:
         nonlocal state
-        with tracer.step():
+        with tracer.step(state):
             state, metrics = engine.train(state, source.resident, feed, hyper)
+        tracer.after(state)
         return metrics
 
     metrics, data_wait_s = _run_steps(step, feeds, len(plan.index), watchdog, "training")

@@ -24,8 +24,9 @@ from bonemet_jax.progress import Progress, say
 from bonemet_jax.telemetry.compile_cache import enable_compile_cache
 from bonemet_jax.telemetry.device import compute_mbu, compute_mfu, describe_device
 from bonemet_jax.telemetry.goodput import TimeAccount
+from bonemet_jax.telemetry.observe import NOTHING, Observe
 from bonemet_jax.telemetry.step_timer import summarize
-from bonemet_jax.telemetry.trace import NOTHING, Observe, Tracer
+from bonemet_jax.telemetry.trace import Tracer
 from bonemet_jax.train.checkpoint import restore_common
 from bonemet_jax.train.epoch import EpochSums, evaluate, fetch_sums, train_epoch
 from bonemet_jax.train.fold_data import WavePlans
@@ -103,20 +104,23 @@ def train_members(
     found = [MemberRun(member, records, folds) for member in members]
     done = hosts.once(lambda: [run.is_done() for run in found])
     runs = [run for run, is_done in zip(found, done, strict=True) if not is_done]
-    for wave in make_waves(runs, len(jax.devices()), members[0].config.engine.folds):
-        _Wave(records, wave, observe).run()
+    with contextlib.closing(Tracer(observe.window, members[0].directory.parent / "profile")) as tracer:
+        for wave in make_waves(runs, len(jax.devices()), members[0].config.engine.folds):
+            _Wave(records, wave, tracer, observe.dump_hlo).run()
 
 
 class _Wave:
     """Members that train side by side in one process."""
 
-    def __init__(self, records: Records, runs: Sequence[MemberRun], observe: Observe) -> None:
-        self.time = TimeAccount()
-        self.tracer = Tracer(observe.profile, runs[0].member.directory.parent / "profile")
-        self.dump_hlo = observe.dump_hlo
+    def __init__(
+        self, records: Records, runs: Sequence[MemberRun], tracer: Tracer, dump_hlo: Path | None
+    ) -> None:
+        self.time, self.tracer = TimeAccount(), tracer
         self.records, self.runs, self.config = records, runs, runs[0].member.config
         self.name = ", ".join(run.member.name for run in runs)
         self.engine, self.source, reason = get_fed_engine(records, self.config, len(runs))
+        if dump_hlo is not None and hosts.is_writer():
+            self.engine.dump_programs(dump_hlo)
         self.watchdog = Watchdog(runs[0].member.directory.parent, self.engine.is_compiling)
         say(f"{self.name}: {reason}")
         self.plans = WavePlans([(run.data, run.member.config, run.member.fold) for run in runs], self.engine.arrange)
@@ -132,7 +136,7 @@ class _Wave:
         """From the newest sound checkpoint that all members have, or from the start, to the last epoch."""
         with self.time.during("restore"):
             state = self._restore()
-        with contextlib.ExitStack() as stack, contextlib.closing(self.tracer):
+        with contextlib.ExitStack() as stack:
             for run in self.runs:
                 stack.enter_context(run.begin(self.first))
             stack.enter_context(self.watchdog)
@@ -148,9 +152,6 @@ class _Wave:
                 progress.advance(1, f"loss {loss:.3f}, {images_per_s:.1f} images/s")
                 if all(run.stopped for run in self.runs):
                     break
-        if self.dump_hlo is not None and hosts.is_writer():
-            for program in self.engine.programs().values():
-                program.dump(self.dump_hlo)
 
     def _restore(self) -> TrainState:
         """The members' state after `self.first` epochs."""
@@ -217,7 +218,8 @@ class _Wave:
         if sums.sound.all():
             return
         step, i = (int(found[0]) for found in np.nonzero(~sums.sound))
-        bad = self.engine.fetch_rows([on_device[step].unsound] if len(on_device) > 1 else [on_device[0].unsound[step]])
+        scanned = self.engine.scans(self.source)
+        bad = self.engine.fetch_rows([on_device[0].unsound[step] if scanned else on_device[step].unsound])
         index = self.engine.fetch_rows([self.plans.get(epoch).train.index[step]])
         rows = index[i][bad[i]] if bad[i].any() else index[i]
         patients = sorted({artifacts.sha256_text(self.records.patient_id[row])[:12] for row in rows})
@@ -274,7 +276,7 @@ class _Wave:
             "images_per_s_per_device": round(images_per_s, 4),
             "train_gflop_per_image": round(gflop, 4),
             "mfu": compute_mfu(device["kind"], model.compute_dtype, gflop, images_per_s),
-            "mbu": compute_mbu(device["kind"], self.engine.train.gb_accessed(), step.median_s),
+            "mbu": compute_mbu(device["kind"], self.engine.gb_accessed(), step.median_s),
             "input": {"mode": self.source.mode, "channels": self.config.input.channels,
                       "data_wait_share": _share(self.waits_s[1:] or self.waits_s)},
             "resumed_after_epoch": self.first,

@@ -1,6 +1,7 @@
 """The programs of a run, compiled once for all members that train side by side."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -153,6 +154,20 @@ class Engine:
     def is_compiling(self) -> bool:
         """Whether one of the programs is being compiled now."""
         return any(program.is_compiling for program in (self.train, self.train_epoch, self.evaluate))
+
+    def dump_programs(self, directory: Path) -> None:
+        """Write every program's StableHLO, optimised HLO and memory analysis: now, or once it is compiled."""
+        for program in (self.train, self.train_epoch, self.evaluate):
+            program.dump_to = directory
+            if program.compiled is not None:
+                program.dump(directory)
+
+    def gb_accessed(self) -> float | None:
+        """Memory traffic of an update on one device as XLA counts it, GB; None where it does not say.
+
+        Of an epoch in one program XLA counts the loop's body once: with what is carried over, an upper figure.
+        """
+        return self.train.gb_accessed() or self.train_epoch.gb_accessed()
 
     def scans(self, source: Source) -> bool:
         """Whether epochs from this source run as one program, `train_epoch`."""

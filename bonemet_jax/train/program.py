@@ -96,6 +96,8 @@ class Program:
     cache: Found = "off"
     lowered: Any = field(default=None, repr=False)
     compiled: Any = field(default=None, repr=False)
+    dump_to: Path | None = None
+    """Folder for its texts, written as soon as it is compiled."""
     is_compiling: bool = False
     """Now; with many processes until all of them have compiled."""
 
@@ -120,6 +122,8 @@ class Program:
             self.trace_s, self.lower_s, self.compile_s = (after - before for before, after in pairwise(times))
             self.cache = watch.found
             say(f"compiled {self.name}: cache {self.cache}, {self.seconds:.1f} s")
+            if self.dump_to is not None:
+                self.dump(self.dump_to)
             hosts.meet()
             self.is_compiling = False
         return self.compiled
