@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
-
-import numpy as np
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.cli.stages import Run
@@ -92,10 +91,10 @@ def _rank(line: dict[str, Any]) -> tuple[float, float]:
 def _mean_sd(values: Iterable[float | None]) -> dict[str, float | None]:
     """Mean and sample SD; null where a value is missing, the SD of one value too."""
     found = list(values)
-    known = np.array([value for value in found if value is not None])
+    known = [value for value in found if value is not None]
     if len(known) < len(found):
         return {"mean": None, "sd": None}
-    return {"mean": float(known.mean()), "sd": float(known.std(ddof=1)) if len(known) > 1 else None}
+    return {"mean": fmean(known), "sd": stdev(known) if len(known) > 1 else None}
 
 
 def print_table(table: Sequence[dict[str, Any]]) -> None:

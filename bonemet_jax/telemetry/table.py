@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 #: Reasons as they fit into 80 columns.
-_SHORT = {"validation": "valid.", "data_wait": "data", "checkpoint": "saving"}
+_SHORT = {"validation": "valid.", "data_wait": "data", "checkpoint": "saving", "restore": "load"}
 
 
 def make_step_table(timings: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -56,7 +56,7 @@ def print_timings(timings: Mapping[str, Mapping[str, Any]], console: Console | N
 
 
 def _make_table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, name in enumerate(columns):
         table.add_column(name, justify="right" if i else "left", no_wrap=True)
     return table
