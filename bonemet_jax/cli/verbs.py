@@ -14,5 +14,6 @@ VERBS: dict[str, str] = {
     "fuse": "one stage of a run: nine classifiers",
     "report": "one stage of a run: statistics, tables, figures, report.html",
     "predict": "imaging score of new patients from a finished run",
+    "doctor": "devices, software, memory and disk, a health check; with a config, what would run where",
     "info": "versions and capabilities, without importing jax",
 }

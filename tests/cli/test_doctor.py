@@ -1,0 +1,183 @@
+"""`bonemet doctor`: facts that agree with jax and the config, problems with remedies, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from bonemet_jax.cli import diagnosis, main
+from bonemet_jax.cli.doctor import describe_facts
+from bonemet_jax.config import Config, InputConfig, ModelConfig, RecordsConfig, load_config
+from bonemet_jax.models.flops import count_parameters
+
+SMALL = """
+from bonemet_jax.config import Config, ModelConfig, PhantomConfig, RecordsConfig, TrainConfig
+config = Config("small", phantom=PhantomConfig(n=24), records=RecordsConfig(height=64, width=80),
+                model=ModelConfig(network="tiny"), train=TrainConfig(batch_size=8))
+"""
+DEVICES = 8
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A config file."""
+    (tmp_path / "small.py").write_text(SMALL)
+    return tmp_path / "small.py"
+
+
+def _ask(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    code = main(["doctor", *argv, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def _ask_process(argv: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, whose jax is not started yet."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; from bonemet_jax.cli import main; sys.exit(main({['doctor', *argv]!r}))"],
+        env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = _ask([], capsys)
+    assert code == told["exit_code"] == 0
+    assert told["devices"]["count"] == jax.device_count() and told["devices"]["kind"] == jax.devices()[0].device_kind
+    assert told["devices"]["peak"] is None
+    assert told["software"]["jax"] == jax.__version__
+    assert told["health"]["sound"] is True and 0 < told["health"]["seconds"] < 60
+    assert told["memory"]["host_gb"] > 0.5 and told["disk"]["free_gb"] > 0
+    assert told["xgboost"]["package"] in ("xgboost-cpu", "xgboost") and isinstance(told["xgboost"]["cuda"], bool)
+    assert [problem["what"] for problem in told["problems"]] == ["the compilation cache is off"]
+    assert "run" not in told
+
+
+def test_lines_are_aligned_and_end_in_a_verdict(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(small)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == "problem: the compilation cache is off; unset BONEMET_CACHE_DIR"
+    assert lines[-1] == "verdict: runs are possible"
+    width = lines[0].index("kind")
+    rows = {line[width:].split()[0]: line[width:].split()[-1] for line in lines[:-2]}
+    assert (rows["batch_size"], rows["patients"], rows["input"], rows["sound"]) == ("8", "24", "resident", "yes")
+
+
+def test_values_in_words() -> None:
+    facts = {"a": {"none": None, "no": False, "x": 1 / 3}, "long": {"waves": [[0, 1], [2, 3]], "mesh": {"fold": 2}}}
+    assert list(describe_facts(facts)) == [
+        "a     none   -", "      no     no", "      x      0.3333", "long  waves  0 1 | 2 3", "      mesh   fold 2",
+    ]  # fmt: skip
+
+
+def test_flags_change_the_config(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = _ask([str(small), "--folds.n-folds", "4", "--engine.folds", "vmap", "--input.mode", "stream"], capsys)
+    run, config = told["run"], load_config(small)
+    assert code == 0 and run["waves"] == [[0, 1, 2, 3]] and run["mesh"] == {"fold": 1, "data": 1}
+    assert run["input"] == "stream" and run["per_device_batch_size"] == 8
+    assert run["parameters"] == count_parameters(config.model)
+    assert run["checkpoint_gb"] > 12e-9 * run["parameters"]  # weights and Adam's two moments, float32
+    # CT, LBP's three planes, the mask; HOG of four flips in cells of 16 x 16 pixels, 8 orientations, float32
+    assert run["mb_per_patient"] == pytest.approx((64 * 80 * 5 + 4 * 4 * 5 * 8 * 4) / 1e6)
+
+
+def test_eight_devices_on_a_mesh(small: Path) -> None:
+    flags = f"--xla_force_host_platform_device_count={DEVICES}"
+    done = _ask_process([str(small), "--engine.folds", "mesh", "--json"], XLA_FLAGS=flags)
+    told = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert told["devices"]["count"] == told["devices"]["local_count"] == DEVICES
+    assert told["software"]["XLA_FLAGS"] == flags and told["health"]["sound"]
+    run = told["run"]
+    assert run["waves"] == [[0, 1, 2]] and run["mesh"] == {"fold": 3, "data": 2} and run["idle_devices"] == 2
+    assert run["per_device_batch_size"] == 4
+    done = _ask_process([str(small), "--train.batch-size", "9"], XLA_FLAGS=flags)
+    assert done.returncode == 2 and done.stdout.splitlines()[-1] == "verdict: runs are not possible"
+    assert "train.batch_size 9 does not divide over 8 devices; use a multiple of 8" in done.stdout
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_no_device_at_all_is_exit_3(platform: str) -> None:
+    if any(device.platform != "cpu" for device in jax.devices()):
+        pytest.skip("there is an accelerator here")
+    done = _ask_process([], JAX_PLATFORMS=platform)
+    assert done.returncode == 3 and not done.stdout
+    assert done.stderr.startswith("bonemet: jax finds no device") and len(done.stderr.splitlines()) == 1
+
+
+def test_an_absent_device_is_exit_3() -> None:
+    done = _ask_process(["--device", "tpu"])
+    assert done.returncode == 3 and "no tpu here" in done.stderr
+
+
+def test_a_cohort_that_is_not_there_stops_runs() -> None:
+    config = Config("odd", model=ModelConfig(network="tiny"), cohort_dir="nowhere")
+    checked = diagnosis.check_run(config, {"host_gb": 1.0, "limit_gb": None}, 1e6)
+    assert checked.facts == {"config": "odd"}
+    assert [(p.what, p.exit_code) for p in checked.problems] == [("no cohort.parquet in this folder, nowhere", 8)]
+
+
+def test_patients_of_a_cohort_are_counted(small_cohort: Path) -> None:
+    assert diagnosis.count_patients(Config("real", cohort_dir=str(small_cohort))) == 13
+
+
+def test_a_cohort_or_a_disk_too_small() -> None:
+    config = Config("big", model=ModelConfig(network="tiny"), records=RecordsConfig(height=64, width=80),
+                    input=InputConfig(mode="resident"))  # fmt: skip
+    memory = {"host_gb": 8.0, "limit_gb": 0.001}
+    facts, problems = diagnosis.check_run(config, memory, 0.0)
+    assert facts["input"] == "resident" and [problem.exit_code for problem in problems] == [3, 0]
+    assert problems[0].mend == "use --input.mode auto" and "0.0 GB are free" in problems[1].what
+    assert diagnosis.check_run(config, {"host_gb": 8.0, "limit_gb": None}, 1e6).problems == []
+
+
+def test_control_groups_of_both_kinds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    new, old = tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"
+    monkeypatch.setattr(diagnosis, "_CGROUP_LIMITS", (new, old))
+    assert diagnosis.find_memory()["limit_gb"] is None
+    new.write_text("max\n")
+    old.write_text(f"{1 << 62}\n")
+    assert diagnosis.find_memory()["limit_gb"] is None
+    old.write_text("250000000\n")
+    assert diagnosis.find_memory()["limit_gb"] == 0.25
+
+
+def test_cache_sizes_and_rights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BONEMET_CACHE_DIR", str(tmp_path / "a" / "b"))
+    assert diagnosis.check_cache() == ({"directory": str(tmp_path / "a" / "b"), "size_gb": 0.0, "writable": True}, [])
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "program").write_bytes(bytes(1000))
+    assert diagnosis.check_cache().facts["size_gb"] >= 1e-6
+    monkeypatch.setenv("BONEMET_CACHE_DIR", str(tmp_path / "a" / "b" / "program" / "c"))
+    facts, problems = diagnosis.check_cache()
+    assert facts["writable"] is False and problems[0].mend == "set BONEMET_CACHE_DIR to a folder that can"
+
+
+def test_devices_that_compute_wrongly_stop_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis.jnp, "sum", lambda x: x[0, 0, 0])
+    facts, problems = diagnosis.check_health()
+    assert facts["sound"] is False and problems[0].exit_code == 3 and "compute wrongly" in problems[0].what
+
+
+def test_no_xgboost_stops_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "find_versions", lambda names: {"python": "3"})
+    facts, problems = diagnosis.check_xgboost()
+    assert facts == {"package": None} and problems[0].exit_code == 1
+
+
+def test_an_idle_gpu_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr(diagnosis, "_NVIDIA", tmp_path)
+    assert diagnosis.check_devices().problems[0].mend == "install the extra gpu"
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert diagnosis.check_devices().problems == []
+
+
+def test_report_holds_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = _ask(["--report", str(tmp_path / "report.json")], capsys)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["exit_code"] == code and report["results"]["software"] == told["software"]
