@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bonemet_jax.errors import INTERRUPTED, TryAgainError, UsageError
-from bonemet_jax.roll_call import RollCall
+from bonemet_jax.roll_call import RollCall, say_last
 
 #: Seconds in which all processes must have found each other.
 _JOIN_S = 120
@@ -87,10 +87,12 @@ def describe_laggards() -> str:
     return "" if _roll_call is None else _roll_call.describe_laggards()
 
 
-def tell_others(reason: str) -> None:
-    """Before this process leaves at once: say why, and let the others hear it."""
+def leave(told: TryAgainError) -> None:
+    """Tell this error and end the process at once, whatever its other threads wait for; the others hear why."""
     if _roll_call is not None:
-        _roll_call.tell(reason)
+        return _roll_call.leave(told)
+    say_last(told)
+    os._exit(told.exit_code)
 
 
 def put(tree: Any, sharding: Any) -> Any:

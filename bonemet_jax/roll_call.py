@@ -75,7 +75,7 @@ class RollCall:
         self._heard_at = dict.fromkeys(set(range(self.count)) - {self.index}, now)
         # XLA's client calls abort() when the coordinator is gone, and jaxlib's way to be asked first is broken (0.10.2:
         # bad_cast). Only a handler of C's runs then; it must outlive the process, so it hangs on the instance.
-        self._on_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _signal: self._leave(self._explain_abort()))
+        self._on_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _signal: self._name_lost(self._explain_abort()))
         ctypes.CDLL(None).signal(int(signal.SIGABRT), self._on_abort)
         for target in (self._exchange, self._judge):
             threading.Thread(target=target, name=f"bonemet-roll-call{target.__name__}", daemon=True).start()
@@ -116,7 +116,7 @@ class RollCall:
     def fail(self, error: BaseException) -> None:
         """This process raised: a sum that failed because another is gone names that one and leaves; else say it."""
         self._failed = True
-        if (isinstance(error, (RuntimeError, ValueError)) and "Gloo" in str(error)) or "NCCL" in str(error):
+        if any(name in str(error) for name in ("Gloo", "NCCL")):
             time.sleep(self.silence_s + _FAILED_SILENCE_S)  # _judge leaves before, if it was another's fault
         self.tell(f"{type(error).__name__}: {error}")
 
@@ -146,9 +146,9 @@ class RollCall:
             failed = {i: said.failure for i, said in self._others.items() if said.failure}
             if failed:
                 i = min(failed)
-                self._leave(f"process {i} of {self.count} failed at {self._others[i].label} ({failed[i]})")
+                self._name_lost(f"process {i} of {self.count} failed at {self._others[i].label} ({failed[i]})")
             if silent := self._find_silent(_FAILED_SILENCE_S if self._failed else self.silence_s):
-                self._leave("; ".join(map(self._describe, silent)))
+                self._name_lost("; ".join(map(self._describe, silent)))
 
     def _find_silent(self, limit_s: float) -> list[int]:
         """Processes not heard of for so long; 0 alone where its store does not answer, as nobody is heard then."""
@@ -170,11 +170,18 @@ class RollCall:
             f"{self._others[0].label if 0 in self._others else 'its start'}"
         )
 
-    def _leave(self, what: str) -> None:
-        """Name who is missing and end the process, whatever its other threads wait for."""
+    def leave(self, told: TryAgainError) -> None:
+        """As `hosts.leave`; what a second thread wants to tell meanwhile is left out."""
         if self._leaving.acquire(blocking=False):
-            told = TryAgainError(what, f"process {self.index} was at {self._mine.label}", _MEND)
-            print(f"bonemet: {' '.join(str(told).split())}", file=sys.stderr, flush=True)
+            say_last(told)
             if self.index == 0:
-                self.tell(what)
+                self.tell(told.what)
             os._exit(told.exit_code)
+
+    def _name_lost(self, what: str) -> None:
+        self.leave(TryAgainError(what, f"process {self.index} was at {self._mine.label}", _MEND))
+
+
+def say_last(told: TryAgainError) -> None:
+    """The one line of an error that no caller will see."""
+    print(f"bonemet: {' '.join(str(told).split())}", file=sys.stderr, flush=True)

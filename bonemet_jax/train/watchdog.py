@@ -96,9 +96,7 @@ class Watchdog:
             f"{statistics.median(self._seconds[self._kind]):.2f} s" + (f"; {who}" if who else ""), left,
             "run the same command again; if it comes back, look at the device",
         )
-        print(f"bonemet: {' '.join(str(told).split())}", file=sys.stderr, flush=True)
-        hosts.tell_others(told.what)
-        os._exit(told.exit_code)
+        hosts.leave(told)
 
     def _save_stacks(self) -> Path | str:
         """File of the stacks; none where it cannot be written, which must not keep the process."""

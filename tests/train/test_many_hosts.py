@@ -1,0 +1,142 @@
+"""Two processes train what one trains; when one is lost, the other names it and leaves."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bonemet_jax import artifacts, hosts
+from bonemet_jax.errors import TryAgainError, UsageError
+
+ROOT = Path(__file__).parents[2]
+FAST = "resident/jit/sequential,stream/shard_map/mesh"
+ALL = ",".join(f"{mode}/{parallel}/{folds}" for mode in ("resident", "stream") for parallel in ("jit", "shard_map")
+               for folds in ("sequential", "mesh"))
+DEATHS = [("KILL", 1), ("KILL", 0), ("raise", 1), ("STOP", 1)]
+#: One compilation for all of these tests.
+CACHE = tempfile.TemporaryDirectory()
+Started = list[subprocess.Popen[str]]
+
+
+def start(n: int, n_devices: int, directory: Path, ways: str, *epochs: str, dying: tuple[int, str, int] | None = None,
+          **environment: str) -> Started:  # fmt: skip
+    """n processes with so many virtual devices each; of them one may die so, at that step."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for i in range(n):
+        spec = f"127.0.0.1:{port},{n},{i}" if n > 1 else "off"
+        how = [dying[1], str(dying[2])] if dying and dying[0] == i else []
+        started.append(subprocess.Popen(
+            [sys.executable, "-m", "tests.train.many_processes", spec, str(directory), ways, *epochs, *how],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "BONEMET_CACHE_DIR": str(CACHE.name), **environment,
+                              "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}"},
+        ))  # fmt: skip
+    return started
+
+
+def finish(started: Started) -> None:
+    """All end well."""
+    for process in started:
+        said, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, said[-3000:]
+
+
+def check_equal(tmp_path: Path, n_devices: int, ways: str) -> None:
+    finish(start(1, 2 * n_devices, tmp_path / "one", ways))
+    finish(start(2, n_devices, tmp_path / "two", ways))
+    for way in ways.replace("/", "_").split(","):
+        one, two = (artifacts.load_npz(tmp_path / name / way / "arrays.npz") for name in ("one", "two"))
+        assert one.keys() == two.keys()
+        for name in one:
+            assert np.allclose(one[name], two[name], rtol=1e-9, atol=1e-12), (way, name)
+
+
+def test_two_processes_of_one_device_train_what_one_of_two_trains(tmp_path: Path) -> None:
+    check_equal(tmp_path, 1, FAST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_devices", [1, 2])
+def test_every_way_is_the_same_on_two_processes(tmp_path: Path, n_devices: int) -> None:
+    check_equal(tmp_path, n_devices, ALL)
+
+
+def check_left(tmp_path: Path, how: str, who: int, n_begun: int, **environment: str) -> None:
+    """One dies; the other leaves within 45 s, names it and the step."""
+    started = start(2, 1, tmp_path / "run", "resident/jit/sequential", "200", dying=(who, how, n_begun), **environment)
+    left, died = started[1 - who], started[who]
+    died_at = None
+    try:
+        assert died.stdout is not None
+        for line in died.stdout:
+            if line.startswith(f"{how} at "):
+                died_at = time.monotonic()
+                break
+        assert died_at is not None, "it never came to that step"
+        said, _ = left.communicate(timeout=100)
+        seconds = time.monotonic() - died_at
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+    told = [line for line in said.splitlines() if line.startswith("bonemet: ")]
+    assert left.returncode == 75, said[-3000:]
+    assert seconds < 45
+    assert len(told) == 1
+    assert re.search(rf"process {who} of 2\b.*fold 0, epoch \d+, \w+ step \d+", told[0]), told
+
+
+@pytest.mark.parametrize(("how", "who"), DEATHS)
+def test_a_lost_process_is_named_and_the_other_leaves(tmp_path: Path, how: str, who: int) -> None:
+    check_left(tmp_path, how, who, 12, BONEMET_WATCHDOG_S="8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "who"), [*DEATHS[:3], ("STOP", 1)])
+@pytest.mark.parametrize("n_begun", [5, 21, 34, 47, 62])
+def test_a_lost_process_is_named_with_the_deadline_as_it_is(tmp_path: Path, how: str, who: int, n_begun: int) -> None:
+    check_left(tmp_path, how, who, n_begun)
+
+
+@pytest.mark.slow
+def test_after_a_loss_the_same_command_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    way = "resident/jit/sequential"
+    started = start(2, 1, tmp_path / "run", way, "4", dying=(1, "KILL", 12))
+    for process in started:
+        process.communicate(timeout=200)
+        assert process.returncode != 0
+    finish(start(2, 1, tmp_path / "run", way, "4"))
+    finish(start(2, 1, tmp_path / "whole", way, "4"))
+    left = way.replace("/", "_")
+    run, whole = (artifacts.load_npz(tmp_path / name / left / "arrays.npz") for name in ("run", "whole"))
+    assert all(np.array_equal(run[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("spec", ["on", "host", "host:1", "host:7070,2", "host:7070,2,2", "host:0,2,0"])
+def test_a_bad_flag_is_told(spec: str) -> None:
+    with pytest.raises(UsageError, match="not off, auto or HOST:PORT,N,I"), hosts.joined(spec):
+        pass
+
+
+def test_a_coordinator_out_of_reach_is_told() -> None:
+    with pytest.raises(TryAgainError, match="process 0 is not reachable"), hosts.joined("127.0.0.1:9,2,1", 0.1):
+        pass
+
+
+def test_alone_everything_is_a_plain_call() -> None:
+    with hosts.joined("off"):
+        hosts.meet()
+        hosts.note_step(1, "a step")
+        assert hosts.is_writer()
+        assert hosts.once(lambda: (1, 2)) == (1, 2)
+        assert hosts.describe_laggards() == ""
