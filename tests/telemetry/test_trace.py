@@ -18,12 +18,12 @@ N_CALLS = 6
 
 @jax.jit
 def update(x: jax.Array) -> jax.Array:
-    """A program whose operations can be found by its name."""
-    return jnp.tanh(x) / 2
+    """A program whose operations can be found by its name, slow enough that one not waited for would be missed."""
+    return jnp.tanh(x @ x) / 2
 
 
 def _train(tracer: Tracer, n_updates_a_call: int = 1) -> None:
-    state = update(jnp.ones(1000))
+    state = update(jnp.ones((1000, 1000)))
     for _ in range(N_CALLS):
         with tracer.step(state, n_updates_a_call):
             state = update(state)
