@@ -58,9 +58,10 @@ def require_device(device: str | None) -> None:
 
     try:
         found = jax.default_backend()
-    except RuntimeError as error:
-        raise DeviceError(f"no {device} here ({str(error).splitlines()[0]})", "", "leave --device out to use "
-                          "what there is, or install the matching extra") from error
+    except (RuntimeError, AssertionError) as error:  # the latter where a plugin is not installed
+        reason = next(iter(str(error).splitlines()), "no plugin for it is installed")
+        raise DeviceError(f"no {device} here ({reason})", "", "leave --device out to use what there is, or install "
+                          "the matching extra") from error
     if found != device:
         raise DeviceError(f"device {device} was asked for, jax runs on {found}", "", "install the matching extra")
 

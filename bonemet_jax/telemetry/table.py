@@ -7,7 +7,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-
 #: Reasons as they fit into 80 columns.
 _SHORT = {"validation": "valid.", "data_wait": "data", "checkpoint": "saving", "restore": "load"}
 

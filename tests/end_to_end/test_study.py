@@ -194,7 +194,7 @@ def test_real_slice_ingest_measure_predict(
     where[1:2] = [source, str(tmp_path / "other.dcm")]
     assert main(["predict", "--run", str(run_dir), *where, "-o", str(out)]) == 8
     printed, said = capfd.readouterr()
-    assert "failed: input 2 of 2: " in said.splitlines()[-1]
+    assert "failed: input 2 of 2: " in said
     assert "SFA" in printed and "all fat of the trunk 157." in printed
     facts = next(iter(json.loads((out / "predictions.json").read_text())["patients"].values()))
     areas = facts["areas"]
