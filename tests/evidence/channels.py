@@ -1,34 +1,8 @@
 """Channels at accelerator speed, the sharded records, and the input pipeline."""
 
-import json
-import re
 from collections.abc import Callable
-from typing import Any
 
-from tests.evidence.harness import Show, lint, run_pytest, tests
-
-
-def _printed(show: Show, pattern: str) -> str:
-    """Figures that tests print: from the pattern to the end of its line, each once."""
-    found = re.findall(rf"(?:{pattern}).*", show.log.read_text())
-    return "".join(f"; {figure}" for figure in dict.fromkeys(found))
-
-
-def _benchmark(show: Show, name: str) -> dict[str, dict[str, Any]]:
-    """Records of one benchmark by metric, after a fresh run."""
-    file = show.clone / "runs" / "bench" / f"{name}.jsonl"
-    file.unlink(missing_ok=True)
-    show.ok(f".venv/bin/python -m benchmarks {name} --json {file}")
-    return {record["metric"]: record for record in map(json.loads, file.read_text().splitlines())}
-
-
-def _figures(records: dict[str, dict[str, Any]]) -> str:
-    def one(record: dict[str, Any]) -> str:
-        between = "" if record["ci95"] is None else " [{:.4g}, {:.4g}]".format(*record["ci95"])
-        value = record["median"] if record["ratio"] is None else record["ratio"]
-        return f"{record['metric']} {value:.4g}{between} {record['unit']} (n {record['n']})"
-
-    return "; ".join(one(record) for record in records.values())
+from tests.evidence.harness import Show, figures, lint, run_benchmark, run_pytest, said, tests
 
 
 def install(show: Show) -> str:
@@ -42,24 +16,24 @@ def lbp(show: Show) -> str:
     """`exact`: every pixel equals scikit-image; `fast`: 0.1 % of a real slice differ at most; flips permuted."""
     held = run_pytest(show, "tests/channels/test_lbp.py tests/channels/test_lbp_real_ct.py "
                       "tests/channels/test_lbp_code.py")
-    return held + _printed(show, "lbp-[a-z-]+: ")
+    return held + said(show, "lbp-[a-z-]+: ")
 
 
 def hog(show: Show) -> str:
     """Features and picture within 1e-6 of the maximum, both modes; flips; float images."""
     held = run_pytest(show, "tests/channels/test_oriented_gradients.py tests/channels/test_hog_picture.py "
                       "tests/channels/test_hog_real_ct.py")
-    return held + _printed(show, "hog-[a-z-]+: ")
+    return held + said(show, "hog-[a-z-]+: ")
 
 
 def on_device(show: Show) -> str:
     """Channels computed in the step equal the recorded ones: HOG within 1e-6, LBP up to ties, counted."""
-    return run_pytest(show, "tests/channels/test_stack.py") + _printed(show, "on the device against precomputed")
+    return run_pytest(show, "tests/channels/test_stack.py") + said(show, "on the device against precomputed")
 
 
 def speed(show: Show) -> str:
     """LBP + HOG per core-second against scikit-image, goal 60x; parity, growth, memory, distance from bandwidth."""
-    return _figures(_benchmark(show, "channels"))
+    return figures(run_benchmark(show, "channels"))
 
 
 def builder(show: Show) -> str:
@@ -69,7 +43,7 @@ def builder(show: Show) -> str:
 
 def stream(show: Show) -> str:
     """100,000 phantoms at 160x200 and 2,000 at 400x500 through the build: images/s, disk, memory."""
-    return _figures(_benchmark(show, "build"))
+    return figures(run_benchmark(show, "build"))
 
 
 def two_modes(show: Show) -> str:
@@ -81,21 +55,21 @@ def two_modes(show: Show) -> str:
 
 def input_cost(show: Show) -> str:
     """Wait share beside the ResNet50 step and beside a sum; images/s per core beside PyTorch and tf.data."""
-    return _figures(_benchmark(show, "input"))
+    return figures(run_benchmark(show, "input"))
 
 
 def corruption(show: Show) -> str:
     """Flipped bits, truncations, missing, doubled and swapped shards: named before training, exit 4."""
     held = run_pytest(show, "tests/input_pipeline/test_corruption.py tests/input_pipeline/test_records.py "
                       "tests/end_to_end/test_study.py")
-    return held + _printed(show, r"\d+/\d+ (?:bit flips|truncations) named")
+    return held + said(show, r"\d+/\d+ (?:bit flips|truncations) named")
 
 
 def leakage(show: Show) -> str:
     """Near-duplicates and patients in two splits: exit 7."""
     held = run_pytest(show, "tests/cohort/test_near_duplicates.py tests/cohort/test_folds.py "
                       "tests/end_to_end/test_leakage.py")
-    return held + _printed(show, r"seed \d+, |slices \S+ mm apart")
+    return held + said(show, r"seed \d+, |slices \S+ mm apart")
 
 
 def demo(show: Show) -> str:

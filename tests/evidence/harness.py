@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,32 @@ def run_pytest(show: Show, arguments: str) -> str:
     closing = next(row for row in reversed(done.out.splitlines()) if "passed" in row)
     skipped = [row for row in done.out.splitlines() if row.startswith("SKIPPED")]
     return closing.strip("= ") + "".join(f"; {row}" for row in skipped)
+
+
+def said(show: Show, pattern: str) -> str:
+    """Figures that tests print: from the pattern to the end of its line, each once."""
+    found = re.findall(rf"(?:{pattern}).*", show.log.read_text())
+    return "".join(f"; {figure}" for figure in dict.fromkeys(found))
+
+
+def run_benchmark(show: Show, name: str) -> list[dict[str, Any]]:
+    """Records of one benchmark after a fresh run."""
+    file = show.clone / "runs" / "bench" / f"{name}.jsonl"
+    file.unlink(missing_ok=True)
+    show.ok(f".venv/bin/python -m benchmarks {name} --json {file}")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def figures(records: Sequence[dict[str, Any]]) -> str:
+    """One phrase a record: what, of which network, how much, between what, how often."""
+
+    def one(record: dict[str, Any]) -> str:
+        between = "" if record["ci95"] is None else " [{:.4g}, {:.4g}]".format(*record["ci95"])
+        value = record["median"] if record["ratio"] is None else record["ratio"]
+        network = record["parameters"].get("network", "")
+        return f"{record['metric']} {network} {value:.4g}{between} {record['unit']} (n {record['n']})"
+
+    return "; ".join(one(record) for record in records)
 
 
 def tests(show: Show) -> str:
