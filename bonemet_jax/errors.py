@@ -66,5 +66,11 @@ class TryAgainError(BonemetError):
     exit_code = 75
 
 
-#: Exit code after Ctrl-C; SIGTERM ends the process with the shell's 143.
+class Terminated(TryAgainError):
+    """SIGTERM came: what was done is saved."""
+
+    exit_code = 143
+
+
+#: Exit code after Ctrl-C.
 INTERRUPTED = 130

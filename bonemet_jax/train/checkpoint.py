@@ -1,13 +1,16 @@
 """Checkpoints of one fold: the only owner of Orbax.
 
 Orbax commits a step atomically but keeps no checksum of its content, so a step exists only once our manifest holds
-the sha256 of each of its files. Kept: of the epochs saved, the two newest and the one of best validation AUC.
+the sha256 of each of its files. A thread writes while the training goes on. Kept: of the epochs saved, the two newest,
+the one of best validation AUC, and those that are due for good; of an epoch broken off, the newest alone.
 """
 
 import shutil
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -21,6 +24,39 @@ _KEEP_NEWEST = 2
 #: Beside the state: metadata of every leaf, one line of metrics, one TensorBoard event.
 _SPARE_BYTES = 1 << 20
 _REMEDY = "delete the fold's folder and run the same command again"
+_CHECKSUM = "sha256"
+#: One save at a time, however many members train: they share a disk, and the devices want the cores.
+_SAVER = ThreadPoolExecutor(1, "bonemet-checkpoint")
+
+
+class Place(NamedTuple):
+    """How far a training is."""
+
+    epoch: int
+    """Epochs done."""
+    step: int = 0
+    """Updates done of the next one."""
+
+    def __str__(self) -> str:
+        return f"{self.epoch}+{self.step}" if self.step else f"{self.epoch}"
+
+    @property
+    def words(self) -> str:
+        """For the person watching."""
+        return f"epoch {self.epoch}, step {self.step}" if self.step else f"epoch {self.epoch}"
+
+
+class Part(NamedTuple):
+    """What the finished updates of an epoch that was broken off left, besides the state: one number each."""
+
+    loss_sum: list[float]
+    n: list[float]
+    train_s: float
+    """Seconds of all of them."""
+
+
+#: Of an epoch not begun.
+NO_PART = Part([], [], 0.0)
 
 
 class CheckpointStore:
@@ -29,40 +65,139 @@ class CheckpointStore:
     A folder written by another training (another config, cohort or fold) is swept: its steps are of no use.
     """
 
-    def __init__(self, directory: Path, key: str) -> None:
-        self.directory, self.key = directory, key
+    def __init__(self, directory: Path, key: str, keep_epochs: int = 0) -> None:
+        """`keep_epochs`: every so many are kept for good; 0: none is."""
+        self.directory, self.key, self._keep_epochs = directory, key, keep_epochs
+        self.background_s = 0.0
+        """Seconds that saves took beside the training."""
+        self._saving: Future[None] | None = None
         self._manifest = directory / artifacts.MANIFEST
-        self._epochs: dict[int, dict[str, Any]] = self._load_epochs()
+        self._saved: dict[Place, dict[str, Any]] = self._load_manifest()
+
+    def places(self) -> list[Place]:
+        """All that is saved, oldest first."""
+        self.finish()
+        return sorted(self._saved)
 
     def epochs(self) -> list[int]:
-        """Epochs saved, oldest first."""
-        return sorted(self._epochs)
+        """Epochs saved whole, oldest first."""
+        return [place.epoch for place in self.places() if not place.step]
 
     def best_epoch(self) -> int | None:
         """The first saved epoch of highest validation AUC; the newest where none has an AUC."""
-        scored = {e: entry["val_auc"] for e, entry in self._epochs.items() if entry["val_auc"] is not None}
-        if not scored:
-            return max(self._epochs, default=None)
-        return min(e for e in scored if scored[e] == max(scored.values()))
+        self.finish()
+        return self._find_best()
 
     def is_best(self, val_auc: float | None) -> bool:
         """Whether this validation AUC is above that of every saved epoch."""
-        saved = [entry["val_auc"] for entry in self._epochs.values() if entry["val_auc"] is not None]
+        self.finish()
+        saved = [entry["val_auc"] for entry in self._saved.values() if entry["val_auc"] is not None]
         return val_auc is not None and val_auc > max(saved, default=-1.0)
 
     def check_space(self, state: TrainState) -> None:
         """Refuse an epoch's writes when its state, uncompressed, would not fit: orbax fails in many threads at once.
 
-        Raises: DiskError.
+        Raises: DiskError, also that of the save before.
         """
+        self.finish()
         artifacts.check_space(self.directory, sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _SPARE_BYTES)
 
     def save(self, epoch: int, state: TrainState, val_auc: float | None) -> None:
-        """Save one epoch, then name it in the manifest, then drop epochs no longer kept.
+        """Begin to save one epoch; once it is whole on disk, name it in the manifest and drop what is no longer kept.
 
-        Raises: DiskError when it cannot be written; what was saved before still stands.
+        Args:
+            epoch: Epochs done.
+            state: On the host; not to be changed until `finish`.
+            val_auc: Of this epoch.
+
+        Raises: DiskError when the save before could not be written, at any later call when this one cannot; what was
+            saved before still stands.
         """
-        path = self._path(epoch)
+        self._begin(Place(epoch), state, {"val_auc": val_auc})
+
+    def save_part(self, place: Place, state: TrainState, part: Part) -> None:
+        """As `save`, for an epoch broken off; the next save takes its place."""
+        self._begin(place, state, {"val_auc": None, "part": part._asdict()})
+
+    def finish(self) -> None:
+        """Wait for the save that is under way. Raises: DiskError when it failed."""
+        if (saving := self._saving) is not None:
+            wait([saving])
+            self._saving = None
+            saving.result()
+
+    def get_part(self, place: Place) -> Part:
+        """What was saved beside the state."""
+        part = self._saved[place].get("part")
+        return NO_PART if part is None else Part(**part)
+
+    def find_sound(self) -> list[Place]:
+        """What is saved and holds its checksums, newest first; the damaged is named, dropped and swept, as is what a
+        stopped save left.
+        """
+        self._sweep_leftovers()
+        for place in reversed(self.places()):
+            try:
+                self.check(*place)
+            except CorruptFileError as error:
+                say(f"warning: checkpoint of {place.words} is damaged ({error.what}; {error.where}); "
+                    "falling back to the one before")
+                self.drop(place)
+        self.sweep()
+        return self.places()[::-1]
+
+    def drop(self, place: Place) -> None:
+        """Forget it; its folder goes with the next sweep."""
+        del self._saved[place]
+        self._write_manifest()
+
+    def restore(self, epoch: int, template: TrainState, step: int = 0) -> TrainState:
+        """The state at one of `places()`, on the host.
+
+        Args:
+            epoch: Epochs done.
+            template: ShapeDtypeStructs of the state.
+            step: Updates done of the next.
+
+        Raises: CorruptFileError naming the first file that differs from the manifest.
+        """
+        self.check(epoch, step)
+        path = self._path(Place(epoch, step))
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), template)
+        try:
+            with _open_orbax() as checkpointer:
+                return jax.device_get(checkpointer.restore(path.absolute(), placed))
+        except (ValueError, OSError, KeyError) as error:
+            raise CorruptFileError(f"checkpoint cannot be read ({error})", path, _REMEDY) from error
+
+    def check(self, epoch: int, step: int = 0) -> None:
+        """Hold every file against the manifest. Raises: CorruptFileError naming the first that differs."""
+        place = Place(epoch, step)
+        if place not in self._saved:
+            raise CorruptFileError(f"no checkpoint of {place.words}", self.directory, _REMEDY)
+        for name, digest in self._saved[place]["files"].items():
+            file = self._path(place) / name
+            if not file.is_file():
+                raise CorruptFileError("checkpoint file is missing", file, _REMEDY)
+            if artifacts.sha256_file(file) != digest:
+                raise CorruptFileError("checkpoint file differs from its sha256", file, _REMEDY)
+
+    def sweep(self) -> None:
+        """Remove everything that the manifest does not name."""
+        for path in self._find_unnamed():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _begin(self, place: Place, state: TrainState, entry: dict[str, Any]) -> None:
+        self.finish()
+        self._saving = _SAVER.submit(self._write, place, state, entry)
+
+    def _write(self, place: Place, state: TrainState, entry: dict[str, Any]) -> None:
+        """Files, their checksums, the manifest, in this order; then what is no longer kept goes."""
+        began, path = time.perf_counter(), self._path(place)
         with artifacts.disk_errors(path):
             shutil.rmtree(path, ignore_errors=True)
             try:
@@ -73,103 +208,85 @@ class CheckpointStore:
                 self.sweep()
                 raise
             files = {str(f.relative_to(path)): artifacts.sha256_file(f) for f in artifacts.list_files(path)}
-        self._epochs[epoch] = {"files": files, "val_auc": val_auc}
-        keep = {*self.epochs()[-_KEEP_NEWEST:], self.best_epoch()}
-        self._epochs = {e: entry for e, entry in self._epochs.items() if e in keep}
+        self._saved[place] = {"files": files, **entry}
+        self._saved = {kept: self._saved[kept] for kept in self._choose_kept()}
         self._write_manifest()
         self.sweep()
+        self.background_s += time.perf_counter() - began
 
-    def find_sound(self) -> list[int]:
-        """Epochs whose files hold their checksums, newest first; damaged ones are named, dropped and swept."""
-        for epoch in reversed(self.epochs()):
-            try:
-                self.check(epoch)
-            except CorruptFileError as error:
-                say(f"warning: checkpoint of epoch {epoch} is damaged ({error.what}; {error.where}); "
-                    "falling back to the one before")
-                self.drop(epoch)
-        self.sweep()
-        return self.epochs()[::-1]
+    def _choose_kept(self) -> list[Place]:
+        newest, whole = max(self._saved), sorted(place for place in self._saved if not place.step)
+        for_good = [place for place in whole if self._keep_epochs and place.epoch % self._keep_epochs == 0]
+        best = [place for place in whole if place.epoch == self._find_best()]
+        return sorted({newest, *whole[-_KEEP_NEWEST:], *for_good, *best})
 
-    def drop(self, epoch: int) -> None:
-        """Forget an epoch; its folder goes with the next sweep."""
-        del self._epochs[epoch]
-        self._write_manifest()
+    def _find_best(self) -> int | None:
+        scored = {p.epoch: entry["val_auc"] for p, entry in self._saved.items() if entry["val_auc"] is not None}
+        if not scored:
+            return max((place.epoch for place in self._saved if not place.step), default=None)
+        return min(epoch for epoch in scored if scored[epoch] == max(scored.values()))
 
-    def restore(self, epoch: int, template: TrainState) -> TrainState:
-        """The state of one epoch, on the host.
+    def _find_unnamed(self) -> list[Path]:
+        named = {artifacts.MANIFEST, *map(str, self._saved)}
+        return [path for path in self.directory.iterdir() if path.name not in named] if self.directory.is_dir() else []
 
-        Args:
-            epoch: One of `epochs()`.
-            template: ShapeDtypeStructs of the state.
+    def _sweep_leftovers(self) -> None:
+        """Tell what a stopped save left, and remove it."""
+        if found := sorted(path.name for path in self._find_unnamed()):
+            say(f"note: removed what a stopped save left in {self.directory}: {', '.join(found)}")
+            self.sweep()
 
-        Raises: CorruptFileError naming the first file that differs from the manifest.
-        """
-        self.check(epoch)
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), template)
-        try:
-            with _open_orbax() as checkpointer:
-                return jax.device_get(checkpointer.restore(self._path(epoch).absolute(), placed))
-        except (ValueError, OSError, KeyError) as error:
-            raise CorruptFileError(f"checkpoint cannot be read ({error})", self._path(epoch), _REMEDY) from error
-
-    def check(self, epoch: int) -> None:
-        """Hold every file of an epoch against the manifest. Raises: CorruptFileError naming the first that differs."""
-        if epoch not in self._epochs:
-            raise CorruptFileError(f"no checkpoint of epoch {epoch}", self.directory, _REMEDY)
-        for name, digest in self._epochs[epoch]["files"].items():
-            file = self._path(epoch) / name
-            if not file.is_file():
-                raise CorruptFileError("checkpoint file is missing", file, _REMEDY)
-            if artifacts.sha256_file(file) != digest:
-                raise CorruptFileError("checkpoint file differs from its sha256", file, _REMEDY)
-
-    def sweep(self) -> None:
-        """Remove every folder the manifest does not name: leftovers of a killed save, epochs no longer kept."""
-        if self.directory.is_dir():
-            for path in self.directory.iterdir():
-                if path.is_dir() and path.name not in map(str, self._epochs):
-                    shutil.rmtree(path, ignore_errors=True)
-
-    def _load_epochs(self) -> dict[int, dict[str, Any]]:
+    def _load_manifest(self) -> dict[Place, dict[str, Any]]:
         if not self._manifest.is_file():
             return {}
         manifest = artifacts.load_json(self._manifest)
-        if not isinstance(manifest, dict) or set(manifest) != {"key", "epochs"}:
+        if not isinstance(manifest, dict) or set(manifest) - {_CHECKSUM} != {"key", "epochs"}:
             raise CorruptFileError("manifest must hold key and epochs", self._manifest, _REMEDY)
+        # The first manifests had none.
+        if manifest.pop(_CHECKSUM, None) not in (None, artifacts.sha256_json(manifest)):
+            raise CorruptFileError("manifest differs from its own sha256", self._manifest, _REMEDY)
         if manifest["key"] != self.key:
             say(f"note: {self.directory} was written by another training; starting this one from its first epoch")
             return {}
-        return {int(epoch): entry for epoch, entry in manifest["epochs"].items()}
+        return {Place(*map(int, name.split("+"))): entry for name, entry in manifest["epochs"].items()}
 
     def _write_manifest(self) -> None:
-        epochs = {str(epoch): entry for epoch, entry in self._epochs.items()}
-        artifacts.write_json(self._manifest, {"key": self.key, "epochs": epochs})
+        manifest = {"key": self.key, "epochs": {str(place): entry for place, entry in sorted(self._saved.items())}}
+        artifacts.write_json(self._manifest, manifest | {_CHECKSUM: artifacts.sha256_json(manifest)})
 
-    def _path(self, epoch: int) -> Path:
-        return self.directory / str(epoch)
+    def _path(self, place: Place) -> Path:
+        return self.directory / str(place)
 
 
-def restore_common(
-    stores: Sequence[CheckpointStore], template: TrainState
-) -> tuple[int, list[TrainState]]:
-    """The newest epoch of which every store has a sound checkpoint, and the states; 0 and none where there is no such.
+class Restored(NamedTuple):
+    """Where members that train side by side go on."""
 
-    Members that train side by side go on together. What a store holds of later epochs is dropped.
+    place: Place
+    states: list[TrainState]
+    """On the host; none at the very start."""
+    parts: list[Part]
+
+
+def restore_common(stores: Sequence[CheckpointStore], template: TrainState) -> Restored:
+    """The newest place of which every store has a sound checkpoint; the start where there is no such.
+
+    Members that train side by side go on together. What a store holds of later places is dropped.
     """
-    newest = hosts.once(lambda: _keep_common(stores))
-    return newest, [store.restore(newest, template) for store in stores] if newest else []
+    place = Place(*hosts.once(lambda: _keep_common(stores)))
+    if place == Place(0):
+        return Restored(place, [], [NO_PART] * len(stores))
+    states = [store.restore(place.epoch, template, place.step) for store in stores]
+    return Restored(place, states, [store.get_part(place) for store in stores])
 
 
-def _keep_common(stores: Sequence[CheckpointStore]) -> int:
-    """The newest sound epoch of all stores; later ones are dropped."""
+def _keep_common(stores: Sequence[CheckpointStore]) -> Place:
+    """The newest sound place of all stores; later ones are dropped."""
     common = set.intersection(*(set(store.find_sound()) for store in stores))
-    newest = max(common, default=0)
+    newest = max(common, default=Place(0))
     for store in stores:
-        for epoch in store.epochs():
-            if epoch > newest:
-                store.drop(epoch)
+        for place in store.places():
+            if place > newest:
+                store.drop(place)
         store.sweep()
     return newest
 

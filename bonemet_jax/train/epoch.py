@@ -28,6 +28,8 @@ class TrainedEpoch(NamedTuple):
     state: TrainState
     metrics: list[StepMetrics]
     """Of a step each, or of all steps, stacked."""
+    n_steps: int
+    """Updates made: the last of those that `metrics` holds."""
     data_wait_s: float
 
 
@@ -41,25 +43,30 @@ class EpochSums(NamedTuple):
 
 def train_epoch(
     engine: Engine, state: TrainState, source: Source, feeds: Feeds, plan: EpochPlan, hyper: Hyper,
-    tracer: Tracer | None = None, watchdog: Watchdog | None = None,
+    tracer: Tracer | None = None, watchdog: Watchdog | None = None, first: int = 0,
+    is_asked: Callable[[], bool] = lambda: False,
 ) -> TrainedEpoch:
     """One epoch of updates: as one program where the engine scans this source, else step by step.
 
     Args:
-        feeds: At the first step of `plan`; not touched where the engine scans.
+        feeds: At step `first` of `plan`; not touched where the engine scans.
         plan: As the engine arranges it.
         tracer: Told of every step.
         watchdog: Likewise.
+        first: Updates of this epoch that `state` has behind it.
+        is_asked: Whether to stop early; asked before each step.
     """
-    tracer, watchdog = tracer or Tracer(), watchdog or Watchdog()
+    tracer, watchdog, n_steps = tracer or Tracer(), watchdog or Watchdog(), len(plan.index) - first
     if engine.scans(source) and isinstance(source, ResidentSource):
+        if n_steps == 0 or is_asked():
+            return TrainedEpoch(state, [], 0, 0.0)
         watchdog.begin_step("scan", 1)
-        with tracer.step(state, len(plan.index)):
-            state, metrics = engine.train_epoch(state, source.resident, source.stack(plan), hyper)
+        with tracer.step(state, n_steps):
+            state, metrics = engine.train_epoch(state, source.resident, source.stack(_blank(plan, first)), hyper)
         tracer.after(state)
         jax.block_until_ready(metrics)
         watchdog.beat()
-        return TrainedEpoch(state, [metrics], 0.0)
+        return TrainedEpoch(state, [metrics], n_steps, 0.0)
 
     def step(feed: Feed) -> StepMetrics:
         nonlocal state
@@ -68,20 +75,23 @@ def train_epoch(
         tracer.after(state)
         return metrics
 
-    metrics, data_wait_s = _run_steps(step, feeds, len(plan.index), watchdog, "training")
-    return TrainedEpoch(state, metrics, data_wait_s)
+    metrics, data_wait_s = _run_steps(step, feeds, n_steps, watchdog, "training", is_asked)
+    return TrainedEpoch(state, metrics, len(metrics), data_wait_s)
 
 
 def evaluate(
     engine: Engine, variables: Any, source: Source, feeds: Feeds, n_steps: int, hyper: Hyper,
-    watchdog: Watchdog | None = None,
+    watchdog: Watchdog | None = None, is_asked: Callable[[], bool] = lambda: False,
 ) -> tuple[list[Evaluation], float]:
-    """Evaluations of the next steps, on the devices, and seconds that these waited for data."""
+    """Evaluations of the next steps, on the devices, and seconds that these waited for data.
+
+    Fewer where `is_asked` said, before a step, to stop early.
+    """
 
     def step(feed: Feed) -> Evaluation:
         return engine.evaluate(variables, source.resident, feed, hyper)
 
-    return _run_steps(step, feeds, n_steps, watchdog or Watchdog(), "evaluation")
+    return _run_steps(step, feeds, n_steps, watchdog or Watchdog(), "evaluation", is_asked)
 
 
 def fetch_sums(metrics: Sequence[StepMetrics]) -> EpochSums:
@@ -90,13 +100,31 @@ def fetch_sums(metrics: Sequence[StepMetrics]) -> EpochSums:
     return EpochSums(*(np.concatenate([np.atleast_2d(part) for part in column]) for column in zip(*parts, strict=True)))
 
 
+def add_sums(before: EpochSums, trained: TrainedEpoch) -> EpochSums:
+    """Sums of the updates made `before` and of those made now, on the host."""
+    if not trained.metrics:
+        return before
+    now = fetch_sums(trained.metrics)
+    return EpochSums(*(np.concatenate([old, new[-trained.n_steps :]]) for old, new in zip(before, now, strict=True)))
+
+
+def _blank(plan: EpochPlan, first: int) -> EpochPlan:
+    """The plan with steps of no weight, which change nothing, before step `first`: it keeps its shape."""
+    weight = plan.weight.copy()
+    weight[:first] = 0
+    return plan._replace(weight=weight)
+
+
 def _run_steps(
-    step: Callable[[Feed], Any], feeds: Feeds, n_steps: int, watchdog: Watchdog, kind: str
+    step: Callable[[Feed], Any], feeds: Feeds, n_steps: int, watchdog: Watchdog, kind: str,
+    is_asked: Callable[[], bool],
 ) -> tuple[list[Any], float]:
     """Call `step` on the next feeds; results, and seconds with nothing to compute and no data."""
     results: list[Any] = []
     data_wait_s = 0.0
     for number in range(1, n_steps + 1):
+        if is_asked():
+            break
         if not feeds.ready():
             jax.block_until_ready(results[-1:])
             began = time.perf_counter()
@@ -110,5 +138,6 @@ def _run_steps(
         if number > 1:
             watchdog.beat()
     jax.block_until_ready(results[-1:])
-    watchdog.beat()
+    if results:
+        watchdog.beat()
     return results, data_wait_s

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config
-from bonemet_jax.errors import NumericsError
+from bonemet_jax.errors import NumericsError, Terminated
 from bonemet_jax.input_pipeline.choose import SourceKeeper, pick_mode
 from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.records import Records
@@ -27,14 +27,15 @@ from bonemet_jax.telemetry.goodput import TimeAccount
 from bonemet_jax.telemetry.observe import NOTHING, Observe
 from bonemet_jax.telemetry.step_timer import summarize
 from bonemet_jax.telemetry.trace import Tracer
-from bonemet_jax.train.checkpoint import restore_common
-from bonemet_jax.train.epoch import EpochSums, evaluate, fetch_sums, train_epoch
+from bonemet_jax.train.checkpoint import NO_PART, Part, Place, restore_common
+from bonemet_jax.train.epoch import EpochSums, TrainedEpoch, add_sums, evaluate, train_epoch
 from bonemet_jax.train.fold_data import WavePlans
 from bonemet_jax.train.member_run import EpochResult, MemberRun
 from bonemet_jax.train.members import Member, make_waves
 from bonemet_jax.train.parallel import Engine
+from bonemet_jax.train.preemption import MEND, Preemption
 from bonemet_jax.train.state import TrainState
-from bonemet_jax.train.step import Evaluation, StepMetrics, needed_arrays
+from bonemet_jax.train.step import Evaluation, needed_arrays
 from bonemet_jax.train.validation import compute_auc
 from bonemet_jax.train.watchdog import Watchdog
 
@@ -74,8 +75,9 @@ def get_fed_engine(records: Records, config: Config, n_members: int = 1) -> Fed:
         lambda: pick_mode(config.input, len(records), records.bytes_per_patient(names), jax.local_devices()[0])
     )
     patients = (len(records),) if mode == "resident" else ()
-    # Seed and rate are no part of a program: variants share it.
-    shared = replace(config, train=replace(config.train, seed=0), optim=replace(config.optim, lr=1.0))
+    # Seed, rate and what is saved or stopped are no part of a program: variants share it.
+    train = replace(config.train, seed=0, embed_epoch="last", checkpoint_epochs=1, keep_epochs=0, early_stop_epochs=0)
+    shared = replace(config, train=train, optim=replace(config.optim, lr=1.0))
     engine = get_engine(shared, n_members, mode, (*patients, *records.image_shape))
     return Fed(engine, _SOURCES.get(mode, records, engine.split, names), reason)
 
@@ -94,7 +96,10 @@ def train_members(
 ) -> None:
     """Train members, side by side as engine.folds says, or go on where a killed call stopped; what is done is free.
 
+    SIGTERM ends it at the next step, and the state is saved.
+
     Raises:
+        Terminated: SIGTERM came.
         NumericsError: an input, a loss or a gradient is not finite; the parameters are those before it, nothing of
             that epoch is left behind.
         DiskError: a file could not be written; earlier checkpoints still stand.
@@ -104,31 +109,53 @@ def train_members(
     found = [MemberRun(member, records, folds) for member in members]
     done = hosts.once(lambda: [run.is_done() for run in found])
     runs = [run for run, is_done in zip(found, done, strict=True) if not is_done]
-    with contextlib.closing(Tracer(observe.window, members[0].directory.parent / "profile")) as tracer:
+    with contextlib.closing(Tracer(observe.window, members[0].directory.parent / "profile")) as tracer, \
+            Preemption() as preemption:
         for wave in make_waves(runs, len(jax.devices()), members[0].config.engine.folds):
-            _Wave(records, wave, tracer, observe.dump_hlo).run()
+            _Wave(records, wave, tracer, preemption, observe.dump_hlo).run()
+            if hosts.once(preemption.is_asked):
+                raise Terminated("terminated", f"{', '.join(run.member.name for run in wave)} trained", MEND)
+
+
+class _Epoch(NamedTuple):
+    """What the members leave of an epoch, on the host."""
+
+    sums: EpochSums
+    """Of every update done, by earlier calls too."""
+    evaluation: Evaluation | None
+    """None where the epoch was broken off."""
+    train_s: float
+    """Seconds of the updates, compilation left out."""
+    wait_s: float
+    """Seconds without data, of this call."""
+    seconds: float
+    """Of this call."""
 
 
 class _Wave:
     """Members that train side by side in one process."""
 
     def __init__(
-        self, records: Records, runs: Sequence[MemberRun], tracer: Tracer, dump_hlo: Path | None
+        self, records: Records, runs: Sequence[MemberRun], tracer: Tracer, preemption: Preemption,
+        dump_hlo: Path | None,
     ) -> None:
-        self.time, self.tracer = TimeAccount(), tracer
+        self.time, self.tracer, self.preemption = TimeAccount(), tracer, preemption
         self.records, self.runs, self.config = records, runs, runs[0].member.config
         self.name = ", ".join(run.member.name for run in runs)
         self.engine, self.source, reason = get_fed_engine(records, self.config, len(runs))
         if dump_hlo is not None and hosts.is_writer():
             self.engine.dump_programs(dump_hlo)
         self.watchdog = Watchdog(runs[0].member.directory.parent, self.engine.is_compiling)
+        preemption.is_compiling = self.engine.is_compiling
         say(f"{self.name}: {reason}")
         self.plans = WavePlans([(run.data, run.member.config, run.member.fold) for run in runs], self.engine.arrange)
         self.hyper = self.engine.put_hyper(
             [run.member.config.optim.lr for run in runs], [run.data.steps_per_epoch for run in runs],
             [run.data.class_weight for run in runs],
         )  # fmt: skip
-        self.first = 0
+        self.first = Place(0)
+        self.parts = [NO_PART] * len(runs)
+        """What each member has done of the epoch that comes first."""
         self.step_times_s: list[float] = []
         self.waits_s: list[tuple[float, float]] = []
 
@@ -138,88 +165,108 @@ class _Wave:
             state = self._restore()
         with contextlib.ExitStack() as stack:
             for run in self.runs:
-                stack.enter_context(run.begin(self.first))
+                stack.enter_context(run.begin(self.first.epoch))
             stack.enter_context(self.watchdog)
             feeds = stack.enter_context(self.source.feeds(self._feed_plans()))
-            progress = stack.enter_context(Progress(self.name, self.config.train.epochs - self.first))
-            for epoch in range(self.first + 1, self.config.train.epochs + 1):
+            progress = stack.enter_context(Progress(self.name, self.config.train.epochs - self.first.epoch))
+            for epoch in self._epochs():
                 self.watchdog.place = f"{self.name}, epoch {epoch}"
                 with jax.transfer_guard("disallow"), self.watchdog.watching():
-                    state, results = self._run_epoch(state, feeds, epoch)
+                    state, done = self._run_epoch(state, feeds, epoch)
+                if done.evaluation is None:
+                    self._leave(Place(epoch - 1, len(done.sums.n)), state, done)
+                results = [self._judge(i, epoch, done) for i in range(len(self.runs))]
                 self._record(epoch, state, results)
                 loss = float(np.mean([result.train_loss for result in results]))
-                images_per_s = sum(len(run.data.train) for run in self.runs) / results[0].train_s
+                images_per_s = sum(len(run.data.train) for run in self.runs) / done.train_s
                 progress.advance(1, f"loss {loss:.3f}, {images_per_s:.1f} images/s")
                 if all(run.stopped for run in self.runs):
                     break
+                if hosts.once(self.preemption.is_asked):
+                    self._leave(Place(epoch), state, None)
 
     def _restore(self) -> TrainState:
-        """The members' state after `self.first` epochs."""
-        self.first, states = restore_common([run.store for run in self.runs], self.engine.state_template())
+        """The members' state at `self.first`."""
+        self.first, states, self.parts = restore_common(
+            [run.store for run in self.runs], self.engine.state_template()
+        )
         if states:
-            say(f"{self.name}: going on after epoch {self.first}")
+            say(f"{self.name}: going on after {self.first.words}")
             return self.engine.put_states(states)
         return self.engine.make_state([(run.member.config.train.seed, run.member.fold) for run in self.runs])
 
+    def _epochs(self) -> range:
+        """Those to come."""
+        return range(self.first.epoch + 1, self.config.train.epochs + 1)
+
+    def _n_before(self, epoch: int) -> int:
+        """Updates of this epoch that an earlier call made."""
+        return min(self.first.step, len(self.plans.get(epoch).train.index)) if epoch == self.first.epoch + 1 else 0
+
     def _feed_plans(self) -> Iterator[EpochPlan]:
         """What is read, in order: each epoch's updates, unless they are one program, and its validation."""
-        for epoch in range(self.first + 1, self.config.train.epochs + 1):
+        for epoch in self._epochs():
+            plans, n_before = self.plans.get(epoch), self._n_before(epoch)
             if not self.engine.scans(self.source):
-                yield self.plans.get(epoch).train
-            yield self.plans.get(epoch).val
+                yield EpochPlan(*(values[n_before:] for values in plans.train))
+            yield plans.val
 
-    def _run_epoch(self, state: TrainState, feeds: Feeds, epoch: int) -> tuple[TrainState, list[EpochResult]]:
-        """Train, validate, and fetch the epoch's numbers.
+    def _run_epoch(self, state: TrainState, feeds: Feeds, epoch: int) -> tuple[TrainState, _Epoch]:
+        """Train, validate, and fetch the epoch's numbers, or what there is of them when asked to end.
 
         Raises: NumericsError naming epoch, step and patients of the first value that is not finite.
         """
-        engine, plans, compile_s = self.engine, self.plans.get(epoch), self._compile_s()
+        engine, plans, n_before = self.engine, self.plans.get(epoch), self._n_before(epoch)
+        compile_s = self._compile_s()
+        parts = self.parts if n_before else [NO_PART] * len(self.runs)
         began = time.perf_counter()
-        state, on_device, train_wait_s = train_epoch(
-            engine, state, self.source, feeds, plans.train, self.hyper, self.tracer, self.watchdog
+        trained = train_epoch(
+            engine, state, self.source, feeds, plans.train, self.hyper, self.tracer, self.watchdog, n_before,
+            self._is_asked,
         )
-        jax.block_until_ready(state)
-        trained, train_compile_s = time.perf_counter(), self._compile_s() - compile_s
-        train_s = trained - began - train_compile_s
+        jax.block_until_ready(trained.state)
+        train_end, train_compile_s = time.perf_counter(), self._compile_s() - compile_s
+        train_s = train_end - began - train_compile_s
         evaluations, val_wait_s = evaluate(
-            engine, state.variables, self.source, feeds, len(plans.val.index), self.hyper, self.watchdog
+            engine, trained.state.variables, self.source, feeds, len(plans.val.index), self.hyper, self.watchdog,
+            self._is_asked,
         )
-        sums = fetch_sums(on_device)
-        self._check_sound(epoch, sums, on_device)
-        evaluation = engine.fetch_rows(evaluations)
-        self.step_times_s.append(train_s / len(plans.train.index))
-        wait_s, seconds = train_wait_s + val_wait_s, time.perf_counter() - began
+        sums = add_sums(_join_parts(parts), trained)
+        self._check_sound(epoch, sums, trained)
+        evaluation = engine.fetch_rows(evaluations) if len(evaluations) == len(plans.val.index) else None
+        wait_s, seconds = trained.data_wait_s + val_wait_s, time.perf_counter() - began
         val_compile_s = self._compile_s() - compile_s - train_compile_s
-        self.time.add("step", train_s - train_wait_s)
-        self.time.add("validation", seconds - (trained - began) - val_compile_s - val_wait_s)
+        self.time.add("step", train_s - trained.data_wait_s)
+        self.time.add("validation", seconds - (train_end - began) - val_compile_s - val_wait_s)
         self.time.add("data_wait", wait_s)
         self.time.add("compile", train_compile_s + val_compile_s)
         self.waits_s.append((wait_s, seconds))
-        return state, [
-            self._judge(i, epoch, sums, evaluation, train_s, wait_s, seconds) for i in range(len(self.runs))
-        ]
+        return trained.state, _Epoch(sums, evaluation, parts[0].train_s + train_s, wait_s, seconds)
 
-    def _judge(
-        self, i: int, epoch: int, sums: EpochSums, evaluation: Evaluation, train_s: float, wait_s: float,
-        seconds: float,
-    ) -> EpochResult:
+    def _is_asked(self) -> bool:
+        """Whether to end within an epoch. Several processes do so behind one: they would not stop at the same step."""
+        return jax.process_count() == 1 and self.preemption.is_asked()
+
+    def _judge(self, i: int, epoch: int, done: _Epoch) -> EpochResult:
         """Member i's numbers. Raises: NumericsError when its validation loss is not finite."""
-        val = self.runs[i].data.val
-        val_loss, val_score = (np.asarray(rows[i, : len(val)]) for rows in (evaluation.loss, evaluation.score))
+        assert done.evaluation is not None
+        val, rows = self.runs[i].data.val, done.evaluation
+        val_loss, val_score = (np.asarray(values[i, : len(val)]) for values in (rows.loss, rows.score))
         if not np.isfinite(val_loss).all():
             raise NumericsError("the validation loss is not finite", f"{self.runs[i].member.name}, epoch {epoch}",
                                 _NUMERICS_MEND)
-        train_loss = float(sums.loss_sum[:, i].sum() / sums.n[:, i].sum())
+        train_loss = float(done.sums.loss_sum[:, i].sum() / done.sums.n[:, i].sum())
         auc = compute_auc(self.records.label[val], val_score)
-        return EpochResult(train_loss, float(val_loss.mean()), auc, train_s, wait_s, seconds)
+        return EpochResult(train_loss, float(val_loss.mean()), auc, done.train_s, done.wait_s, done.seconds)
 
-    def _check_sound(self, epoch: int, sums: EpochSums, on_device: Sequence[StepMetrics]) -> None:
+    def _check_sound(self, epoch: int, sums: EpochSums, trained: TrainedEpoch) -> None:
         """Raises: NumericsError naming the first step whose input, loss or gradient is not finite, and its patients."""
         if sums.sound.all():
             return
         step, i = (int(found[0]) for found in np.nonzero(~sums.sound))
         scanned = self.engine.scans(self.source)
-        bad = self.engine.fetch_rows([on_device[0].unsound[step] if scanned else on_device[step].unsound])
+        own = trained.metrics[0 if scanned else step - self._n_before(epoch)].unsound
+        bad = self.engine.fetch_rows([own[step] if scanned else own])
         index = self.engine.fetch_rows([self.plans.get(epoch).train.index[step]])
         rows = index[i][bad[i]] if bad[i].any() else index[i]
         patients = sorted({artifacts.sha256_text(self.records.patient_id[row])[:12] for row in rows})
@@ -229,8 +276,27 @@ class _Wave:
             + ", ".join(patients), _NUMERICS_MEND,
         )
 
+    def _leave(self, place: Place, state: TrainState, done: _Epoch | None) -> NoReturn:
+        """Save what is not saved yet, the sums of an unfinished epoch with it. Raises: Terminated."""
+        with self.time.during("checkpoint"):
+            if place > Place(0):
+                states = self.engine.fetch_states(state)
+                hosts.once(lambda: self._save_parts(place, states, done))
+        saved = f"state after {place.words} saved" if place > Place(0) else "nothing to save yet"
+        raise Terminated("terminated", f"{self.name}, {saved}", MEND)
+
+    def _save_parts(self, place: Place, states: Sequence[TrainState], done: _Epoch | None) -> None:
+        for i, (run, own) in enumerate(zip(self.runs, states, strict=True)):
+            if not run.stopped and place not in run.store.places():
+                part = NO_PART if done is None else Part(
+                    done.sums.loss_sum[:, i].tolist(), done.sums.n[:, i].tolist(), done.train_s
+                )
+                run.store.check_space(own)
+                run.store.save_part(place, own, part)
+
     def _record(self, epoch: int, state: TrainState, results: Sequence[EpochResult]) -> None:
         """Write what each member leaves of an epoch, and count it."""
+        self.step_times_s.append(results[0].train_s / len(self.plans.get(epoch).train.index))
         saving = hosts.once(lambda: [run.saves(epoch, result) for run, result in zip(self.runs, results, strict=True)])
         with self.time.during("checkpoint"):
             states = self.engine.fetch_states(state) if any(saving) else [None] * len(self.runs)
@@ -246,14 +312,18 @@ class _Wave:
         for run, result, saves, own in zip(self.runs, results, saving, states, strict=True):
             if run.stopped:
                 continue
-            if saves and own is not None:
+            if not saves or own is None:
+                run.log(epoch, result)
+                continue
+            with self.time.during("checkpoint"):
                 run.store.check_space(own)
             is_last = run.is_last(epoch, result.val_loss)
             run.log(epoch, result)
-            if saves and own is not None:
-                with self.time.during("checkpoint"):
-                    run.store.save(epoch, own, result.val_auc)
-            if is_last and own is not None:
+            with self.time.during("checkpoint"):
+                run.store.save(epoch, own, result.val_auc)
+                if is_last:
+                    run.store.finish()
+            if is_last:
                 run.finish(epoch, own, self._make_timing(run))
 
     def _compile_s(self) -> float:
@@ -279,8 +349,10 @@ class _Wave:
             "mbu": compute_mbu(device["kind"], self.engine.gb_accessed(), step.median_s),
             "input": {"mode": self.source.mode, "channels": self.config.input.channels,
                       "data_wait_share": _share(self.waits_s[1:] or self.waits_s)},
-            "resumed_after_epoch": self.first,
+            "resumed_after_epoch": self.first.epoch,
+            "resumed_after_step": self.first.step,
             "checkpoint_s": round(self.time.seconds("checkpoint"), 3),
+            "checkpoint_background_s": round(run.store.background_s, 3),
             **time_spent,
         }  # fmt: skip
 
@@ -289,3 +361,9 @@ def _share(waits_s: list[tuple[float, float]]) -> float | None:
     """Seconds waited over seconds passed; None when none passed."""
     passed_s = sum(seconds for _, seconds in waits_s)
     return round(sum(wait for wait, _ in waits_s) / passed_s, 6) if passed_s else None
+
+
+def _join_parts(parts: Sequence[Part]) -> EpochSums:
+    """Sums of the members' updates as an earlier call saved them."""
+    loss_sum, n = (np.array([getattr(part, name) for part in parts], np.float64).T for name in ("loss_sum", "n"))
+    return EpochSums(loss_sum, n, np.ones(n.shape, bool))

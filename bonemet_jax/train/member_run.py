@@ -38,7 +38,7 @@ class MemberRun:
     def __init__(self, member: Member, records: Records, folds: Folds) -> None:
         self.member = member
         self.key = compute_training_key(records, folds, member.fold, member.config)
-        self.store = CheckpointStore(member.directory / "checkpoints", self.key)
+        self.store = CheckpointStore(member.directory / "checkpoints", self.key, member.config.train.keep_epochs)
         self.data = make_fold_data(records, folds, member.fold, member.config)
         self.stopped = False
         """Whether its last epoch is behind it."""
@@ -70,10 +70,12 @@ class MemberRun:
         Raises: UsageError when the best epoch is wanted, but was not saved.
         """
         self._val_losses = hosts.once(lambda: self._sweep_files(first))
-        if not hosts.is_writer():
-            return contextlib.nullcontext()
-        self._board = Board(self.member.directory / "tensorboard", first + 1)
-        return contextlib.closing(self._board)
+        stack = contextlib.ExitStack()
+        stack.callback(self.store.finish)
+        if hosts.is_writer():
+            self._board = Board(self.member.directory / "tensorboard", first + 1)
+            stack.callback(self._board.close)
+        return stack
 
     def _sweep_files(self, first: int) -> list[float]:
         """Drop what later epochs left; validation losses of those that stay."""
@@ -118,7 +120,7 @@ class MemberRun:
         self._val_losses.append(val_loss)
 
     def finish(self, epoch: int, state: TrainState, timing: dict[str, Any]) -> None:
-        """timing.json and, last, done.json."""
+        """timing.json and, last, done.json; for a training whose last epoch is saved."""
         artifacts.write_json(self.member.directory / "timing.json", timing)
         artifacts.write_json(self.member.directory / "done.json", {
             "epoch": epoch, "key": self.key, "params_sha256": params_sha256(state.variables),

@@ -231,7 +231,7 @@ def _one_epoch(records: RecordArrays, config: Config, scans: bool) -> np.ndarray
     plan = engine.arrange([epoch_batches(10, 4, 0, 0, 1)])
     with source.feeds([plan]) as feeds:
         hyper = engine.put_hyper([1e-3], [3], [np.ones(2)])
-        state, metrics, wait_s = train_epoch(engine, engine.make_state([(0, 0)]), source, feeds, plan, hyper)
+        state, metrics, _, wait_s = train_epoch(engine, engine.make_state([(0, 0)]), source, feeds, plan, hyper)
     assert wait_s == 0 and int(state.step[0]) == 3
     assert set(engine.programs()) == {"train_epoch" if scans else "train"}
     weights = jax.device_get(jax.tree.leaves(state.params))
