@@ -112,9 +112,10 @@ class Program:
             self.is_compiling = True
             say(f"compiling {self.name} ...")
             times = [time.perf_counter()]
-            traced = self.spread.wrap(self._counted, self.takes, self.gives, self.donate).trace(*args)
+            function = self.spread.wrap(self._counted, self.takes, self.gives, self.donate)
+            traced = function.trace(*args) if hasattr(function, "trace") else None  # pmap traces and lowers in one
             times.append(time.perf_counter())
-            self.lowered = traced.lower()
+            self.lowered = function.lower(*args) if traced is None else traced.lower()
             times.append(time.perf_counter())
             with CacheWatch() as watch:
                 self.compiled = self.lowered.compile(compiler_options=self.options)
