@@ -84,8 +84,9 @@ def compute_errors(step: peer.Step, want: peer.Tensors) -> dict[str, float]:
     return {name: float(np.linalg.norm(got[name] - x) / np.linalg.norm(x)) for name, x in want.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("network", ["resnet34", *(pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS[1:])])
+@pytest.mark.parametrize("network", NETWORKS)
 def test_ten_steps_of_adam_in_float64(network: str) -> None:
     batch, weights = peer.make_batch(2, 64, 80), peer.make_weights(network)
     got = peer.to_torch({"params": train_ours(network, batch, weights)})
