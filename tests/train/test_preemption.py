@@ -1,0 +1,165 @@
+"""SIGTERM: the training saves within the epoch, leaves with 143, and goes on to the same bytes."""
+
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bonemet_jax import hosts
+from bonemet_jax.cohort.folds import Folds
+from bonemet_jax.config import Config, InputConfig
+from bonemet_jax.errors import Terminated
+from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax.train.checkpoint import CheckpointStore, Place
+from bonemet_jax.train.loop import train_folds
+from bonemet_jax.train.preemption import Preemption
+from bonemet_jax.train.watchdog import Watchdog
+from tests.train.runs import assert_same, load, load_metrics, terminate
+
+
+def _places(run_dir: Path) -> list[Place]:
+    key = json.loads((run_dir / "fold_0" / "checkpoints" / "manifest.json").read_text())["key"]
+    return CheckpointStore(run_dir / "fold_0" / "checkpoints", key).places()
+
+
+def _terminate_at(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
+    """When the step of this name begins."""
+    begin = Watchdog.begin_step
+
+    def spy(self: Watchdog, kind: str, number: int) -> None:
+        begin(self, kind, number)
+        if f"{self.place}, {kind} {number}" == label:
+            terminate()
+
+    monkeypatch.setattr(Watchdog, "begin_step", spy)
+
+
+@pytest.mark.parametrize("mode", ["auto", "stream"])
+@pytest.mark.parametrize(
+    ("label", "place"),
+    [
+        ("fold 0, epoch 1, training 1", Place(0, 1)),
+        ("fold 0, epoch 2, training 2", Place(1, 2)),
+        ("fold 0, epoch 2, training 3", Place(1, 3)),
+        ("fold 0, epoch 3, evaluation 1", Place(3)),
+    ],
+)
+def test_a_training_goes_on_within_the_epoch(
+    mode: Any, label: str, place: Place, trained: Path, records: RecordArrays, folds: Folds, config: Config,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To the bytes of the training that nobody stopped; a validation of one step is finished."""
+    own = replace(config, input=InputConfig(mode=mode))
+    handler = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patched, pytest.raises(Terminated) as told:
+        _terminate_at(patched, label)
+        train_folds(records, folds, own, tmp_path, (0,))
+    assert str(told.value) == f"terminated; fold 0, state after {place.words} saved; run the same command again"
+    assert told.value.exit_code == 143 and _places(tmp_path)[-1] == place
+    assert len(load_metrics(tmp_path)) == place.epoch
+    assert signal.getsignal(signal.SIGTERM) is handler and signal.set_wakeup_fd(-1) == -1
+    assert not [t for t in threading.enumerate() if t.name in {"bonemet-preemption", "bonemet-input"}]
+    train_folds(records, folds, own, tmp_path, (0,))
+    assert_same(tmp_path, trained, config)
+    timing = load(tmp_path, "timing.json")
+    assert (timing["resumed_after_epoch"], timing["resumed_after_step"]) == place
+
+
+def test_twice_in_one_epoch_and_once_behind_it(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each goes on from the last; behind an epoch that is not due to be saved, it is saved all the same."""
+    own, save = replace(config, train=replace(config.train, checkpoint_epochs=2)), CheckpointStore.save
+
+    def stop(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
+        terminate()
+        save(self, epoch, state, val_auc)
+
+    for label, places in [
+        ("fold 0, epoch 1, training 1", [Place(0, 1)]),
+        ("fold 0, epoch 1, training 1", [Place(0, 2)]),
+        ("fold 0, epoch 1, evaluation 1", [Place(1)]),
+    ]:
+        with monkeypatch.context() as patched, pytest.raises(Terminated):
+            _terminate_at(patched, label)
+            train_folds(records, folds, own, tmp_path, (0,))
+        assert _places(tmp_path) == places
+    with monkeypatch.context() as patched, pytest.raises(Terminated, match="after epoch 2 saved"):
+        patched.setattr(CheckpointStore, "save", stop)
+        train_folds(records, folds, own, tmp_path, (0,))
+    assert _places(tmp_path) == [Place(1), Place(2)]
+    train_folds(records, folds, own, tmp_path, (0,))
+    assert load(tmp_path, "done.json") == load(trained, "done.json")
+    assert load_metrics(tmp_path) == load_metrics(trained)
+
+
+def test_behind_the_last_epoch_and_before_the_first_step(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    restore = CheckpointStore.find_sound
+
+    def stop(self: CheckpointStore) -> Any:
+        terminate()
+        return restore(self)
+
+    with monkeypatch.context() as patched, pytest.raises(Terminated, match="fold 0, nothing to save yet"):
+        patched.setattr(CheckpointStore, "find_sound", stop)
+        train_folds(records, folds, config, tmp_path, (0, 1))
+    with monkeypatch.context() as patched, pytest.raises(Terminated, match="terminated; fold 0 trained"):
+        _terminate_at(patched, "fold 0, epoch 4, evaluation 1")
+        train_folds(records, folds, config, tmp_path, (0, 1))
+    assert not (tmp_path / "fold_1" / "metrics.jsonl").exists()
+    assert_same(tmp_path, trained, config)
+
+
+def test_an_epoch_in_one_program_goes_on_within_it(
+    records: RecordArrays, folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the program it is saved; where single steps were stopped, the program makes those that are left."""
+    with monkeypatch.context() as patched, pytest.raises(Terminated, match="epoch 1, step 2 saved"):
+        _terminate_at(patched, "fold 0, epoch 2, training 2")
+        train_folds(records, folds, config, tmp_path / "stopped", (0,))
+    monkeypatch.setattr("bonemet_jax.train.parallel.scans_epochs", lambda _: True)
+    train_folds(records, folds, config, tmp_path / "whole", (0,))
+    with monkeypatch.context() as patched, pytest.raises(Terminated, match="epoch 1, step 3 saved"):
+        _terminate_at(patched, "fold 0, epoch 2, scan 1")
+        train_folds(records, folds, config, tmp_path / "scanned", (0,))
+    train_folds(records, folds, config, tmp_path / "scanned", (0,))
+    assert_same(tmp_path / "scanned", tmp_path / "whole", config)
+    train_folds(records, folds, config, tmp_path / "stopped", (0,))
+    for found, wanted in zip(load_metrics(tmp_path / "stopped"), load_metrics(tmp_path / "whole"), strict=True):
+        assert found == pytest.approx(wanted, rel=1e-2)
+    assert set(load(tmp_path / "stopped", "timing.json")["programs"]) == {"train", "train_epoch", "evaluate"}
+
+
+@pytest.mark.parametrize(("asked", "compiling", "words"), [(1, True, "while compiling"), (2, False, "asked twice")])
+def test_leaves_at_once(asked: int, compiling: bool, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Terminated] = []
+    monkeypatch.setattr(hosts, "leave", told.append)
+    with Preemption() as preemption:
+        preemption.is_compiling = lambda: compiling
+        for _ in range(asked):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+    assert len(told) == 1 and words in str(told[0]) and told[0].exit_code == 143
+
+
+def test_outside_the_main_thread_nothing_is_changed() -> None:
+    handlers: list[Any] = []
+
+    def enter() -> None:
+        with Preemption() as preemption:
+            handlers.append((signal.getsignal(signal.SIGTERM), preemption.is_asked()))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert handlers == [(signal.getsignal(signal.SIGTERM), False)]
