@@ -43,12 +43,17 @@ def load_state(run_dir: Path, config: Config) -> list[np.ndarray]:
     return jax.tree.leaves(store.restore(done["epoch"], _make_template(config)))
 
 
-def assert_same(run_dir: Path, wanted: Path, config: Config) -> None:
-    """Weights, moments, statistics and metrics equal, bit for bit; nothing lies about."""
+def assert_same_results(run_dir: Path, wanted: Path, config: Config) -> None:
+    """Weights, moments, statistics and metrics equal, bit for bit."""
     assert load(run_dir, "done.json") == load(wanted, "done.json")
     assert load_metrics(run_dir) == load_metrics(wanted)
     for found, other in zip(load_state(run_dir, config), load_state(wanted, config), strict=True):
         assert found.dtype == other.dtype and found.tobytes() == other.tobytes()
+
+
+def assert_same(run_dir: Path, wanted: Path, config: Config) -> None:
+    """As `assert_same_results`, and the same files: nothing lies about."""
+    assert_same_results(run_dir, wanted, config)
     names = [
         sorted(str(f.relative_to(d)) for f in d.rglob("*") if f.name != "told.txt" and not _has_time(f.relative_to(d)))
         for d in (run_dir, wanted)

@@ -3,10 +3,6 @@
 import json
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,28 +12,17 @@ import numpy as np
 import pytest
 
 from bonemet_jax.cohort.folds import Folds
-from bonemet_jax.config import Config, to_dict
+from bonemet_jax.config import Config
 from bonemet_jax.errors import InputDataError, LeakageError, NumericsError, UsageError
 from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.train.board import Board
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.loop import get_fed_engine, train_folds
-
-TIMES = {"images_per_s", "step_time_s", "data_wait_s", "seconds"}
+from tests.train.runs import TIMES, assert_same, assert_same_results, load, load_metrics
 
 
 def _done(run_dir: Path, fold: int = 0) -> dict[str, Any]:
     return json.loads((run_dir / f"fold_{fold}" / "done.json").read_text())
-
-
-def _metrics(run_dir: Path) -> list[dict[str, Any]]:
-    lines = (run_dir / "fold_0" / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
-
-
-def _assert_same(run_dir: Path, trained: Path) -> None:
-    assert _done(run_dir)["params_sha256"] == _done(trained)["params_sha256"]
-    assert _metrics(run_dir) == _metrics(trained)
 
 
 def test_files_of_a_fold(trained: Path, config: Config) -> None:
@@ -97,9 +82,8 @@ def test_stopped_by_an_exception(
         patched.setattr(CheckpointStore, "save", stop)
         train_folds(records, folds, config, tmp_path, (0,))
     train_folds(records, folds, config, tmp_path, (0,))
-    _assert_same(tmp_path, trained)
-    timing = json.loads((tmp_path / "fold_0" / "timing.json").read_text())
-    assert timing["resumed_after_epoch"] == (3 if saved else 2)
+    assert_same(tmp_path, trained, config)
+    assert load(tmp_path, "timing.json")["resumed_after_epoch"] == (3 if saved else 2)
 
 
 def _saved(run_dir: Path) -> set[int]:
@@ -121,10 +105,10 @@ def test_stopped_between_two_checkpoints(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Board, "write", stop)
         train_folds(records, folds, config, tmp_path, (0,))
-    assert len(_metrics(tmp_path)) == 3 and _saved(tmp_path) == {2}
+    assert len(load_metrics(tmp_path)) == 3 and _saved(tmp_path) == {2}
     train_folds(records, folds, config, tmp_path, (0,))
-    _assert_same(tmp_path, trained)
-    assert json.loads((tmp_path / "fold_0" / "timing.json").read_text())["resumed_after_epoch"] == 2
+    assert_same_results(tmp_path, trained, config)
+    assert load(tmp_path, "timing.json")["resumed_after_epoch"] == 2
     assert _saved(tmp_path) == {2, 4}
 
 
@@ -161,33 +145,6 @@ def test_best_epoch_that_was_not_saved_is_refused(
         train_folds(records, folds, best, tmp_path, (0,))
 
 
-KILLED = """
-import json, sys
-from pathlib import Path
-from bonemet_jax.cohort.folds import make_folds
-from bonemet_jax.config import Config, from_dict
-from bonemet_jax.train.dry_run import make_random_records
-from bonemet_jax.train.loop import train_folds
-config = from_dict(Config, json.loads(sys.argv[1]))
-records = make_random_records(24, 64, 80, seed=0)
-folds = make_folds(records.patient_id, records.label.tolist(), config.folds)
-train_folds(records, folds, config, Path(sys.argv[2]), (0,))
-"""
-
-
-def test_stopped_by_sigkill(
-    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path
-) -> None:
-    metrics = tmp_path / "fold_0" / "metrics.jsonl"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, json.dumps(to_dict(config)), str(tmp_path)])
-    while process.poll() is None and not (metrics.is_file() and len(metrics.read_text().splitlines()) >= 2):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    train_folds(records, folds, config, tmp_path, (0,))
-    _assert_same(tmp_path, trained)
-
-
 def test_damaged_newest_checkpoint_falls_back(
     trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -201,7 +158,7 @@ def test_damaged_newest_checkpoint_falls_back(
     train_folds(records, folds, config, tmp_path, (0,))
     told = capsys.readouterr().err
     assert "checkpoint of epoch 4 is damaged" in told and str(file) in told and "going on after epoch 3" in told
-    _assert_same(tmp_path, trained)
+    assert_same(tmp_path, trained, config)
 
 
 def test_another_config_starts_anew(
@@ -212,7 +169,7 @@ def test_another_config_starts_anew(
     other = replace(records, ct=records.ct[::-1].copy())
     train_folds(other, folds, config, tmp_path, (0,))
     assert "another training" in capsys.readouterr().err
-    assert len(_metrics(tmp_path)) == 4
+    assert len(load_metrics(tmp_path)) == 4
     assert _done(tmp_path)["params_sha256"] != _done(trained)["params_sha256"]
 
 

@@ -20,7 +20,7 @@ from bonemet_jax.train.checkpoint import CheckpointStore, Place
 from bonemet_jax.train.loop import train_folds
 from bonemet_jax.train.preemption import Preemption
 from bonemet_jax.train.watchdog import Watchdog
-from tests.train.runs import assert_same, load, load_metrics, terminate
+from tests.train.runs import assert_same, assert_same_results, load, load_metrics, terminate
 
 
 def _places(run_dir: Path) -> list[Place]:
@@ -96,8 +96,7 @@ def test_twice_in_one_epoch_and_once_behind_it(
         train_folds(records, folds, own, tmp_path, (0,))
     assert _places(tmp_path) == [Place(1), Place(2)]
     train_folds(records, folds, own, tmp_path, (0,))
-    assert load(tmp_path, "done.json") == load(trained, "done.json")
-    assert load_metrics(tmp_path) == load_metrics(trained)
+    assert_same_results(tmp_path, trained, config)
 
 
 def test_behind_the_last_epoch_and_before_the_first_step(

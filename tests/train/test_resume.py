@@ -15,7 +15,7 @@ import pytest
 
 from bonemet_jax.config import Config, to_dict
 from bonemet_jax.train.checkpoint import CheckpointStore, Place
-from tests.train.runs import assert_same, load, load_metrics, load_state
+from tests.train.runs import assert_same, load, load_metrics
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("forked_trainings.py")
@@ -64,8 +64,8 @@ class Trainer:
 
 @pytest.fixture(scope="module")
 def trainer(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
-    """Eight epochs, so that most of the time is training."""
-    longer = replace(config, train=replace(config.train, epochs=8))
+    """Seven epochs, so that most of the time is training."""
+    longer = replace(config, train=replace(config.train, epochs=7))
     trainer = Trainer(tmp_path_factory.mktemp("cache"), longer)
     yield trainer
     trainer.close()
@@ -93,79 +93,99 @@ def _wait_for_epoch(run_dir: Path, epoch: int, pid: int) -> None:
     _wait_until(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) >= epoch, pid)
 
 
-@pytest.mark.parametrize("n", [6, pytest.param(40, marks=pytest.mark.slow)])
-def test_killed_at_random_points(n: int, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path) -> None:
-    random, (wanted, seconds), equal, resumed = np.random.default_rng(n), whole, 0, set()
-    for trial in range(n):
-        run_dir = tmp_path / f"{trial}"
-        pid = trainer.start(run_dir)
-        time.sleep(random.uniform(0.3, 0.95) * seconds)
-        os.kill(pid, signal.SIGKILL)
-        assert trainer.wait() == -signal.SIGKILL
+@pytest.mark.parametrize(("n", "per_run"), [(6, 3), pytest.param(40, 1, marks=pytest.mark.slow)])
+def test_killed_at_random_points(
+    n: int, per_run: int, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path
+) -> None:
+    random, (wanted, seconds), killed, resumed = np.random.default_rng(n), whole, 0, set()
+    while killed < n:
+        run_dir, here = tmp_path / f"{killed}", 0
+        while here < per_run:
+            pid = trainer.start(run_dir)
+            time.sleep(random.uniform(0.3, 0.9) * seconds)
+            os.kill(pid, signal.SIGKILL)
+            if trainer.wait() == 0:  # it was faster
+                break
+            here += 1
         trainer.train(run_dir)
         assert_same(run_dir, wanted, trainer.config)
-        equal += 1
+        killed += here
         resumed.add(load(run_dir, "timing.json")["resumed_after_epoch"])
-    print(f"{equal}/{n} trainings killed at random points: weights, moments and metrics equal the uninterrupted one's "
-          f"bytes; they went on after epochs {sorted(resumed)}")
+    print(f"{killed}/{killed} trainings killed at random points: weights, moments and metrics of those that went on "
+          f"equal the uninterrupted one's bytes; they last went on after epochs {sorted(resumed)}")
 
 
 @pytest.mark.parametrize("n", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_inside_a_save(n: int, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path) -> None:
     """It opens at an epoch that was finished; what lies about is named and removed."""
-    random, reopened, swept, tries = np.random.default_rng(n), 0, 0, 0
+    random, reopened, swept, n_runs = np.random.default_rng(n), 0, 0, 0
     while reopened < n:
-        tries += 1
-        assert tries < 4 * n, "the kills miss the saves"
-        run_dir, epoch = tmp_path / f"{tries}", int(random.integers(2, 8))
-        checkpoints, pid = run_dir / "fold_0" / "checkpoints", trainer.start(run_dir)
-        _wait_until(lambda checkpoints=checkpoints, epoch=epoch: any(checkpoints.glob(f"{epoch}*")), pid)
-        time.sleep(random.uniform(0, 0.05))
-        os.kill(pid, signal.SIGKILL)
-        trainer.wait()
-        named = json.loads((checkpoints / "manifest.json").read_text())
-        if str(epoch) in named["epochs"]:
-            continue
-        left = sorted({path.name for path in checkpoints.iterdir()} - {"manifest.json", *named["epochs"]})
-        store = CheckpointStore(checkpoints, named["key"])
-        assert store.epochs()[-1] == epoch - 1
-        store.check(epoch - 1)
+        n_runs += 1
+        assert n_runs <= n, "the kills miss the saves"
+        run_dir, left = tmp_path / f"{n_runs}", []
+        checkpoints = run_dir / "fold_0" / "checkpoints"
+        for epoch in (2, 4, 6):
+            pid = trainer.start(run_dir)
+            _wait_until(lambda epoch=epoch, path=checkpoints: any(path.glob(f"{epoch}*")), pid)
+            time.sleep(random.uniform(0, 0.05))
+            os.kill(pid, signal.SIGKILL)
+            trainer.wait()
+            swept += _check_told(run_dir, left)
+            left, whole_epochs = _list_left(checkpoints)
+            assert whole_epochs[-1] in (epoch - 1, epoch)
+            reopened += whole_epochs[-1] == epoch - 1
         trainer.train(run_dir)
-        told = (run_dir / "told.txt").read_text()
-        assert f"going on after epoch {epoch - 1}\n" in told
-        assert not left or f"left in {checkpoints}: {', '.join(left)}\n" in told, (left, told)
+        swept += _check_told(run_dir, left)
         assert_same(run_dir, whole[0], trainer.config)
-        reopened, swept = reopened + 1, swept + bool(left)
     assert swept > 0
-    print(f"{reopened}/{n} killed inside a save reopened at the epoch before it and went on to the same bytes; "
+    print(f"{reopened}/{reopened} killed inside a save reopened at the epoch before it and went on to the same bytes; "
           f"{swept} left something, which was named and removed")
+
+
+def _list_left(checkpoints: Path) -> tuple[list[str], list[int]]:
+    """What lies there besides the epochs that the manifest names, and these, sound."""
+    manifest = json.loads((checkpoints / "manifest.json").read_text())
+    store = CheckpointStore(checkpoints, manifest["key"])
+    for epoch in store.epochs():
+        store.check(epoch)
+    left = {path.name for path in checkpoints.iterdir()} - {"manifest.json", *manifest["epochs"]}
+    return sorted(left), store.epochs()
+
+
+def _check_told(run_dir: Path, left: list[str]) -> bool:
+    """Whether something was left; it must have been named by the next training."""
+    told = (run_dir / "told.txt").read_text()
+    assert not left or f"left in {run_dir / 'fold_0' / 'checkpoints'}: {', '.join(left)}\n" in told, (left, told)
+    return bool(left)
 
 
 @pytest.mark.parametrize("n", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_asked_to_end(n: int, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path) -> None:
-    """SIGTERM while it trains: 143 within 30 s, and it goes on from the very step."""
-    random, places, slowest_s = np.random.default_rng(n), [], 0.0
+    """SIGTERM while it trains, twice a training: 143 within 30 s, and it goes on from the very step."""
+    random, places, slowest_s = np.random.default_rng(n), [Place(0)], 0.0
     for trial in range(n):
-        run_dir = tmp_path / f"{trial}"
+        run_dir = tmp_path / f"{trial // 2}"
         pid = trainer.start(run_dir)
-        _wait_for_epoch(run_dir, int(random.integers(1, 7)), pid)
+        _wait_for_epoch(run_dir, int(random.integers(1, 3)) + 3 * (trial % 2), pid)
         time.sleep(random.uniform(0, 0.05))
         os.kill(pid, signal.SIGTERM)
         began = time.monotonic()
         assert trainer.wait() == 143, (run_dir / "told.txt").read_text()
         slowest_s = max(slowest_s, time.monotonic() - began)
-        told = (run_dir / "told.txt").read_text().splitlines()[-1]
-        assert told.startswith("bonemet: terminated; fold 0, state after epoch ") and told.endswith("again")
+        told = (run_dir / "told.txt").read_text()
+        assert "bonemet: terminated; fold 0, state after epoch " in told.splitlines()[-1]
+        assert trial % 2 == 0 or f"going on after {places[-1].words}\n" in told
         manifest = json.loads((run_dir / "fold_0" / "checkpoints" / "manifest.json").read_text())
         places.append(CheckpointStore(run_dir / "fold_0" / "checkpoints", manifest["key"]).places()[-1])
         assert places[-1].words in told and len(load_metrics(run_dir)) == places[-1].epoch
-        trainer.train(run_dir)
-        timing = load(run_dir, "timing.json")
-        assert (timing["resumed_after_epoch"], timing["resumed_after_step"]) == places[-1]
-        assert_same(run_dir, whole[0], trainer.config)
+        if trial % 2:
+            trainer.train(run_dir)
+            timing = load(run_dir, "timing.json")
+            assert (timing["resumed_after_epoch"], timing["resumed_after_step"]) == places[-1]
+            assert_same(run_dir, whole[0], trainer.config)
     assert slowest_s < 30
     print(f"{n}/{n} asked to end: 143 after at most {slowest_s:.2f} s, saved at "
-          f"{', '.join(map(str, places))}; each went on to the same bytes")
+          f"{', '.join(map(str, places[1:]))} (epoch+step); each went on to the same bytes")
 
 
 def test_asked_to_end_while_compiling(trainer: Trainer, tmp_path: Path) -> None:
@@ -180,25 +200,3 @@ def test_asked_to_end_while_compiling(trainer: Trainer, tmp_path: Path) -> None:
     told = file.read_text()
     assert "terminated while compiling; nothing new to save" in told and "compiled" not in told
     assert not (tmp_path / "fold_0" / "checkpoints").exists()
-
-
-def test_a_damaged_newest_checkpoint_after_a_kill(
-    trainer: Trainer, whole: tuple[Path, float], tmp_path: Path
-) -> None:
-    """It falls back to the one before and says so."""
-    pid = trainer.start(tmp_path)
-    _wait_for_epoch(tmp_path, 5, pid)
-    os.kill(pid, signal.SIGKILL)
-    trainer.wait()
-    checkpoints = tmp_path / "fold_0" / "checkpoints"
-    newest = max(map(int, json.loads((checkpoints / "manifest.json").read_text())["epochs"]))
-    file = max((checkpoints / f"{newest}").rglob("*"), key=lambda f: f.stat().st_size if f.is_file() else 0)
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-    trainer.train(tmp_path)
-    told = (tmp_path / "told.txt").read_text()
-    assert f"checkpoint of epoch {newest} is damaged" in told and str(file) in told
-    assert "falling back" in told and f"going on after {Place(newest - 1).words}\n" in told
-    assert_same(tmp_path, whole[0], trainer.config)
-    assert load_state(tmp_path, trainer.config)
