@@ -75,7 +75,7 @@ def get_fed_engine(records: Records, config: Config, n_members: int = 1) -> Fed:
         lambda: pick_mode(config.input, len(records), records.bytes_per_patient(names), jax.local_devices()[0])
     )
     patients = (len(records),) if mode == "resident" else ()
-    # Seed, rate and what is saved or stopped are no part of a program: variants share it.
+    # Seed, rate, and what is saved or stopped are no part of a program: variants share it.
     train = replace(config.train, seed=0, embed_epoch="last", checkpoint_epochs=1, keep_epochs=0, early_stop_epochs=0)
     shared = replace(config, train=train, optim=replace(config.optim, lr=1.0))
     engine = get_engine(shared, n_members, mode, (*patients, *records.image_shape))
