@@ -266,7 +266,7 @@ class _Wave:
         step, i = (int(found[0]) for found in np.nonzero(~sums.sound))
         scanned = self.engine.scans(self.source)
         own = trained.metrics[0 if scanned else step - self._n_before(epoch)].unsound
-        bad = self.engine.fetch_rows([own[step] if scanned else own])
+        bad = self.engine.fetch_rows([hosts.fetch(own)[step] if scanned else own])
         index = self.engine.fetch_rows([self.plans.get(epoch).train.index[step]])
         rows = index[i][bad[i]] if bad[i].any() else index[i]
         patients = sorted({artifacts.sha256_text(self.records.patient_id[row])[:12] for row in rows})
