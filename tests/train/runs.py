@@ -11,11 +11,13 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 from bonemet_jax.config import Config
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.state import TrainState
+from bonemet_jax.train.watchdog import Watchdog
 
 TIMES = {"images_per_s", "step_time_s", "data_wait_s", "seconds"}
 
@@ -71,3 +73,15 @@ def terminate() -> None:
     assert any(thread.name == "bonemet-preemption" for thread in threading.enumerate())
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.1)
+
+
+def terminate_at(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
+    """SIGTERM when the step of this name begins."""
+    begin = Watchdog.begin_step
+
+    def spy(self: Watchdog, kind: str, number: int) -> None:
+        begin(self, kind, number)
+        if f"{self.place}, {kind} {number}" == label:
+            terminate()
+
+    monkeypatch.setattr(Watchdog, "begin_step", spy)

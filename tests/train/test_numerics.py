@@ -145,7 +145,7 @@ def test_stops_before_the_parameters_change(
 ) -> None:
     kinds, stopped = [*IMAGES, *POISONS], []
     for trial in range(n):
-        kind, path = kinds[trial % len(kinds)], PATHS[(trial + trial // len(kinds)) % len(PATHS)]
+        kind, path = kinds[trial % len(kinds)], PATHS[trial % len(PATHS)]
         random, run_dir = np.random.default_rng(trial), tmp_path / f"{trial}"
         epoch = 1 if kind in IMAGES else int(random.integers(1, 4))
         error, seen = _train(kind, path, epoch, records, folds, config, run_dir, random, monkeypatch)

@@ -19,25 +19,12 @@ from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.train.checkpoint import CheckpointStore, Place
 from bonemet_jax.train.loop import train_folds
 from bonemet_jax.train.preemption import Preemption
-from bonemet_jax.train.watchdog import Watchdog
-from tests.train.runs import assert_same, assert_same_results, load, load_metrics, terminate
+from tests.train.runs import assert_same, assert_same_results, load, load_metrics, terminate, terminate_at
 
 
 def _places(run_dir: Path) -> list[Place]:
     key = json.loads((run_dir / "fold_0" / "checkpoints" / "manifest.json").read_text())["key"]
     return CheckpointStore(run_dir / "fold_0" / "checkpoints", key).places()
-
-
-def _terminate_at(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
-    """When the step of this name begins."""
-    begin = Watchdog.begin_step
-
-    def spy(self: Watchdog, kind: str, number: int) -> None:
-        begin(self, kind, number)
-        if f"{self.place}, {kind} {number}" == label:
-            terminate()
-
-    monkeypatch.setattr(Watchdog, "begin_step", spy)
 
 
 @pytest.mark.parametrize("mode", ["auto", "stream"])
@@ -58,7 +45,7 @@ def test_a_training_goes_on_within_the_epoch(
     own = replace(config, input=InputConfig(mode=mode))
     handler = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patched, pytest.raises(Terminated) as told:
-        _terminate_at(patched, label)
+        terminate_at(patched, label)
         train_folds(records, folds, own, tmp_path, (0,))
     assert str(told.value) == f"terminated; fold 0, state after {place.words} saved; run the same command again"
     assert told.value.exit_code == 143 and _places(tmp_path)[-1] == place
@@ -88,7 +75,7 @@ def test_twice_in_one_epoch_and_once_behind_it(
         ("fold 0, epoch 1, evaluation 1", [Place(1)]),
     ]:
         with monkeypatch.context() as patched, pytest.raises(Terminated):
-            _terminate_at(patched, label)
+            terminate_at(patched, label)
             train_folds(records, folds, own, tmp_path, (0,))
         assert _places(tmp_path) == places
     with monkeypatch.context() as patched, pytest.raises(Terminated, match="after epoch 2 saved"):
@@ -113,7 +100,7 @@ def test_behind_the_last_epoch_and_before_the_first_step(
         patched.setattr(CheckpointStore, "find_sound", stop)
         train_folds(records, folds, config, tmp_path, (0, 1))
     with monkeypatch.context() as patched, pytest.raises(Terminated, match="terminated; fold 0 trained"):
-        _terminate_at(patched, "fold 0, epoch 4, evaluation 1")
+        terminate_at(patched, "fold 0, epoch 4, evaluation 1")
         train_folds(records, folds, config, tmp_path, (0, 1))
     assert not (tmp_path / "fold_1" / "metrics.jsonl").exists()
     assert_same(tmp_path, trained, config)
@@ -124,12 +111,12 @@ def test_an_epoch_in_one_program_goes_on_within_it(
 ) -> None:
     """Behind the program it is saved; where single steps were stopped, the program makes those that are left."""
     with monkeypatch.context() as patched, pytest.raises(Terminated, match="epoch 1, step 2 saved"):
-        _terminate_at(patched, "fold 0, epoch 2, training 2")
+        terminate_at(patched, "fold 0, epoch 2, training 2")
         train_folds(records, folds, config, tmp_path / "stopped", (0,))
     monkeypatch.setattr("bonemet_jax.train.parallel.scans_epochs", lambda _: True)
     train_folds(records, folds, config, tmp_path / "whole", (0,))
     with monkeypatch.context() as patched, pytest.raises(Terminated, match="epoch 1, step 3 saved"):
-        _terminate_at(patched, "fold 0, epoch 2, scan 1")
+        terminate_at(patched, "fold 0, epoch 2, scan 1")
         train_folds(records, folds, config, tmp_path / "scanned", (0,))
     train_folds(records, folds, config, tmp_path / "scanned", (0,))
     assert_same(tmp_path / "scanned", tmp_path / "whole", config)
