@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -20,6 +22,7 @@ from bonemet_jax.train.checkpoint import CheckpointStore, Place
 from bonemet_jax.train.loop import train_folds
 from bonemet_jax.train.preemption import Preemption
 from tests.train.runs import assert_same, assert_same_results, load, load_metrics, terminate, terminate_at
+from tests.train.test_parallel import ROOT
 
 
 def _places(run_dir: Path) -> list[Place]:
@@ -149,3 +152,24 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
     thread.start()
     thread.join()
     assert handlers == [(signal.getsignal(signal.SIGTERM), False)]
+
+
+@pytest.mark.slow
+def test_a_study_is_asked_to_end(tmp_path: Path) -> None:
+    """`bonemet run`: while it trains, 143 with one line; in other stages the system's own end, 143 to a shell."""
+    size = ["--phantom.n", "24", "--phantom.spacing-mm", "3.0", "--phantom.height", "112", "--phantom.width", "144",
+            "--records.height", "112", "--records.width", "144", "--records.spacing-mm", "3.0",
+            "--train.epochs", "40", "--train.batch-size", "8"]  # fmt: skip
+    program = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "run", str(ROOT / "configs" / "smoke.py"), "-o", str(tmp_path), *size]
+    for begun, code in [(tmp_path / "cohort", -signal.SIGTERM), (tmp_path / "fold_1" / "metrics.jsonl", 143)]:
+        study = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while study.poll() is None and not begun.exists():
+            time.sleep(0.01)
+        study.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        _, told = study.communicate(timeout=60)
+        assert study.returncode == code and time.monotonic() - began < 30, told
+    assert told.splitlines()[-1].startswith("bonemet: terminated; fold 1, ")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "fold 0: already trained" in done.stderr, done.stderr
