@@ -88,25 +88,25 @@ def _wait_until(condition: Callable[[], bool], pid: int, timeout_s: float = 60) 
 
 
 def _wait_for_epoch(run_dir: Path, epoch: int, pid: int) -> None:
-    """Until its line is written."""
+    """Until its line is written; at once for none."""
     metrics = run_dir / "fold_0" / "metrics.jsonl"
-    _wait_until(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) >= epoch, pid)
+    _wait_until(lambda: epoch == 0 or (metrics.is_file() and len(metrics.read_text().splitlines()) >= epoch), pid)
 
 
 @pytest.mark.parametrize(("n", "per_run"), [(6, 3), pytest.param(40, 1, marks=pytest.mark.slow)])
 def test_killed_at_random_points(
     n: int, per_run: int, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path
 ) -> None:
+    """A random while behind a random epoch, or behind the process's start."""
     random, (wanted, seconds), killed, resumed = np.random.default_rng(n), whole, 0, set()
     while killed < n:
         run_dir, here = tmp_path / f"{killed}", 0
-        while here < per_run:
+        for epoch in sorted(random.choice(7, per_run, replace=False)):
             pid = trainer.start(run_dir)
-            time.sleep(random.uniform(0.3, 0.9) * seconds)
+            _wait_for_epoch(run_dir, epoch, pid)
+            time.sleep(random.uniform(0, 0.1 * seconds if epoch else 0.5 * seconds))
             os.kill(pid, signal.SIGKILL)
-            if trainer.wait() == 0:  # it was faster
-                break
-            here += 1
+            here += trainer.wait() == -signal.SIGKILL  # else it was faster
         trainer.train(run_dir)
         assert_same(run_dir, wanted, trainer.config)
         killed += here
