@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bonemet_jax.errors import INTERRUPTED, TryAgainError, UsageError
+from bonemet_jax.errors import INTERRUPTED, Terminated, TryAgainError, UsageError
 from bonemet_jax.roll_call import RollCall, say_last
 
 #: Seconds in which all processes must have found each other.
@@ -42,8 +42,12 @@ def joined(spec: str, timeout_s: float = _JOIN_S) -> Iterator[None]:
         yield
         return
     _join(spec, timeout_s)
+    terminated = None
     try:
-        yield
+        try:
+            yield
+        except Terminated as error:  # all are, as `stops` agreed
+            terminated = error
         meet()
     except BaseException as error:
         if _roll_call is not None:
@@ -53,6 +57,8 @@ def joined(spec: str, timeout_s: float = _JOIN_S) -> Iterator[None]:
             atexit.register(_exit, code)
         raise
     _part()
+    if terminated is not None:
+        raise terminated
 
 
 def is_writer() -> bool:
@@ -68,6 +74,11 @@ def once(work: Callable[[], Any]) -> Any:
     if _roll_call is None:
         return work()
     return _roll_call.once(work)
+
+
+def stops(is_wanted: bool) -> bool:
+    """Whether all stop here, as one of them wants to; all must ask in the same order."""
+    return is_wanted if _roll_call is None else _roll_call.agreement.stops(is_wanted)
 
 
 def meet() -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bonemet_jax.agreement import Agreement
 from bonemet_jax.errors import TryAgainError
 
 #: Seconds of silence after which a process counts as lost; BONEMET_WATCHDOG_S takes its place (docs/many-hosts.md).
@@ -60,6 +61,7 @@ class RollCall:
         self.index, self.count = index, count
         self.silence_s = read_silence_s() if silence_s is None else silence_s
         self._client = client
+        self.agreement = Agreement(client, index, count)
         self._mine = Said(0, 0, "its start", "")
         self._others: dict[int, Said] = {}
         self._heard_at: dict[int, float] = {}
@@ -135,6 +137,7 @@ class RollCall:
                 self._client.key_value_set(f"bonemet/said/{self.index}", json.dumps(self._mine), allow_overwrite=True)
                 for key, text in self._client.key_value_dir_get("bonemet/said/"):
                     self._hear(int(key.rpartition("/")[2]), Said(*json.loads(text)))
+                self.agreement.exchange()
                 self._asked_at = time.monotonic()
 
     def _hear(self, index: int, said: Said) -> None:

@@ -113,7 +113,7 @@ def train_members(
             Preemption() as preemption:
         for wave in make_waves(runs, len(jax.devices()), members[0].config.engine.folds):
             _Wave(records, wave, tracer, preemption, observe.dump_hlo).run()
-            if hosts.once(preemption.is_asked):
+            if hosts.stops(preemption.is_asked()):
                 raise Terminated("terminated", f"{', '.join(run.member.name for run in wave)} trained", MEND)
 
 
@@ -182,7 +182,7 @@ class _Wave:
                 progress.advance(1, f"loss {loss:.3f}, {images_per_s:.1f} images/s")
                 if all(run.stopped for run in self.runs):
                     break
-                if hosts.once(self.preemption.is_asked):
+                if self._stops():
                     self._leave(Place(epoch), state, None)
 
     def _restore(self) -> TrainState:
@@ -222,14 +222,14 @@ class _Wave:
         began = time.perf_counter()
         trained = train_epoch(
             engine, state, self.source, feeds, plans.train, self.hyper, self.tracer, self.watchdog, n_before,
-            self._is_asked,
+            self._stops,
         )
         jax.block_until_ready(trained.state)
         train_end, train_compile_s = time.perf_counter(), self._compile_s() - compile_s
         train_s = train_end - began - train_compile_s
         evaluations, val_wait_s = evaluate(
             engine, trained.state.variables, self.source, feeds, len(plans.val.index), self.hyper, self.watchdog,
-            self._is_asked,
+            self._stops,
         )
         sums = add_sums(_join_parts(parts), trained)
         self._check_sound(epoch, sums, trained)
@@ -243,9 +243,9 @@ class _Wave:
         self.waits_s.append((wait_s, seconds))
         return trained.state, _Epoch(sums, evaluation, parts[0].train_s + train_s, wait_s, seconds)
 
-    def _is_asked(self) -> bool:
-        """Whether to end within an epoch. Several processes do so behind one: they would not stop at the same step."""
-        return jax.process_count() == 1 and self.preemption.is_asked()
+    def _stops(self) -> bool:
+        """Whether to end here, within an epoch too, as this process or another was asked to."""
+        return hosts.stops(self.preemption.is_asked())
 
     def _judge(self, i: int, epoch: int, done: _Epoch) -> EpochResult:
         """Member i's numbers. Raises: NumericsError when its validation loss is not finite."""

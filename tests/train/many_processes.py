@@ -15,6 +15,7 @@ import numpy as np
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.cohort.folds import Folds, make_folds
 from bonemet_jax.config import Config, FoldsConfig, ModelConfig, OptimConfig, RecordsConfig, TrainConfig
+from bonemet_jax.errors import Terminated
 from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.readout.embeddings import embed, load_state
 from bonemet_jax.train import watchdog
@@ -60,7 +61,7 @@ def train(config: Config, run_dir: Path) -> None:
 
 @contextlib.contextmanager
 def dying(how: str, n_begun: int) -> Iterator[None]:
-    """Do this to the process at its step of that number: KILL, STOP, raise; nothing for `live`."""
+    """Do this to the process at its step of that number: KILL, STOP, TERM, raise; nothing for `live`."""
     real = watchdog.Watchdog.begin_step
 
     def begin_step(self: watchdog.Watchdog, kind: str, number: int) -> None:
@@ -86,4 +87,8 @@ def main(spec: str, run_dir: str, ways: str, epochs: str = "2", how: str = "live
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except Terminated as error:
+        print(f"bonemet: {error}", flush=True)
+        sys.exit(error.exit_code)

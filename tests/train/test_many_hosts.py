@@ -108,6 +108,28 @@ def test_a_lost_process_is_named_with_the_deadline_as_it_is(tmp_path: Path, how:
     check_left(tmp_path, how, who, n_begun)
 
 
+def check_asked_to_end(tmp_path: Path, way: str, n_begun: int) -> None:
+    """SIGTERM to process 1 alone: both save the same place and leave with 143."""
+    started = start(2, 1, tmp_path / "run", way, "4", dying=(1, "TERM", n_begun))
+    said = [process.communicate(timeout=200)[0] for process in started]
+    assert [process.returncode for process in started] == [143, 143], said[0][-3000:] + said[1][-3000:]
+    found = [re.search(r"terminated.*(state after .* saved)", text) for text in said]
+    places = {place and place[1] for place in found}
+    assert len(places) == 1, places
+    print(f"2/2 processes left with 143 as one was asked to end: {places.pop()}")
+
+
+def test_one_asked_to_end_ends_all_behind_the_same_step(tmp_path: Path) -> None:
+    check_asked_to_end(tmp_path, "resident/jit/sequential", 7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "n_begun"), [("resident/jit/sequential", 4), ("stream/shard_map/mesh", 9)])
+def test_asked_to_end_they_go_on_to_the_same_weights(tmp_path: Path, way: str, n_begun: int) -> None:
+    check_asked_to_end(tmp_path, way, n_begun)
+    check_goes_on(tmp_path, way)
+
+
 @pytest.mark.slow
 def test_after_a_loss_the_same_command_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     way = "resident/jit/sequential"
@@ -115,6 +137,11 @@ def test_after_a_loss_the_same_command_goes_on_to_the_same_weights(tmp_path: Pat
     for process in started:
         process.communicate(timeout=200)
         assert process.returncode != 0
+    check_goes_on(tmp_path, way)
+
+
+def check_goes_on(tmp_path: Path, way: str) -> None:
+    """The same command ends with the weights of one never broken off."""
     finish(start(2, 1, tmp_path / "run", way, "4"))
     finish(start(2, 1, tmp_path / "whole", way, "4"))
     left = way.replace("/", "_")
