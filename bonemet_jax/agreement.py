@@ -1,8 +1,8 @@
 """Several processes that stop behind the same step, though one alone was asked to.
 
-All put the same questions in the same order ("stop here?"). Once one of them wants to, each says how many it has answered
-with no, and answers none until it knows the others' figures; the largest is the question all say yes to. The figures
-travel on a thread of their own: a process may stand in a collective that waits for one that already asks.
+All put the same questions in the same order ("stop here?"). Once one of them wants to, each says how many it has
+answered with no, and answers none until it knows the others' figures; the largest is the question all say yes to. The
+figures travel on a thread of their own: a process may stand in a collective that waits for one that already asks.
 """
 
 import threading
