@@ -233,7 +233,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """How training is compiled and spread over devices. Changes rounding at most, never what is computed."""
+    """How training is compiled and spread over devices. Changes rounding at most, never what is computed, but for the
+    groups over which model.norm local takes its statistics."""
 
     parallel: Literal["jit", "shard_map", "pmap"] = "jit"
     """Wrapper of the one training step: jit leaves the communication to the compiler, the others write it out."""
@@ -286,6 +287,8 @@ REFUSED: tuple[Refused, ...] = (
             "shard_map or pmap: the compiler always sums jit's statistics over the whole batch"),
     Refused({"engine.parallel": "jit", "model.compute_dtype": "bfloat16", "engine.gradient_dtype": "float32"},
             "shard_map or pmap: under jit the compiler sums gradients in the dtype they are computed in"),
+    Refused({"train.eval_flips": True, "train.flips": "none"},
+            "train.flips exact or naive: evaluation flips as training does"),
     Refused({"engine.parallel": "pmap", "engine.folds": "mesh"}, "jit or shard_map: pmap knows one axis of devices"),
     Refused({"engine.parallel": "pmap", "engine.folds": "vmap"}, "jit or shard_map: pmap is kept for one fold"),
 )

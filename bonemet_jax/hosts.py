@@ -20,8 +20,6 @@ from bonemet_jax.roll_call import RollCall, say_last
 _JOIN_S = 120
 #: jax's own heartbeat names nobody; at this figure it ends a process after about half of it, behind ours (20 s).
 _HEARTBEAT_S = 60
-#: A wait is asked again after this, for as long as process 0 works.
-_ASK_MS = 60_000
 _SPEC = re.compile(r"([\w.-]+|\[[\da-fA-F:]+\]):(\d+),(\d+),(\d+)")
 
 _roll_call: RollCall | None = None

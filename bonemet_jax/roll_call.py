@@ -63,6 +63,7 @@ class RollCall:
         self._client = client
         self.agreement = Agreement(client, index, count)
         self._mine = Said(0, 0, "its start", "")
+        self._changing = threading.Lock()
         self._others: dict[int, Said] = {}
         self._heard_at: dict[int, float] = {}
         self._asked_at = time.monotonic()
@@ -89,7 +90,7 @@ class RollCall:
 
     def note(self, n_begun: int, label: str) -> None:
         """How far this process is; the next call says so."""
-        self._mine = self._mine._replace(n_begun=n_begun, label=label)
+        self._say(n_begun=n_begun, label=label)
 
     def once(self, work: Callable[[], Any]) -> Any:
         """As `hosts.once`."""
@@ -112,7 +113,7 @@ class RollCall:
 
     def tell(self, reason: str) -> None:
         """Say why this process leaves, and give the others time to hear it."""
-        self._mine = self._mine._replace(failure=" ".join(reason.split())[:500])
+        self._say(failure=" ".join(reason.split())[:500])
         time.sleep(_LINGER_S if self.index == 0 else 2 * _EVERY_S)
 
     def fail(self, error: BaseException) -> None:
@@ -126,13 +127,14 @@ class RollCall:
         """As `hosts.describe_laggards`, after listening for a while."""
         time.sleep(2.5 * _EVERY_S)
         silent = self._find_silent(2.2 * _EVERY_S)
-        least = min((said.n_begun for said in self._others.values()), default=self._mine.n_begun)
-        behind = [i for i, said in self._others.items() if said.n_begun == least < self._mine.n_begun]
+        others = dict(self._others)
+        least = min((said.n_begun for said in others.values()), default=self._mine.n_begun)
+        behind = [i for i, said in others.items() if said.n_begun == least < self._mine.n_begun]
         return "; ".join(self._describe(i) for i in sorted({*silent, *behind}))
 
     def _exchange(self) -> None:
         while not self._ended.wait(_EVERY_S):
-            self._mine = self._mine._replace(tick=self._mine.tick + 1)
+            self._say(tick=self._mine.tick + 1)
             with contextlib.suppress(RuntimeError, ValueError):  # _judge sees that it was not asked
                 self._client.key_value_set(f"bonemet/said/{self.index}", json.dumps(self._mine), allow_overwrite=True)
                 for key, text in self._client.key_value_dir_get("bonemet/said/"):
@@ -140,13 +142,17 @@ class RollCall:
                 self.agreement.exchange()
                 self._asked_at = time.monotonic()
 
+    def _say(self, **changed: Any) -> None:
+        with self._changing:
+            self._mine = self._mine._replace(**changed)
+
     def _hear(self, index: int, said: Said) -> None:
         if index != self.index and said != self._others.get(index):
             self._others[index], self._heard_at[index] = said, time.monotonic()
 
     def _judge(self) -> None:
         while not self._ended.wait(_EVERY_S / 2):
-            failed = {i: said.failure for i, said in self._others.items() if said.failure}
+            failed = {i: said.failure for i, said in dict(self._others).items() if said.failure}
             if failed:
                 i = min(failed)
                 self._name_lost(f"process {i} of {self.count} failed at {self._others[i].label} ({failed[i]})")
@@ -173,16 +179,20 @@ class RollCall:
             f"{self._others[0].label if 0 in self._others else 'its start'}"
         )
 
-    def leave(self, told: TryAgainError) -> None:
-        """As `hosts.leave`; what a second thread wants to tell meanwhile is left out."""
+    def leave(self, told: TryAgainError, is_own: bool = True) -> None:
+        """As `hosts.leave`; what a second thread wants to tell meanwhile is left out.
+
+        Args:
+            is_own: Whether the fault is this process's, for the others to hear; process 0 tells them in any case.
+        """
         if self._leaving.acquire(blocking=False):
             say_last(told)
-            if self.index == 0:
+            if is_own or self.index == 0:
                 self.tell(told.what)
             os._exit(told.exit_code)
 
     def _name_lost(self, what: str) -> None:
-        self.leave(TryAgainError(what, f"process {self.index} was at {self._mine.label}", _MEND))
+        self.leave(TryAgainError(what, f"process {self.index} was at {self._mine.label}", _MEND), is_own=False)
 
 
 def say_last(told: TryAgainError) -> None:

@@ -22,7 +22,7 @@ from bonemet_jax.models.flops import compute_train_gflop_per_image, count_parame
 from bonemet_jax.telemetry.compile_cache import VARIABLE, choose_directory
 from bonemet_jax.telemetry.device import PEAKS, cpu_model, describe_device
 from bonemet_jax.train.dry_run import make_random_records
-from bonemet_jax.train.members import make_waves
+from bonemet_jax.train.members import count_side_by_side, make_waves
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.platform import choose_lowering, compiler_options, scans_epochs
 from bonemet_jax.train.program import group_devices
@@ -171,8 +171,8 @@ def check_run(config: Config, memory: Mapping[str, float | None], free_gb: float
 
 
 def _plan_run(config: Config, memory: Mapping[str, float | None], free_gb: float) -> Checked:
-    waves = make_waves(range(config.folds.n_folds), jax.device_count(), config.engine.folds)
-    engine = Engine(config, len(waves[0]))
+    n_side_by_side = count_side_by_side(config.folds.n_folds, jax.device_count(), config.engine.folds)
+    engine = Engine(config, n_side_by_side)
     height, width = config.records.height, config.records.width
     n, mb_per_patient = count_patients(config), _bytes_per_patient(config) / 1e6
     device = jax.local_devices()[0]
@@ -183,7 +183,8 @@ def _plan_run(config: Config, memory: Mapping[str, float | None], free_gb: float
     per_device = config.train.batch_size // engine.n_data
     facts = {
         "config": config.name, "fingerprint": config.fingerprint, "parallel": config.engine.parallel,
-        "folds": config.engine.folds, "waves": [list(wave) for wave in waves], "mesh": dict(engine.spread.mesh.shape),
+        "folds": config.engine.folds, "waves": make_waves(range(config.folds.n_folds), n_side_by_side),
+        "mesh": dict(engine.spread.mesh.shape),
         "idle_devices": jax.device_count() - engine.spread.mesh.size, "batch_size": config.train.batch_size,
         "per_device_batch_size": per_device, "image": [height, width, len(config.model.channels)],
         "parameters": count_parameters(config.model), "train_gflop_per_image": gflop,

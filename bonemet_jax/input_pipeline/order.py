@@ -58,9 +58,13 @@ def place_plan(plan: EpochPlan, rows: Int32[np.ndarray, " n"]) -> EpochPlan:
     return plan._replace(index=np.asarray(rows, np.int32)[plan.index])
 
 
-def join_plans(plans: Sequence[EpochPlan]) -> EpochPlan:
-    """Plans of several members side by side, on a new axis behind the step's; short ones get steps of weight 0."""
-    n_steps = max(len(plan.index) for plan in plans)
+def join_plans(plans: Sequence[EpochPlan], n_steps: int = 0) -> EpochPlan:
+    """Plans of several members side by side, on a new axis behind the step's; short ones get steps of weight 0.
+
+    Args:
+        n_steps: At least so many steps.
+    """
+    n_steps = max(n_steps, *(len(plan.index) for plan in plans))
 
     def join(parts: Sequence[np.ndarray]) -> np.ndarray:
         padded = [np.pad(part, [(0, n_steps - len(part))] + [(0, 0)] * (part.ndim - 1)) for part in parts]

@@ -9,13 +9,14 @@ from jaxtyping import Float32
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.config import Config
+from bonemet_jax.errors import NumericsError
 from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.progress import track
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.epoch import evaluate
 from bonemet_jax.train.fold_data import make_eval_plan
-from bonemet_jax.train.loop import get_fed_engine
-from bonemet_jax.train.members import make_waves
+from bonemet_jax.train.loop import get_fed_engine, name_patients
+from bonemet_jax.train.members import count_side_by_side, make_waves
 from bonemet_jax.train.state import TrainState
 from bonemet_jax.train.watchdog import Watchdog
 
@@ -27,7 +28,9 @@ def embed(
 
     Any records of the trained size will do, also patients the network has never seen.
 
-    Raises: CorruptFileError when a fold is not trained or its checkpoint is damaged.
+    Raises:
+        CorruptFileError: when a fold is not trained or its checkpoint is damaged.
+        NumericsError: a score is not finite.
     """
     engine, source, _ = get_fed_engine(records, config, len(folds))
     template = engine.state_template()
@@ -39,7 +42,11 @@ def embed(
     with source.feeds([plan]) as feeds, jax.transfer_guard("disallow"), watchdog, watchdog.watching():
         parts, _ = evaluate(engine, variables, source, feeds, len(plan.index), hyper, watchdog)
         rows = engine.fetch_rows(parts)
-    return np.asarray(rows.embedding[:, : len(records)]), np.asarray(rows.score[:, : len(records)])
+    embedding, score = (np.asarray(values[:, : len(records)]) for values in (rows.embedding, rows.score))
+    if bad := {records.patient_id[i] for _, i in zip(*np.nonzero(~np.isfinite(score)), strict=True)}:
+        raise NumericsError("an embedding is not finite", f"{watchdog.place}, {name_patients(bad)}",
+                            "look at these patients' records")
+    return embedding, score
 
 
 def load_state(config: Config, run_dir: Path, fold: int, template: TrainState) -> TrainState:
@@ -53,7 +60,8 @@ def load_state(config: Config, run_dir: Path, fold: int, template: TrainState) -
 
 def compute_embeddings(records: Records, config: Config, run_dir: Path) -> None:
     """Write embeddings.npz (docs/contracts.md): every fold's network on every patient."""
-    waves = make_waves(range(config.folds.n_folds), len(jax.devices()), config.engine.folds)
+    n_folds = config.folds.n_folds
+    waves = make_waves(range(n_folds), count_side_by_side(n_folds, len(jax.devices()), config.engine.folds))
     found = [embed(records, config, run_dir, wave) for wave in track(waves, "embed folds", len(waves))]
     arrays = {
         "patient_id": np.array(records.patient_id),

@@ -65,9 +65,15 @@ class CheckpointStore:
     A folder written by another training (another config, cohort or fold) is swept: its steps are of no use.
     """
 
-    def __init__(self, directory: Path, key: str, keep_epochs: int = 0) -> None:
-        """`keep_epochs`: every so many are kept for good; 0: none is."""
-        self.directory, self.key, self._keep_epochs = directory, key, keep_epochs
+    def __init__(self, directory: Path, key: str, keep_epochs: int = 0, needs_best: bool = False) -> None:
+        """Args:
+        directory: Its own.
+        key: The training.
+        keep_epochs: Every so many are kept for good; 0: none is.
+        needs_best: Where the best is damaged, what was saved later is of no use either: it comes again on the way.
+        """
+        self.directory, self.key = directory, key
+        self._keep_epochs, self._needs_best = keep_epochs, needs_best
         self.background_s = 0.0
         """Seconds that saves took beside the training."""
         self._saving: Future[None] | None = None
@@ -136,13 +142,16 @@ class CheckpointStore:
         stopped save left.
         """
         self._sweep_leftovers()
+        best = self.best_epoch()
         for place in reversed(self.places()):
             try:
                 self.check(*place)
             except CorruptFileError as error:
                 say(f"warning: checkpoint of {place.words} is damaged ({error.what}; {error.where}); "
                     "falling back to the one before")
-                self.drop(place)
+                later = [other for other in self.places() if other > place]
+                for useless in [place, *(later if self._needs_best and place == Place(best or 0) else [])]:
+                    self.drop(useless)
         self.sweep()
         return self.places()[::-1]
 
@@ -242,8 +251,7 @@ class CheckpointStore:
         manifest = artifacts.load_json(self._manifest)
         if not isinstance(manifest, dict) or set(manifest) - {_CHECKSUM} != {"key", "epochs"}:
             raise CorruptFileError("manifest must hold key and epochs", self._manifest, _REMEDY)
-        # The first manifests had none.
-        if manifest.pop(_CHECKSUM, None) not in (None, artifacts.sha256_json(manifest)):
+        if manifest.pop(_CHECKSUM, None) != artifacts.sha256_json(manifest):
             raise CorruptFileError("manifest differs from its own sha256", self._manifest, _REMEDY)
         if manifest["key"] != self.key:
             say(f"note: {self.directory} was written by another training; starting this one from its first epoch")

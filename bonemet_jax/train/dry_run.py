@@ -47,7 +47,7 @@ def dry_run(config: Config) -> dict[str, Any]:
         "batch_size": batch_size,
         "parameters": count_parameters(config.model),
         "train_gflop_per_image": compute_train_gflop_per_image(config.model, height, width),
-        "compiled_gflop_per_image": count_compiled_flop(compiled) / batch_size / 1e9,
+        "compiled_gflop_per_image": count_compiled_flop(compiled) / (batch_size / engine.n_data) / 1e9,
         "compile_s": engine.train.seconds,
         "step_s": time.perf_counter() - began,
         "loss": loss,
@@ -56,7 +56,7 @@ def dry_run(config: Config) -> dict[str, Any]:
 
 
 def count_compiled_flop(compiled: jax.stages.Compiled) -> float:
-    """FLOP of one call of a compiled program, as XLA counts them; NaN where XLA does not say."""
+    """FLOP of one call of a compiled program on one device, as XLA counts them; NaN where XLA does not say."""
     analysis = compiled.cost_analysis() or {}
     return float(analysis.get("flops", np.nan))
 

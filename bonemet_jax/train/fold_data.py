@@ -54,10 +54,13 @@ def make_fold_data(records: Records, folds: Folds, fold: int, config: Config) ->
     return FoldData(train, val, weight, -(-len(train) // config.train.batch_size))
 
 
-def compute_training_key(records: Records, folds: Folds, fold: int, config: Config) -> str:
+def compute_training_key(records: Records, folds: Folds, fold: int, config: Config, n_data: int = 1) -> str:
     """16 hex digits over all that decides the trained weights: network, optimiser, training, records, splits.
 
     Checkpoints carry it, so that a resumed run never goes on from another training's weights.
+
+    Args:
+        n_data: Devices that share a batch: only with statistics of each device's own part do they matter.
     """
     train = to_dict(replace(config.train, embed_epoch="last"))
     del train["checkpoint_epochs"], train["keep_epochs"]
@@ -73,6 +76,8 @@ def compute_training_key(records: Records, folds: Folds, fold: int, config: Conf
         "splits": {p: folds.split_of(p, fold) for p in records.patient_id},
         "records": records.sha256,
     }
+    if config.model.norm == "local":
+        settings["n_data"] = n_data
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -80,20 +85,23 @@ class WavePlans:
     """Plans of the members of a wave, each made once: feeds ask for it ahead of the loop, then the loop asks again."""
 
     def __init__(
-        self, members: Sequence[tuple[FoldData, Config, int]], arrange: Callable[[list[EpochPlan]], EpochPlan]
+        self, members: Sequence[tuple[FoldData, Config, int]], arrange: Callable[[list[EpochPlan], int], EpochPlan],
+        n_steps: int = 0,
     ) -> None:
         """Args:
         members: Data, config and fold of each.
-        arrange: Puts the members' plans side by side, as the devices want them.
+        arrange: Puts the members' plans side by side, as the devices want them, of at least so many steps.
+        n_steps: Updates of an epoch, at least: where it is one program, all folds must have as many.
         """
-        self._members, self._arrange = members, arrange
+        self._members, self._arrange, self._n_steps = members, arrange, n_steps
         self._made: dict[int, EpochPlans] = {}
 
     def get(self, epoch: int) -> EpochPlans:
         """Plans of this epoch; those of epochs before the last one are forgotten."""
         if epoch not in self._made:
             plans = [make_epoch_plans(*member, epoch) for member in self._members]
-            joined = EpochPlans(self._arrange([p.train for p in plans]), self._arrange([p.val for p in plans]))
+            joined = EpochPlans(self._arrange([p.train for p in plans], self._n_steps),
+                                self._arrange([p.val for p in plans], 0))
             self._made = {made: old for made, old in self._made.items() if made >= epoch - 1} | {epoch: joined}
         return self._made[epoch]
 

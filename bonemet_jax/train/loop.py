@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +31,7 @@ from bonemet_jax.train.checkpoint import NO_PART, Part, Place, restore_common
 from bonemet_jax.train.epoch import EpochSums, TrainedEpoch, add_sums, evaluate, train_epoch
 from bonemet_jax.train.fold_data import WavePlans
 from bonemet_jax.train.member_run import EpochResult, MemberRun
-from bonemet_jax.train.members import Member, make_waves
+from bonemet_jax.train.members import Member, count_side_by_side, make_waves
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.preemption import MEND, Preemption
 from bonemet_jax.train.state import TrainState
@@ -57,6 +57,13 @@ def get_engine(config: Config, n_members: int, mode: Mode, ct_shape: tuple[int, 
     del mode, ct_shape  # part of the key only
     enable_compile_cache()
     return Engine(config, n_members)
+
+
+def name_patients(ids: Iterable[str]) -> str:
+    """Patients by hash, for messages that leave the house."""
+    return "patients whose id's sha256 begins with " + ", ".join(
+        sorted({artifacts.sha256_text(patient)[:12] for patient in ids})
+    )
 
 
 class Fed(NamedTuple):
@@ -106,13 +113,17 @@ def train_members(
         UsageError: the best epoch is wanted, but an earlier call, asked for the last, did not save it.
         InputDataError: folds and records disagree.
     """
-    found = [MemberRun(member, records, folds) for member in members]
+    config, n_devices = members[0].config, len(jax.devices())
+    size = count_side_by_side(len(members), n_devices, config.engine.folds)
+    n_data = n_devices // size if config.engine.folds == "mesh" else n_devices
+    n_steps = max(-(-len(folds.patient_ids(k, "train")) // config.train.batch_size) for k in range(folds.n_folds))
+    found = [MemberRun(member, records, folds, n_data) for member in members]
     done = hosts.once(lambda: [run.is_done() for run in found])
     runs = [run for run, is_done in zip(found, done, strict=True) if not is_done]
     with contextlib.closing(Tracer(observe.window, members[0].directory.parent / "profile")) as tracer, \
             Preemption() as preemption:
-        for wave in make_waves(runs, len(jax.devices()), members[0].config.engine.folds):
-            _Wave(records, wave, tracer, preemption, observe.dump_hlo).run()
+        for wave in make_waves(runs, size):
+            _Wave(records, wave, size, n_steps, tracer, preemption, observe.dump_hlo).run()
             if hosts.stops(preemption.is_asked()):
                 raise Terminated("terminated", f"{', '.join(run.member.name for run in wave)} trained", MEND)
 
@@ -133,30 +144,38 @@ class _Epoch(NamedTuple):
 
 
 class _Wave:
-    """Members that train side by side in one process."""
+    """Members that train side by side in one process.
+
+    A wave has one size, however many of its members were done before: the places left over train the last one once
+    more, and nobody looks. So a training's numbers do not depend on who is done.
+    """
 
     def __init__(
-        self, records: Records, runs: Sequence[MemberRun], tracer: Tracer, preemption: Preemption,
-        dump_hlo: Path | None,
+        self, records: Records, runs: Sequence[MemberRun], size: int, n_steps: int, tracer: Tracer,
+        preemption: Preemption, dump_hlo: Path | None,
     ) -> None:
+        """`n_steps`: updates of the longest epoch of all folds."""
         self.time, self.tracer, self.preemption = TimeAccount(), tracer, preemption
         self.records, self.runs, self.config = records, runs, runs[0].member.config
         self.name = ", ".join(run.member.name for run in runs)
-        self.engine, self.source, reason = get_fed_engine(records, self.config, len(runs))
+        self.engine, self.source, reason = get_fed_engine(records, self.config, size)
+        seats = [*runs, *[runs[-1]] * (size - len(runs))]
         if dump_hlo is not None and hosts.is_writer():
             self.engine.dump_programs(dump_hlo)
         self.watchdog = Watchdog(runs[0].member.directory.parent, self.engine.is_compiling)
-        preemption.is_compiling = self.engine.is_compiling
+        preemption.has_nothing_new = self.engine.is_compiling_updates
         say(f"{self.name}: {reason}")
-        self.plans = WavePlans([(run.data, run.member.config, run.member.fold) for run in runs], self.engine.arrange)
+        self.plans = WavePlans(
+            [(run.data, run.member.config, run.member.fold) for run in seats], self.engine.arrange,
+            n_steps if self.engine.scans(self.source) else 0,
+        )
         self.hyper = self.engine.put_hyper(
-            [run.member.config.optim.lr for run in runs], [run.data.steps_per_epoch for run in runs],
-            [run.data.class_weight for run in runs],
+            [run.member.config.optim.lr for run in seats], [run.data.steps_per_epoch for run in seats],
+            [run.data.class_weight for run in seats],
         )  # fmt: skip
         self.first = Place(0)
-        self.parts = [NO_PART] * len(runs)
+        self.parts = [NO_PART] * size
         """What each member has done of the epoch that comes first."""
-        self.step_times_s: list[float] = []
         self.waits_s: list[tuple[float, float]] = []
 
     def run(self) -> None:
@@ -166,6 +185,11 @@ class _Wave:
         with contextlib.ExitStack() as stack:
             for run in self.runs:
                 stack.enter_context(run.begin(self.first.epoch))
+            if any(run.stopped for run in self.runs):
+                states = self.engine.fetch_states(state)
+                hosts.once(lambda: self._finish(states))
+            if all(run.stopped for run in self.runs):
+                return
             stack.enter_context(self.watchdog)
             feeds = stack.enter_context(self.source.feeds(self._feed_plans()))
             progress = stack.enter_context(Progress(self.name, self.config.train.epochs - self.first.epoch))
@@ -175,9 +199,9 @@ class _Wave:
                     state, done = self._run_epoch(state, feeds, epoch)
                 if done.evaluation is None:
                     self._leave(Place(epoch - 1, len(done.sums.n)), state, done)
-                results = [self._judge(i, epoch, done) for i in range(len(self.runs))]
+                results = {i: self._judge(i, epoch, done) for i, run in enumerate(self.runs) if not run.stopped}
                 self._record(epoch, state, results)
-                loss = float(np.mean([result.train_loss for result in results]))
+                loss = float(np.mean([result.train_loss for result in results.values()]))
                 images_per_s = sum(len(run.data.train) for run in self.runs) / done.train_s
                 progress.advance(1, f"loss {loss:.3f}, {images_per_s:.1f} images/s")
                 if all(run.stopped for run in self.runs):
@@ -190,10 +214,13 @@ class _Wave:
         self.first, states, self.parts = restore_common(
             [run.store for run in self.runs], self.engine.state_template()
         )
+        n_empty = self.engine.n_members - len(self.runs)
+        self.parts += [self.parts[-1]] * n_empty
         if states:
             say(f"{self.name}: going on after {self.first.words}")
-            return self.engine.put_states(states)
-        return self.engine.make_state([(run.member.config.train.seed, run.member.fold) for run in self.runs])
+            return self.engine.put_states(states + [states[-1]] * n_empty)
+        names = [(run.member.config.train.seed, run.member.fold) for run in self.runs]
+        return self.engine.make_state(names + [names[-1]] * n_empty)
 
     def _epochs(self) -> range:
         """Those to come."""
@@ -218,7 +245,7 @@ class _Wave:
         """
         engine, plans, n_before = self.engine, self.plans.get(epoch), self._n_before(epoch)
         compile_s = self._compile_s()
-        parts = self.parts if n_before else [NO_PART] * len(self.runs)
+        parts = self.parts if n_before else [NO_PART] * self.engine.n_members
         began = time.perf_counter()
         trained = train_epoch(
             engine, state, self.source, feeds, plans.train, self.hyper, self.tracer, self.watchdog, n_before,
@@ -248,32 +275,32 @@ class _Wave:
         return hosts.stops(self.preemption.is_asked())
 
     def _judge(self, i: int, epoch: int, done: _Epoch) -> EpochResult:
-        """Member i's numbers. Raises: NumericsError when its validation loss is not finite."""
+        """Member i's numbers. Raises: NumericsError naming the patients whose validation loss is not finite."""
         assert done.evaluation is not None
         val, rows = self.runs[i].data.val, done.evaluation
         val_loss, val_score = (np.asarray(values[i, : len(val)]) for values in (rows.loss, rows.score))
-        if not np.isfinite(val_loss).all():
-            raise NumericsError("the validation loss is not finite", f"{self.runs[i].member.name}, epoch {epoch}",
-                                _NUMERICS_MEND)
+        if bad := [self.records.patient_id[row] for row in val[~np.isfinite(val_loss)]]:
+            raise NumericsError("a validation loss is not finite",
+                                f"{self.runs[i].member.name}, epoch {epoch}, {name_patients(bad)}", _NUMERICS_MEND)
         train_loss = float(done.sums.loss_sum[:, i].sum() / done.sums.n[:, i].sum())
         auc = compute_auc(self.records.label[val], val_score)
         return EpochResult(train_loss, float(val_loss.mean()), auc, done.train_s, done.wait_s, done.seconds)
 
     def _check_sound(self, epoch: int, sums: EpochSums, trained: TrainedEpoch) -> None:
         """Raises: NumericsError naming the first step whose input, loss or gradient is not finite, and its patients."""
-        if sums.sound.all():
+        going = [i for i, run in enumerate(self.runs) if not run.stopped]
+        if sums.sound[:, going].all():
             return
-        step, i = (int(found[0]) for found in np.nonzero(~sums.sound))
+        step, i = (int(found[0]) for found in np.nonzero(~sums.sound[:, going]))
+        i = going[i]
         scanned = self.engine.scans(self.source)
         own = trained.metrics[0 if scanned else step - self._n_before(epoch)].unsound
         bad = self.engine.fetch_rows([hosts.fetch(own)[step] if scanned else own])
         index = self.engine.fetch_rows([self.plans.get(epoch).train.index[step]])
         rows = index[i][bad[i]] if bad[i].any() else index[i]
-        patients = sorted({artifacts.sha256_text(self.records.patient_id[row])[:12] for row in rows})
         raise NumericsError(
-            "a training loss, gradient or input is not finite",
-            f"{self.runs[i].member.name}, epoch {epoch}, step {step + 1}, patients whose id's sha256 begins with "
-            + ", ".join(patients), _NUMERICS_MEND,
+            "a training loss, gradient or input is not finite", f"{self.runs[i].member.name}, epoch {epoch}, "
+            f"step {step + 1}, {name_patients(self.records.patient_id[row] for row in rows)}", _NUMERICS_MEND,
         )
 
     def _leave(self, place: Place, state: TrainState, done: _Epoch | None) -> NoReturn:
@@ -286,55 +313,58 @@ class _Wave:
         raise Terminated("terminated", f"{self.name}, {saved}", MEND)
 
     def _save_parts(self, place: Place, states: Sequence[TrainState], done: _Epoch | None) -> None:
-        for i, (run, own) in enumerate(zip(self.runs, states, strict=True)):
-            if not run.stopped and place not in run.store.places():
+        for i, (run, own) in enumerate(zip(self.runs, states, strict=False)):
+            if not run.stopped and place not in run.store.places() and not place.step:
+                run.store.check_space(own)
+                run.store.save(place.epoch, own, run.val_auc)
+            elif not run.stopped and place.step:
                 part = NO_PART if done is None else Part(
                     done.sums.loss_sum[:, i].tolist(), done.sums.n[:, i].tolist(), done.train_s
                 )
                 run.store.check_space(own)
                 run.store.save_part(place, own, part)
 
-    def _record(self, epoch: int, state: TrainState, results: Sequence[EpochResult]) -> None:
-        """Write what each member leaves of an epoch, and count it."""
-        self.step_times_s.append(results[0].train_s / len(self.plans.get(epoch).train.index))
-        saving = hosts.once(lambda: [run.saves(epoch, result) for run, result in zip(self.runs, results, strict=True)])
+    def _record(self, epoch: int, state: TrainState, results: Mapping[int, EpochResult]) -> None:
+        """Write what each member that still trains leaves of an epoch, and count it."""
+        saving = hosts.once(lambda: [i for i, result in results.items() if self.runs[i].saves(epoch, result)])
         with self.time.during("checkpoint"):
-            states = self.engine.fetch_states(state) if any(saving) else [None] * len(self.runs)
-        hosts.once(lambda: self._write(epoch, results, saving, states))
-        for run, result in zip(self.runs, results, strict=True):
-            if not run.stopped:
-                run.advance(epoch, result.val_loss)
+            states = self.engine.fetch_states(state) if saving else []
+        hosts.once(lambda: self._write(epoch, results, {i: states[i] for i in saving}))
+        for i, result in results.items():
+            self.runs[i].advance(epoch, result)
+        hosts.once(lambda: self._finish(states))
 
-    def _write(
-        self, epoch: int, results: Sequence[EpochResult], saving: Sequence[bool], states: Sequence[TrainState | None]
-    ) -> None:
+    def _write(self, epoch: int, results: Mapping[int, EpochResult], saving: Mapping[int, TrainState]) -> None:
         """The metrics first, so that a saved epoch always has its line."""
-        for run, result, saves, own in zip(self.runs, results, saving, states, strict=True):
-            if run.stopped:
-                continue
-            if not saves or own is None:
+        for i, result in results.items():
+            run, own = self.runs[i], saving.get(i)
+            if own is None:
                 run.log(epoch, result)
                 continue
             with self.time.during("checkpoint"):
                 run.store.check_space(own)
-            is_last = run.is_last(epoch, result.val_loss)
             run.log(epoch, result)
             with self.time.during("checkpoint"):
                 run.store.save(epoch, own, result.val_auc)
-                if is_last:
+
+    def _finish(self, states: Sequence[TrainState]) -> None:
+        """Say of each member whose last epoch is saved that it is done."""
+        for run, own in zip(self.runs, states, strict=False):
+            if run.stopped and not run.finished:
+                with self.time.during("checkpoint"):
                     run.store.finish()
-            if is_last:
-                run.finish(epoch, own, self._make_timing(run))
+                run.finish(own, self._make_timing(run))
 
     def _compile_s(self) -> float:
         return sum(program.seconds for program in self.engine.programs().values())
 
     def _make_timing(self, run: MemberRun) -> dict[str, Any]:
         """timing.json: this process's part of the training. The first epoch is left out when there are more."""
+        own = run.step_times_s[self.first.epoch :] or run.step_times_s
         model, device, time_spent = self.config.model, describe_device(), self.time.summarize()
-        step = summarize(self.step_times_s[1:] or self.step_times_s)
+        step = summarize(own[1:] or own)
         gflop = compute_train_gflop_per_image(model, *self.records.image_shape)
-        images_per_step = len(run.data.train) / run.data.steps_per_epoch * len(self.runs)
+        images_per_step = sum(len(other.data.train) for other in self.runs) / run.data.steps_per_epoch
         images_per_s = images_per_step / step.median_s / self.engine.spread.mesh.size
         return {
             "device": device,

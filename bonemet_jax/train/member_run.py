@@ -35,13 +35,23 @@ class EpochResult(NamedTuple):
 class MemberRun:
     """One member's folder while it trains."""
 
-    def __init__(self, member: Member, records: Records, folds: Folds) -> None:
+    def __init__(self, member: Member, records: Records, folds: Folds, n_data: int = 1) -> None:
+        """`n_data`: devices that share a batch."""
+        train = member.config.train
         self.member = member
-        self.key = compute_training_key(records, folds, member.fold, member.config)
-        self.store = CheckpointStore(member.directory / "checkpoints", self.key, member.config.train.keep_epochs)
+        self.key = compute_training_key(records, folds, member.fold, member.config, n_data)
+        self.store = CheckpointStore(
+            member.directory / "checkpoints", self.key, train.keep_epochs, train.embed_epoch == "best"
+        )
         self.data = make_fold_data(records, folds, member.fold, member.config)
         self.stopped = False
         """Whether its last epoch is behind it."""
+        self.finished = False
+        """Whether its files say so."""
+        self.val_auc: float | None = None
+        """Of the epoch behind it."""
+        self.step_times_s: list[float] = []
+        """Mean of each epoch behind it, also those of earlier calls."""
         self._val_losses: list[float] = []
         self._metrics = member.directory / "metrics.jsonl"
         self._board: Board | None = None
@@ -67,9 +77,12 @@ class MemberRun:
     def begin(self, first: int) -> contextlib.AbstractContextManager[Any]:
         """Go on behind epoch `first`: lines and events of later ones are dropped. Returns what is to be closed.
 
+        A training whose last epoch that is, as one that was killed before it could say so, is then `stopped`.
+
         Raises: UsageError when the best epoch is wanted, but was not saved.
         """
-        self._val_losses = hosts.once(lambda: self._sweep_files(first))
+        for line in hosts.once(lambda: self._sweep_files(first)):
+            self._count(line["epoch"], line["val_loss"], line["val_auc"], line["step_time_s"])
         stack = contextlib.ExitStack()
         stack.callback(self.store.finish)
         if hosts.is_writer():
@@ -77,12 +90,12 @@ class MemberRun:
             stack.callback(self._board.close)
         return stack
 
-    def _sweep_files(self, first: int) -> list[float]:
-        """Drop what later epochs left; validation losses of those that stay."""
+    def _sweep_files(self, first: int) -> list[dict[str, Any]]:
+        """Drop what later epochs left; the lines of those that stay."""
         (self.member.directory / "done.json").unlink(missing_ok=True)
         lines = _truncate_metrics(self._metrics, first)
         _check_best_saved(self.member.directory, self.store, self.member.config)
-        return [line["val_loss"] for line in lines]
+        return lines
 
     def is_last(self, epoch: int, val_loss: float) -> bool:
         """Whether the member stops after this epoch: the config's last, or too many without a lower validation loss."""
@@ -95,7 +108,7 @@ class MemberRun:
         """Whether this epoch becomes a checkpoint."""
         train = self.member.config.train
         due = epoch % train.checkpoint_epochs == 0 or self.is_last(epoch, result.val_loss)
-        return not self.stopped and (due or (train.embed_epoch == "best" and self.store.is_best(result.val_auc)))
+        return due or (train.embed_epoch == "best" and self.store.is_best(result.val_auc))
 
     def log(self, epoch: int, result: EpochResult) -> None:
         """Append an epoch's numbers to metrics.jsonl and TensorBoard. Raises: DiskError."""
@@ -114,16 +127,21 @@ class MemberRun:
         if self._board is not None:
             self._board.write(metrics)
 
-    def advance(self, epoch: int, val_loss: float) -> None:
+    def advance(self, epoch: int, result: EpochResult) -> None:
         """Count an epoch, on every process."""
-        self.stopped = self.is_last(epoch, val_loss)
-        self._val_losses.append(val_loss)
+        self._count(epoch, result.val_loss, result.val_auc, result.train_s / self.data.steps_per_epoch)
 
-    def finish(self, epoch: int, state: TrainState, timing: dict[str, Any]) -> None:
-        """timing.json and, last, done.json; for a training whose last epoch is saved."""
+    def _count(self, epoch: int, val_loss: float, val_auc: float | None, step_time_s: float) -> None:
+        self.stopped, self.val_auc = self.is_last(epoch, val_loss), val_auc
+        self._val_losses.append(val_loss)
+        self.step_times_s.append(step_time_s)
+
+    def finish(self, state: TrainState, timing: dict[str, Any]) -> None:
+        """timing.json and, last, done.json; for a training whose last epoch, with this state, is saved."""
+        self.finished = True
         artifacts.write_json(self.member.directory / "timing.json", timing)
         artifacts.write_json(self.member.directory / "done.json", {
-            "epoch": epoch, "key": self.key, "params_sha256": params_sha256(state.variables),
+            "epoch": len(self._val_losses), "key": self.key, "params_sha256": params_sha256(state.variables),
         })
 
 

@@ -29,15 +29,18 @@ class Member:
         return f"{self.variant} fold {self.fold}" if self.variant else f"fold {self.fold}"
 
 
-def make_waves(
-    members: Sequence[T], n_devices: int, folds: Literal["sequential", "mesh", "vmap"]
-) -> list[list[T]]:
-    """Members that train side by side, wave after wave; all waves are of one size, so that one program serves them.
+def count_side_by_side(n_members: int, n_devices: int, folds: Literal["sequential", "mesh", "vmap"]) -> int:
+    """How many members train at once.
 
-    sequential: one at a time. vmap: all at once. mesh: as many as there are devices for, of the numbers that leave no
-    wave short.
+    sequential: one. vmap: all. mesh: as many as there are devices for, of the numbers that leave no wave short.
     """
-    size = max(len(members), 1) if folds == "vmap" else 1
-    if folds == "mesh" and members:
-        size = max(n for n in range(1, len(members) + 1) if len(members) % n == 0 and n <= n_devices)
+    if folds == "sequential" or not n_members:
+        return 1
+    return n_members if folds == "vmap" else max(
+        n for n in range(1, n_members + 1) if n_members % n == 0 and n <= n_devices
+    )
+
+
+def make_waves(members: Sequence[T], size: int) -> list[list[T]]:
+    """Members that train side by side, `size` at a time, wave after wave."""
     return [list(members[i : i + size]) for i in range(0, len(members), size)]

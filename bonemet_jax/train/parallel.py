@@ -126,9 +126,9 @@ class Engine:
         """Copy arrays whose first axis is the member to the devices."""
         return hosts.put(value, self.spread.sharding("member"))
 
-    def arrange(self, plans: Sequence[EpochPlan]) -> EpochPlan:
-        """Plans of all members as the programs take them."""
-        plan = join_plans(plans)
+    def arrange(self, plans: Sequence[EpochPlan], n_steps: int = 0) -> EpochPlan:
+        """Plans of all members as the programs take them, of at least so many steps."""
+        plan = join_plans(plans, n_steps)
         if self.spread.parallel != "pmap":
             return plan
 
@@ -154,6 +154,10 @@ class Engine:
     def is_compiling(self) -> bool:
         """Whether one of the programs is being compiled now."""
         return any(program.is_compiling for program in (self.train, self.train_epoch, self.evaluate))
+
+    def is_compiling_updates(self) -> bool:
+        """Whether what updates is: no update has been made since the engine was."""
+        return self.train.is_compiling or self.train_epoch.is_compiling
 
     def dump_programs(self, directory: Path) -> None:
         """Write every program's StableHLO, optimised HLO and memory analysis: now, or once it is compiled."""

@@ -21,8 +21,8 @@ class Preemption:
     """
 
     def __init__(self) -> None:
-        self.is_compiling: Callable[[], bool] = lambda: False
-        """Whether the main thread cannot answer soon: there is nothing new to save then, and the process ends."""
+        self.has_nothing_new: Callable[[], bool] = lambda: False
+        """Whether there is nothing to save, as the first update is still being compiled: the process ends at once."""
         self._asked = threading.Event()
         self._stack = contextlib.ExitStack()
 
@@ -53,7 +53,7 @@ class Preemption:
                 continue
             if self.is_asked():
                 hosts.leave(Terminated("terminated at once, asked twice", "", MEND))
-            if self.is_compiling():
+            if self.has_nothing_new():
                 hosts.leave(Terminated("terminated while compiling", "nothing new to save", MEND))
             self._asked.set()
 

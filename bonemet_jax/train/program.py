@@ -110,24 +110,29 @@ class Program:
         """Compile for these arguments (or ShapeDtypeStructs), once."""
         if self.compiled is None:
             self.is_compiling = True
-            say(f"compiling {self.name} ...")
-            times = [time.perf_counter()]
-            function = self.spread.wrap(self._counted, self.takes, self.gives, self.donate)
-            traced = function.trace(*args) if hasattr(function, "trace") else None  # pmap traces and lowers in one
-            times.append(time.perf_counter())
-            self.lowered = function.lower(*args) if traced is None else traced.lower()
-            times.append(time.perf_counter())
-            with CacheWatch() as watch:
-                self.compiled = self.lowered.compile(compiler_options=self.options)
-            times.append(time.perf_counter())
-            self.trace_s, self.lower_s, self.compile_s = (after - before for before, after in pairwise(times))
-            self.cache = watch.found
-            say(f"compiled {self.name}: cache {self.cache}, {self.seconds:.1f} s")
-            if self.dump_to is not None:
-                self.dump(self.dump_to)
-            hosts.meet()
-            self.is_compiling = False
+            try:
+                self._compile(*args)
+                hosts.meet()
+            finally:
+                self.is_compiling = False
         return self.compiled
+
+    def _compile(self, *args: Any) -> None:
+        say(f"compiling {self.name} ...")
+        times = [time.perf_counter()]
+        function = self.spread.wrap(self._counted, self.takes, self.gives, self.donate)
+        traced = function.trace(*args) if hasattr(function, "trace") else None  # pmap traces and lowers in one
+        times.append(time.perf_counter())
+        self.lowered = function.lower(*args) if traced is None else traced.lower()
+        times.append(time.perf_counter())
+        with CacheWatch() as watch:
+            self.compiled = self.lowered.compile(compiler_options=self.options)
+        times.append(time.perf_counter())
+        self.trace_s, self.lower_s, self.compile_s = (after - before for before, after in pairwise(times))
+        self.cache = watch.found
+        say(f"compiled {self.name}: cache {self.cache}, {self.seconds:.1f} s")
+        if self.dump_to is not None:
+            self.dump(self.dump_to)
 
     def describe(self) -> dict[str, Any]:
         """Number of traces (more than one is a fault), seconds of each phase, and whether the cache had it."""

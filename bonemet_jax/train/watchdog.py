@@ -103,6 +103,8 @@ class Watchdog:
         if self._directory is None:
             return ""
         path = self._directory / f"stacks_{os.getpid()}.txt"
-        with contextlib.suppress(BonemetError, OSError), artifacts.atomic_path(path) as part, part.open("w") as file:
-            faulthandler.dump_traceback(file)
-        return path
+        with contextlib.suppress(BonemetError, OSError):
+            with artifacts.atomic_path(path) as part, part.open("w") as file:
+                faulthandler.dump_traceback(file)
+            return path
+        return ""

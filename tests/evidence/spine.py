@@ -140,11 +140,14 @@ def null_cohort(show: Show) -> str:
 
 
 def paper_dry_run(show: Show) -> str:
-    """ResNet101 at 400x500x4: parameters, GFLOP per image within 1 % of the compiled count, a finite loss."""
+    """ResNet101 at 400x500x4: parameters, GFLOP per image, a finite loss; the compiled program may need fewer.
+
+    That it counts as many within 1 % where every layer is computed as it stands is a slow test (test_dry_run).
+    """
     done = show.ok("bonemet run configs/paper.py --dry-run --report runs/dry_run.json")
     facts = json.loads((show.clone / "runs" / "dry_run.json").read_text())["results"]
     assert abs(facts["train_gflop_per_image"] - 191.7) < 0.1, facts
-    assert abs(facts["compiled_gflop_per_image"] / facts["train_gflop_per_image"] - 1) <= 0.01, facts
+    assert 0.5 <= facts["compiled_gflop_per_image"] / facts["train_gflop_per_image"] <= 1.01, facts
     assert math.isfinite(facts["loss"]), facts
     return f"{json.dumps(facts)} in {done.seconds:.0f} s, peak {done.peak_gib:.1f} GiB"
 

@@ -27,9 +27,9 @@ def load(run_dir: Path, name: str) -> dict[str, Any]:
     return json.loads((run_dir / "fold_0" / name).read_text())
 
 
-def load_metrics(run_dir: Path) -> list[dict[str, Any]]:
+def load_metrics(run_dir: Path, fold: int = 0) -> list[dict[str, Any]]:
     """Lines of metrics.jsonl, less times."""
-    lines = (run_dir / "fold_0" / "metrics.jsonl").read_text().splitlines()
+    lines = (run_dir / f"fold_{fold}" / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
 

@@ -5,6 +5,8 @@ import math
 import pytest
 
 from bonemet_jax.config import Config, MaskBiasConfig, ModelConfig, RecordsConfig, load_config
+from bonemet_jax.models.lowering import PLAIN
+from bonemet_jax.train import parallel
 from bonemet_jax.train.dry_run import dry_run
 
 
@@ -16,7 +18,9 @@ def test_tiny(config: Config) -> None:
 
 
 @pytest.mark.slow
-def test_paper_counts_within_one_per_cent() -> None:
+def test_paper_counts_within_one_per_cent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every layer as it stands; Winograd's short way, which the CPU takes, multiplies less."""
+    monkeypatch.setattr(parallel, "choose_lowering", lambda *_: PLAIN)
     facts = dry_run(load_config("configs/paper.py"))
     assert facts["train_gflop_per_image"] == pytest.approx(191.7, abs=0.06)
     assert facts["compiled_gflop_per_image"] == pytest.approx(facts["train_gflop_per_image"], rel=0.01)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bonemet_jax.config import Config
-from bonemet_jax.train.members import Member, make_waves
+from bonemet_jax.train.members import Member, count_side_by_side, make_waves
 
 
 @pytest.mark.parametrize(("folds", "n_members", "n_devices", "sizes"), [
@@ -14,7 +14,7 @@ from bonemet_jax.train.members import Member, make_waves
     ("mesh", 6, 4, [3, 3]), ("mesh", 4, 2, [2, 2]), ("mesh", 0, 8, []), ("vmap", 0, 8, []),
 ])  # fmt: skip
 def test_waves_are_of_one_size_and_keep_the_order(folds: Any, n_members: int, n_devices: int, sizes: list[int]) -> None:
-    waves = make_waves(range(n_members), n_devices, folds)
+    waves = make_waves(range(n_members), count_side_by_side(n_members, n_devices, folds))
     assert [len(wave) for wave in waves] == sizes
     assert [member for wave in waves for member in wave] == list(range(n_members))
 

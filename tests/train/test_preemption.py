@@ -134,7 +134,7 @@ def test_leaves_at_once(asked: int, compiling: bool, words: str, monkeypatch: py
     told: list[Terminated] = []
     monkeypatch.setattr(hosts, "leave", told.append)
     with Preemption() as preemption:
-        preemption.is_compiling = lambda: compiling
+        preemption.has_nothing_new = lambda: compiling
         for _ in range(asked):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.1)
