@@ -136,14 +136,18 @@ def check_wrappers(config: Config, scans: Sequence[str], ways: Sequence[tuple[st
     names = ("gradients", "updates", "statistics")
     both = Trained(engine, *([getattr(a, name)[0] for a in alone] for name in names))
     for parallel in ("jit", "shard_map", "pmap"):
-        got = train_epoch(vary(config, parallel=parallel))
-        say(f"wrapper {parallel}", **compare(got, alone[0]), **describe(got.engine))
+        check(f"wrapper {parallel}", alone[0], vary(config, parallel=parallel))
     for parallel in scans:
-        got = train_epoch(vary(config, parallel=parallel), scan=True)
-        say(f"scan {parallel}", **compare(got, alone[0]), **describe(got.engine, scan=True))
+        check(f"scan {parallel}", alone[0], vary(config, parallel=parallel), scan=True)
     for parallel, folds, n_devices in ways:
-        got = train_epoch(vary(config, parallel=parallel, folds=folds), MEMBERS, n_devices)
-        say(f"folds {parallel} {folds} {n_devices}", **compare(got, both), **describe(got.engine))
+        way = f"folds {parallel} {folds} {n_devices}"
+        check(way, both, vary(config, parallel=parallel, folds=folds), members=MEMBERS, n_devices=n_devices)
+
+
+def check(name: str, want: Trained, config: Config, scan: bool = False, **how: Any) -> None:
+    """One epoch against the one wanted; nothing of it stays on the devices."""
+    got = train_epoch(config, scan=scan, **how)
+    say(name, **compare(got, want), **describe(got.engine, scan))
 
 
 def check_remainder(n_devices: int) -> None:

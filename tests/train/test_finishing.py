@@ -1,4 +1,4 @@
-"""What was killed between its last checkpoint and done.json, or lost a checkpoint that counts, comes to the same end."""
+"""A training killed between its last checkpoint and done.json, or robbed of one that counts, ends the same."""
 
 import json
 import shutil
