@@ -1,10 +1,36 @@
-"""How this process holds the host's memory."""
+"""How much of the host's memory this process may take, and how it holds it."""
 
 import ctypes
+import os
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 #: glibc's mallopt: M_ARENA_MAX 1, M_MMAP_MAX 0 (no block straight from the system), M_TRIM_THRESHOLD never.
 _MALLOC = {-8: 1, -4: 0, -1: -1}
+#: Memory limit of the process's control group, version 2 and version 1.
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+class HostMemory(NamedTuple):
+    """Bytes."""
+
+    installed: int
+    limit: int | None
+    """What this process's control group may take; None: all."""
+
+    @property
+    def usable(self) -> int:
+        """The smaller one."""
+        return self.installed if self.limit is None else self.limit
+
+
+def find_host_memory() -> HostMemory:
+    """What there is, and what of it is ours."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    told = [path.read_text().strip() for path in _CGROUP_LIMITS if path.is_file()]
+    limits = [int(text) for text in told if text.isdigit() and int(text) < installed]
+    return HostMemory(installed, min(limits, default=None))
 
 
 def keep_memory() -> None:

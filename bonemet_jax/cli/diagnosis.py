@@ -17,6 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, EngineConfig
 from bonemet_jax.errors import BonemetError, DeviceError, InputDataError
+from bonemet_jax.host_memory import find_host_memory
 from bonemet_jax.input_pipeline.choose import pick_mode
 from bonemet_jax.models.flops import compute_train_gflop_per_image, count_parameters
 from bonemet_jax.telemetry.compile_cache import VARIABLE, choose_directory
@@ -32,8 +33,6 @@ from bonemet_jax.versions import find_versions
 _PACKAGES = ("jax", "jaxlib", "jax-cuda12-plugin", "libtpu", "flax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow",
              "xgboost-cpu", "xgboost")
 _ENVIRONMENT = ("XLA_FLAGS", "JAX_PLATFORMS", VARIABLE)
-#: Memory limit of the process's control group, version 2 and version 1.
-_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 #: The driver's list of NVIDIA's GPUs.
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 #: The health check multiplies matrices of ones of this size: powers of two, so that the sum is exact.
@@ -124,10 +123,8 @@ def check_cache() -> Checked:
 
 def find_memory() -> dict[str, float | None]:
     """The host's memory and what this process's control group may take of it, GB; None: no limit."""
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    told = [path.read_text().strip() for path in _CGROUP_LIMITS if path.is_file()]
-    limits = [int(text) for text in told if text.isdigit() and int(text) < host]
-    return {"host_gb": host / 1e9, "limit_gb": _gb(min(limits, default=None))}
+    memory = find_host_memory()
+    return {"host_gb": memory.installed / 1e9, "limit_gb": _gb(memory.limit)}
 
 
 def check_xgboost() -> Checked:

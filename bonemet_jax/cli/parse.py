@@ -74,7 +74,7 @@ def _plain(text: str) -> str:
     if found := _MISSING.fullmatch(text):
         return f"{found[1]} takes {found[2]} value{'' if found[2] == '1' else 's'}"
     if found := _CHOICE.fullmatch(text):
-        return f"{found[2]}: {found[1]} is none of {found[3].replace(chr(39), '')}"
+        return f"{found[2]}: {found[1]} is none of {found[3].replace(chr(39), '').rstrip(', ')}"
     return text
 
 

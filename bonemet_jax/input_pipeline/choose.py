@@ -1,14 +1,13 @@
 """Which source a cohort is read through: resident where it fits, else streamed; as the config says where it says."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bonemet_jax.config import InputConfig
+from bonemet_jax.host_memory import find_host_memory
 from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.input_pipeline.resident import ResidentSource, put_resident
 from bonemet_jax.input_pipeline.source import Mode, Source
@@ -16,7 +15,6 @@ from bonemet_jax.input_pipeline.stream import StreamSource
 
 #: Share of a device's memory that the cohort may take; the rest is for weights, activations and the compiler.
 RESIDENT_SHARE = 0.25
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class Choice(NamedTuple):
@@ -46,9 +44,7 @@ def _memory_bytes(device: jax.Device) -> float:
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else ""
-    return min(host, int(limit) if limit.isdigit() else host) / jax.local_device_count()
+    return find_host_memory().usable / jax.local_device_count()
 
 
 def make_source(mode: Mode, records: Records, split: NamedSharding, names: Sequence[str]) -> Source:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import pytest
 
+from bonemet_jax import host_memory
 from bonemet_jax.cli import diagnosis, main
 from bonemet_jax.cli.doctor import describe_facts
 from bonemet_jax.config import Config, InputConfig, ModelConfig, RecordsConfig, load_config
@@ -136,7 +137,7 @@ def test_a_cohort_or_a_disk_too_small() -> None:
 
 def test_control_groups_of_both_kinds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     new, old = tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"
-    monkeypatch.setattr(diagnosis, "_CGROUP_LIMITS", (new, old))
+    monkeypatch.setattr(host_memory, "_CGROUP_LIMITS", (new, old))
     assert diagnosis.find_memory()["limit_gb"] is None
     new.write_text("max\n")
     old.write_text(f"{1 << 62}\n")

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import pytest
 
+from bonemet_jax import host_memory
 from bonemet_jax.config import InputConfig
 from bonemet_jax.input_pipeline import choose
 from bonemet_jax.input_pipeline.choose import RESIDENT_SHARE, pick_mode
@@ -32,7 +33,7 @@ def test_what_is_asked_for_stands() -> None:
 
 
 def test_devices_without_memory_of_their_own_share_the_hosts(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr(choose, "_CGROUP_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(host_memory, "_CGROUP_LIMITS", (tmp_path / "memory.max",))
     (tmp_path / "memory.max").write_text("max\n")
     host = choose._memory_bytes(_device(None))
     assert host * jax.local_device_count() > 1e8
