@@ -43,7 +43,8 @@ def test_one_compilation_for_all_folds(
 ) -> None:
     train_folds(records, folds, config, tmp_path, (1,))
     timing = json.loads((tmp_path / "fold_1" / "timing.json").read_text())
-    assert {name: p["n_traces"] for name, p in timing["programs"].items()} == {"train": 1, "evaluate": 1}
+    n_traces = {name: program["n_traces"] for name, program in timing["programs"].items()}
+    assert {"train", "evaluate"} <= set(n_traces) and set(n_traces.values()) == {1}
     assert _done(tmp_path, 1)["params_sha256"] != _done(trained)["params_sha256"]
     assert 0 < timing["checkpoint_s"] < timing["seconds"]
     assert timing["step_time_s"]["n"] == 3 and timing["step_time_s"]["median_s"] > 0
