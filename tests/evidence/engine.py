@@ -52,7 +52,8 @@ def dispatch(show: Show) -> str:
 
 def reliability(show: Show) -> str:
     """Kills, SIGTERM, damage, values that are not finite, with their counts."""
-    held = run_pytest(show, "tests/train --ignore tests/train/test_many_hosts.py --timeout 3000")
+    names = ("checkpoint", "loop", "preemption", "restore", "resume", "finishing", "numerics", "transfers", "modes")
+    held = run_pytest(show, " ".join(f"tests/train/test_{name}.py" for name in names) + " --timeout 3000")
     return held + said(show, r"\d+/\d+")
 
 
