@@ -88,13 +88,18 @@ def compute_errors(step: peer.Step, want: peer.Tensors) -> dict[str, float]:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("network", NETWORKS)
 def test_ten_steps_of_adam_in_float64(network: str) -> None:
+    """Within 1e-5, or within three times what PyTorch differs from itself on another number of threads.
+
+    At this rate ResNet101 carries a rounding into every weight (docs/decisions/0018).
+    """
     batch, weights = peer.make_batch(2, 64, 80), peer.make_weights(network)
+    want, again = (train_peer(network, batch, weights, n_threads) for n_threads in (2, 1))
     got = peer.to_torch({"params": train_ours(network, batch, weights)})
-    want = train_peer(network, batch, weights)
-    updates = [{name: moved[name] - weights[name] for name in want} for moved in (got, want)]
-    worst, tensor = peer.find_worst(*updates)
-    print(f"{network}: updates of {N_ADAM_STEPS} steps, worst {worst:.1e} in {tensor}")
-    assert worst < 1e-5
+    ours, theirs, wanted = ({name: moved[name] - weights[name] for name in want} for moved in (got, again, want))
+    (worst, tensor), (own, _) = peer.find_worst(ours, wanted), peer.find_worst(theirs, wanted)
+    print(f"{network}: updates of {N_ADAM_STEPS} steps, worst {worst:.1e} in {tensor}; PyTorch on one thread and on two "
+          f"{own:.1e}")
+    assert worst < max(1e-5, 3 * own)
 
 
 def train_ours(network: str, batch: peer.Batch, weights: peer.Tensors) -> Any:
@@ -110,8 +115,9 @@ def train_ours(network: str, batch: peer.Batch, weights: peer.Tensors) -> Any:
     return variables["params"]
 
 
-def train_peer(network: str, batch: peer.Batch, weights: peer.Tensors) -> peer.Tensors:
+def train_peer(network: str, batch: peer.Batch, weights: peer.Tensors, n_threads: int) -> peer.Tensors:
     """The same by torch.optim.Adam."""
+    torch.set_num_threads(n_threads)
     net = peer.make_peer(weights, network, torch.float64)
     optimizer = torch.optim.Adam(net.parameters(), lr=LR)
     for _ in range(N_ADAM_STEPS):
