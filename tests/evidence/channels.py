@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.evidence.harness import Show, figures, lint, run_benchmark, run_pytest, said, tests
+from tests.evidence.harness import Show, demo, figures, lint, run_benchmark, run_pytest, said, tests
 
 
 def install(show: Show) -> str:
@@ -70,14 +70,6 @@ def leakage(show: Show) -> str:
     held = run_pytest(show, "tests/cohort/test_near_duplicates.py tests/cohort/test_folds.py "
                       "tests/end_to_end/test_leakage.py")
     return held + said(show, r"seed \d+, |slices \S+ mm apart")
-
-
-def demo(show: Show) -> str:
-    """make demo: ends with the path of report.html."""
-    done = show.ok("make demo")
-    last = next(row for row in reversed(done.out.splitlines()) if row and not row.startswith("#"))
-    assert last.endswith("report.html"), last
-    return f"{done.seconds:.0f} s, peak {done.peak_gib:.2f} GiB, {last}"
 
 
 SHOWS: dict[str, Callable[[Show], str]] = {

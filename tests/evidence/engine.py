@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.evidence.harness import Show, figures, lint, run_benchmark, run_pytest, said, tests
+from tests.evidence.harness import Show, demo, figures, lint, run_benchmark, run_pytest, said, tests
 
 
 def install(show: Show) -> str:
@@ -61,14 +61,6 @@ def many_hosts(show: Show) -> str:
     """Two processes = one; losing one makes the other leave within 45 s, naming it."""
     return run_pytest(show, "tests/train/test_many_hosts.py tests/train/test_watchdog.py --timeout 3000") + said(
         show, r"\d+/\d+")
-
-
-def demo(show: Show) -> str:
-    """make demo, its timing.json and its table."""
-    done = show.ok("make demo")
-    last = next(row for row in reversed(done.out.splitlines()) if row and not row.startswith("#"))
-    assert last.endswith("report.html"), last
-    return f"{done.seconds:.0f} s, peak {done.peak_gib:.2f} GiB, {last}"
 
 
 SHOWS: dict[str, Callable[[Show], str]] = {

@@ -97,6 +97,14 @@ def figures(records: Sequence[dict[str, Any]]) -> str:
     return "; ".join(one(record) for record in records)
 
 
+def demo(show: Show) -> str:
+    """make demo: ends with the path of report.html."""
+    done = show.ok("make demo")
+    last = next(row for row in reversed(done.out.splitlines()) if row and not row.startswith("#"))
+    assert last.endswith("report.html"), last
+    return f"{done.seconds:.0f} s, peak {done.peak_gib:.2f} GiB, {last}"
+
+
 def tests(show: Show) -> str:
     """make test: green, <= 12 min."""
     done = show.ok("make test")
