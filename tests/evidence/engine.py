@@ -54,13 +54,13 @@ def reliability(show: Show) -> str:
     """Kills, SIGTERM, damage, values that are not finite, with their counts."""
     names = ("checkpoint", "loop", "preemption", "restore", "resume", "finishing", "numerics", "transfers", "modes")
     held = run_pytest(show, " ".join(f"tests/train/test_{name}.py" for name in names) + " --timeout 3000")
-    return held + said(show, r"\d+/\d+")
+    return held + said(show, r"\d+/\d+(?! in )\b:? ")
 
 
 def many_hosts(show: Show) -> str:
     """Two processes = one; losing one makes the other leave within 45 s, naming it."""
     return run_pytest(show, "tests/train/test_many_hosts.py tests/train/test_watchdog.py --timeout 3000") + said(
-        show, r"\d+/\d+")
+        show, r"\d+/\d+(?! in )\b:? ")
 
 
 SHOWS: dict[str, Callable[[Show], str]] = {
