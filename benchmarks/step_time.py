@@ -6,7 +6,6 @@ computes the same network, loss and Adam, channels last, on all cores; it is giv
 
 import gc
 import importlib.util
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
@@ -54,7 +53,7 @@ def measure_config(config: Config, n: int, warm_up: int) -> list[Measurement]:
     if peer is None:
         from benchmarks.peers.torch_resnet import make_step as make_torch_step
 
-        steps["torch"] = make_torch_step(config, os.cpu_count() or 1)
+        steps["torch"] = make_torch_step(config)
         peer = metadata.version("torch")
     timings, losses = time_steps(steps, n, warm_up)
     parameters = {

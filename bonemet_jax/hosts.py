@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bonemet_jax.errors import INTERRUPTED, Terminated, TryAgainError, UsageError
-from bonemet_jax.roll_call import RollCall, say_last
+from bonemet_jax.roll_call import SILENCE_S, RollCall, read_silence_s, say_last
 
 #: Seconds in which all processes must have found each other.
 _JOIN_S = 120
-#: jax's own heartbeat names nobody; at this figure it ends a process after about half of it, behind ours (20 s).
-_HEARTBEAT_S = 60
+#: jax's own heartbeat names nobody; it ends a process after about half its figure, which is three times ours (20 s).
+_HEARTBEATS = 3
 _SPEC = re.compile(r"([\w.-]+|\[[\da-fA-F:]+\]):(\d+),(\d+),(\d+)")
 
 _roll_call: RollCall | None = None
@@ -155,7 +155,8 @@ def _join(spec: str, timeout_s: float) -> None:
     jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
     try:
         jax.distributed.initialize(
-            **address, initialization_timeout=int(timeout_s), heartbeat_timeout_seconds=_HEARTBEAT_S
+            **address, initialization_timeout=int(timeout_s),
+            heartbeat_timeout_seconds=int(_HEARTBEATS * max(read_silence_s(), SILENCE_S))
         )
     except ValueError as error:
         raise UsageError(f"--distributed {spec}: jax finds no cluster here ({error})", "",

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from bonemet_jax.agreement import Agreement
-from bonemet_jax.errors import TryAgainError
+from bonemet_jax.errors import TryAgainError, UsageError
 
 #: Seconds of silence after which a process counts as lost; BONEMET_WATCHDOG_S takes its place (docs/many-hosts.md).
 SILENCE_S = 20.0
@@ -44,8 +44,12 @@ class Said(NamedTuple):
 
 
 def read_silence_s() -> float:
-    """Seconds until a process counts as lost or a step as stuck."""
-    return float(os.environ.get("BONEMET_WATCHDOG_S", SILENCE_S))
+    """Seconds until a process counts as lost or a step as stuck. Raises: UsageError."""
+    text = os.environ.get("BONEMET_WATCHDOG_S", str(SILENCE_S))
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"BONEMET_WATCHDOG_S {text}: not a number of seconds", "", "for example 60") from None
 
 
 class RollCall:

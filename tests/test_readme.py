@@ -12,29 +12,36 @@ from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.phantom import PhantomArgs
 from bonemet_jax.cli.predict import PredictArgs
 from bonemet_jax.cli.run import RunArgs, parse_run
+from bonemet_jax.cli.stage import CvArgs
 from bonemet_jax.cli.verify import VerifyArgs
+from bonemet_jax.cli.weights import WeightsArgs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ARGS = {"build": BuildArgs, "ingest": SourceArgs, "measure": SourceArgs, "phantom": PhantomArgs, "predict": PredictArgs,
-        "verify": VerifyArgs}
-COMMANDS = [line.strip() for block in re.findall(r"```\n(.*?)```", README, re.S) for line in block.splitlines()
-            if re.match(r"\s*bonemet [a-z]+ -|\s*bonemet run configs", line)]
+        "verify": VerifyArgs, "weights": WeightsArgs}
+RUNS = {"run": RunArgs, "cv": CvArgs}
+BLOCKS = re.findall(r"^ *```\w*\n(.*?)^ *```$", README, re.S | re.M)
+COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines()
+            if re.match(r"\s*bonemet [a-z]+ -|\s*bonemet (run|cv) +configs|\s*bonemet weights import", line)]
 COMMANDS += re.findall(r"`(bonemet [a-z]+ (?:-|configs)[^`]*)`", README)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    _, verb, *argv = shlex.split(command)
-    if verb == "run":
-        parse_run(RunArgs, verb, argv)
+def test_command_parses(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "imagenet.npz").touch()
+    monkeypatch.chdir(tmp_path)
+    _, verb, *argv = shlex.split(command, comments=True)
+    if verb in RUNS:
+        parse_run(RUNS[verb], verb, argv)
     else:
         parse(ARGS[verb], verb, argv)
 
 
 def test_it_shows_the_ways_to_use_it() -> None:
-    assert {command.split()[1] for command in COMMANDS} >= {"run", "ingest", "measure", "predict", "verify"}
+    verbs = {command.split()[1] for command in COMMANDS}
+    assert verbs >= {"run", "cv", "ingest", "measure", "predict", "verify", "weights"}
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))

@@ -92,9 +92,8 @@ class ResNet(nn.Module):
         return self.classes(self.features(self.pooled(x)))
 
 
-def make_step(config: Config, n_threads: int) -> Callable[[], float]:
+def make_step(config: Config) -> Callable[[], float]:
     """A training step on random channels: forward, cross-entropy, backward, Adam; returns the loss."""
-    torch.set_num_threads(n_threads)
     torch.manual_seed(0)
     model = config.model
     bias_stages = model.mask_bias.stages if model.mask_bias.enabled else ()

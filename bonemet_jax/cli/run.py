@@ -1,7 +1,8 @@
 """`bonemet run CONFIG -o RUN`: a whole study, resuming where the last run stopped."""
 
 import json
-from dataclasses import dataclass, field, replace
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -52,7 +53,8 @@ class RunArgs(TrainArgs):
     """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
 
     dry_run: bool = False
-    """Build the real network, print its size and cost, take one training step at batch 2; write nothing."""
+    """Build the real network, print its size and cost, take two training steps at batch 2; write nothing but what
+    --dump-hlo asks for."""
 
 
 Args = TypeVar("Args", bound=StageArgs)
@@ -61,19 +63,12 @@ Args = TypeVar("Args", bound=StageArgs)
 def parse_run(kind: type[Args], verb: str, argv: list[str]) -> Args:
     """The config file first, then flags that override its fields."""
     if argv and not argv[0].startswith("-"):
-        return _apply_parallel(parse(kind, verb, argv[1:], default=kind(config=load_config(argv[0]))))
+        flags = [re.sub(r"^--parallel(?==|$)", "--engine.parallel", flag) for flag in argv[1:]]
+        return parse(kind, verb, flags, default=kind(config=load_config(argv[0])))
     if not {"-h", "--help"} & set(argv):
         raise UsageError(f"`bonemet {verb}` wants its config file first", "",
                          f"for example `bonemet {verb} configs/smoke.py -o runs/smoke`")
     return parse(kind, verb, argv)
-
-
-def _apply_parallel(args: Args) -> Args:
-    """The flags with `--parallel` in the config."""
-    if not isinstance(args, TrainArgs) or args.parallel is None:
-        return args
-    engine = replace(args.config.engine, parallel=args.parallel)
-    return replace(args, config=replace(args.config, engine=engine))
 
 
 def main(verb: str, argv: list[str]) -> int:
@@ -112,9 +107,12 @@ def open_run(args: StageArgs) -> Run:
 
 
 def _dry_run(args: RunArgs, report: VerbReport) -> int:
+    if args.profile is not None or args.distributed != "off":
+        raise UsageError("--dry-run takes neither --profile nor --distributed", "",
+                         "leave them out; --dump-hlo goes with it")
     from bonemet_jax.train.dry_run import dry_run
 
-    facts = dry_run(args.config)
+    facts = dry_run(args.config, args.dump_hlo)
     print(json.dumps(facts, indent=1, sort_keys=True))
     report.write(facts, config=args.config)
     return 0

@@ -32,6 +32,7 @@ PEAKS: dict[str, Peak] = {
     "NVIDIA A100-SXM4-40GB": Peak(312.0, 156.0, 1555, _A100),
     "TPU v4": Peak(275.0, None, 1228, f"{_TPU}v4"),
     "TPU v5 lite": Peak(197.0, None, 819, f"{_TPU}v5e"),
+    "TPU v5": Peak(459.0, None, 2765, f"{_TPU}v5p"),
     "TPU v5p": Peak(459.0, None, 2765, f"{_TPU}v5p"),
     "TPU v6 lite": Peak(918.0, None, 1640, f"{_TPU}v6e"),
 }

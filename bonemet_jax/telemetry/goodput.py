@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
-Reason = Literal["step", "validation", "compile", "data_wait", "checkpoint", "restore"]
+Reason = Literal["step", "validation", "compile", "data_wait", "checkpoint", "restore", "profile"]
 
 
 class TimeAccount:

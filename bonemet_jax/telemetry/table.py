@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 #: Reasons as they fit into 80 columns.
-_SHORT = {"validation": "valid.", "data_wait": "data", "checkpoint": "saving", "restore": "load"}
+_SHORT = {"validation": "valid.", "data_wait": "data", "checkpoint": "saving", "restore": "load", "profile": "trace"}
 
 
 def make_step_table(timings: Mapping[str, Mapping[str, Any]]) -> Table:

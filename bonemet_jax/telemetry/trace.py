@@ -1,6 +1,7 @@
 """Profiles of single updates, for xprof, TensorBoard and Perfetto."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ class Tracer:
     def __init__(self, window: TraceWindow | None = None, directory: Path | None = None) -> None:
         self._window, self._directory = window, directory
         self._n_done, self._running = 0, False
+        self.seconds = 0.0
+        """Spent starting and writing profiles: no part of any step."""
+        self.is_busy = False
+        """Now."""
 
     @contextlib.contextmanager
     def step(self, before: Any, n: int = 1) -> Iterator[None]:
@@ -31,7 +36,8 @@ class Tracer:
             return
         if not self._running:
             jax.block_until_ready(before)
-            jax.profiler.start_trace(str(self._directory), create_perfetto_trace=True)
+            with self._counted():
+                jax.profiler.start_trace(str(self._directory), create_perfetto_trace=True)
             self._running = True
         with jax.profiler.StepTraceAnnotation("train", step_num=first):
             yield
@@ -51,6 +57,20 @@ class Tracer:
                 f"{self._window.start}th")
 
     def _stop(self) -> None:
-        jax.profiler.stop_trace()
+        """A profile that cannot be written must not end a training."""
         self._running, self._window = False, None
-        say(f"profile written; {self._directory}")
+        try:
+            with self._counted():
+                jax.profiler.stop_trace()
+        except (OSError, ValueError, RuntimeError) as error:
+            say(f"warning: the profile could not be written ({error}); {self._directory}")
+        else:
+            say(f"profile written; {self._directory}")
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        began, self.is_busy = time.perf_counter(), True
+        try:
+            yield
+        finally:
+            self.seconds, self.is_busy = self.seconds + time.perf_counter() - began, False

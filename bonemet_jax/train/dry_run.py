@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,11 +20,15 @@ from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.step import needed_arrays
 
 
-def dry_run(config: Config) -> dict[str, Any]:
-    """One training step of the real network at the config's image size, batch 2 (or one image a device).
+def dry_run(config: Config, dump_hlo: Path | None = None) -> dict[str, Any]:
+    """Two training steps of the real network at the config's image size, batch 2 (or one image a device).
+
+    Args:
+        config: The run.
+        dump_hlo: Folder for the compiled program's texts.
 
     Returns: parameters; analytic GFLOP of one image's training step and the compiled program's count; seconds of
-        compilation and of the step; the loss; the device.
+        compilation and of the second step; the loss of the first; the device.
 
     Raises: NumericsError when the loss is not finite.
     """
@@ -35,10 +40,14 @@ def dry_run(config: Config) -> dict[str, Any]:
     source = make_source("resident", records, engine.split, needed_arrays(config))
     feed = next(source.feeds([engine.arrange([eval_batches(batch_size, batch_size)])]))
     args = (engine.make_state([(config.train.seed, 0)]), source.resident, feed, engine.plain_hyper())
+    if dump_hlo is not None:
+        engine.dump_programs(dump_hlo)
     compiled = engine.train.compile(*args)
-    began = time.perf_counter()
-    _, metrics = engine.train(*args)
+    state, metrics = engine.train(*args)
     loss = float(metrics.loss_sum[0]) / batch_size
+    began = time.perf_counter()
+    jax.block_until_ready(engine.train(state, *args[1:]))
+    step_s = time.perf_counter() - began
     if not np.isfinite(loss):
         raise NumericsError("the loss of one step on random records is not finite", config.name, "lower optim.lr")
     return {
@@ -49,7 +58,7 @@ def dry_run(config: Config) -> dict[str, Any]:
         "train_gflop_per_image": compute_train_gflop_per_image(config.model, height, width),
         "compiled_gflop_per_image": count_compiled_flop(compiled) / (batch_size / engine.n_data) / 1e9,
         "compile_s": engine.train.seconds,
-        "step_s": time.perf_counter() - began,
+        "step_s": step_s,
         "loss": loss,
         "device": describe_device(),
     }

@@ -120,12 +120,18 @@ def train_members(
     found = [MemberRun(member, records, folds, n_data) for member in members]
     done = hosts.once(lambda: [run.is_done() for run in found])
     runs = [run for run, is_done in zip(found, done, strict=True) if not is_done]
-    with contextlib.closing(Tracer(observe.window, members[0].directory.parent / "profile")) as tracer, \
+    with contextlib.closing(Tracer(observe.window, _profile_directory(members[0]))) as tracer, \
             Preemption() as preemption:
         for wave in make_waves(runs, size):
             _Wave(records, wave, size, n_steps, tracer, preemption, observe.dump_hlo).run()
             if hosts.stops(preemption.is_asked()):
                 raise Terminated("terminated", f"{', '.join(run.member.name for run in wave)} trained", MEND)
+
+
+def _profile_directory(member: Member) -> Path:
+    """Where this process's profile goes: two in one folder would disturb each other."""
+    directory = member.directory.parent / "profile"
+    return directory if jax.process_count() == 1 else directory / f"process_{jax.process_index()}"
 
 
 class _Epoch(NamedTuple):
@@ -162,7 +168,9 @@ class _Wave:
         seats = [*runs, *[runs[-1]] * (size - len(runs))]
         if dump_hlo is not None and hosts.is_writer():
             self.engine.dump_programs(dump_hlo)
-        self.watchdog = Watchdog(runs[0].member.directory.parent, self.engine.is_compiling)
+        self.watchdog = Watchdog(
+            runs[0].member.directory.parent, lambda: self.engine.is_compiling() or self.tracer.is_busy
+        )
         preemption.has_nothing_new = self.engine.is_compiling_updates
         say(f"{self.name}: {reason}")
         self.plans = WavePlans(
@@ -244,7 +252,7 @@ class _Wave:
         Raises: NumericsError naming epoch, step and patients of the first value that is not finite.
         """
         engine, plans, n_before = self.engine, self.plans.get(epoch), self._n_before(epoch)
-        compile_s = self._compile_s()
+        compile_s, profile_s = self._compile_s(), self.tracer.seconds
         parts = self.parts if n_before else [NO_PART] * self.engine.n_members
         began = time.perf_counter()
         trained = train_epoch(
@@ -253,7 +261,8 @@ class _Wave:
         )
         jax.block_until_ready(trained.state)
         train_end, train_compile_s = time.perf_counter(), self._compile_s() - compile_s
-        train_s = train_end - began - train_compile_s
+        profile_s = self.tracer.seconds - profile_s
+        train_s = train_end - began - train_compile_s - profile_s
         evaluations, val_wait_s = evaluate(
             engine, trained.state.variables, self.source, feeds, len(plans.val.index), self.hyper, self.watchdog,
             self._stops,
@@ -267,6 +276,7 @@ class _Wave:
         self.time.add("validation", seconds - (train_end - began) - val_compile_s - val_wait_s)
         self.time.add("data_wait", wait_s)
         self.time.add("compile", train_compile_s + val_compile_s)
+        self.time.add("profile", profile_s)
         self.waits_s.append((wait_s, seconds))
         return trained.state, _Epoch(sums, evaluation, parts[0].train_s + train_s, wait_s, seconds)
 

@@ -93,6 +93,7 @@ class Program:
     trace_s: float = 0.0
     lower_s: float = 0.0
     compile_s: float = 0.0
+    dump_s: float = 0.0
     cache: Found = "off"
     lowered: Any = field(default=None, repr=False)
     compiled: Any = field(default=None, repr=False)
@@ -103,8 +104,8 @@ class Program:
 
     @property
     def seconds(self) -> float:
-        """Spent tracing, lowering and compiling."""
-        return self.trace_s + self.lower_s + self.compile_s
+        """Spent tracing, lowering and compiling, and writing down what came of it."""
+        return self.trace_s + self.lower_s + self.compile_s + self.dump_s
 
     def compile(self, *args: Any) -> Any:
         """Compile for these arguments (or ShapeDtypeStructs), once."""
@@ -133,6 +134,7 @@ class Program:
         say(f"compiled {self.name}: cache {self.cache}, {self.seconds:.1f} s")
         if self.dump_to is not None:
             self.dump(self.dump_to)
+            self.dump_s = time.perf_counter() - times[-1]
 
     def describe(self) -> dict[str, Any]:
         """Number of traces (more than one is a fault), seconds of each phase, and whether the cache had it."""

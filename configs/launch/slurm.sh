@@ -15,10 +15,14 @@ set -euo pipefail
 config=${1:?"give CONFIG RUN"}
 run=${2:?"give CONFIG RUN"}
 
+# jax would give each task one GPU, the one of its number on the node.
+export JAX_LOCAL_DEVICE_IDS=0,1,2,3,4,5,6,7
+export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-32}
 code=0
 srun --kill-on-bad-exit=0 bonemet run "$config" -o "$run" --distributed auto --device gpu || code=$?
-# 75: a process was lost, try again.
-if [ "$code" -eq 75 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 5 ]; then
+# srun gives the highest code of all tasks. 75: a process was lost; 137, 253: it was killed, or ran out of memory;
+# 143: asked to end, as before the time limit. All others say what must be mended first.
+if [[ "$code" =~ ^(75|137|143|253)$ ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt 5 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
