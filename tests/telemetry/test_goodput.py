@@ -34,8 +34,8 @@ def test_shares_of_each_reason(clock: Clock) -> None:
     clock.now += 8.0
     assert account.summarize() == {
         "seconds": 10.0, "goodput": 0.5,
-        "badput": {"validation": 0.0, "compile": 0.2, "data_wait": 0.0, "checkpoint": 0.0, "restore": 0.0, "profile": 0.0,
-                   "other": 0.3},
+        "badput": {"validation": 0.0, "compile": 0.2, "data_wait": 0.0, "checkpoint": 0.0, "restore": 0.0,
+                   "profile": 0.0, "other": 0.3},
     }  # fmt: skip
     assert (account.seconds("compile"), account.seconds("step"), account.seconds("restore")) == (2.0, 5.0, 0.0)
 
