@@ -14,15 +14,24 @@ import jax
 
 from benchmarks.harness import ROOT
 from bonemet_jax.config import Config
+from bonemet_jax.errors import DeviceError
 from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import epoch_batches
+from bonemet_jax.telemetry.device import describe_device
 from bonemet_jax.train.dry_run import make_random_records
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.step import needed_arrays
 
 
 def run_there(module: str, n_devices: int, quick: bool) -> dict[str, Any]:
-    """What `module`, run as a program, prints as its last line, JSON. Raises: RuntimeError when it fails."""
+    """What `module`, run as a program, prints as its last line, JSON.
+
+    Raises:
+        DeviceError: this process, whose device the record will name, is not on the CPU.
+        RuntimeError: it fails.
+    """
+    if (found := describe_device()["platform"]) != "cpu":
+        raise DeviceError(f"{module} measures virtual CPU devices, jax runs on {found}", "", "set JAX_PLATFORMS=cpu")
     flags = f"--xla_force_host_platform_device_count={n_devices}"
     if quick:  # its numbers mean nothing: it should compile fast
         flags += " --xla_backend_optimization_level=0"
