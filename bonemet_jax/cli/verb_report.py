@@ -40,8 +40,9 @@ class DeviceArgs(CommonArgs):
 
 
 def choose_device(device: str | None) -> None:
-    """Let jax start on `device` and nothing else, in memory that is kept. Call before anything else touches jax."""
-    keep_memory()
+    """Let jax start on `device` and nothing else, on the CPU in memory that is kept. Call before jax is touched."""
+    if device in (None, "cpu"):
+        keep_memory()
     if device is not None:
         os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(device, device)
 

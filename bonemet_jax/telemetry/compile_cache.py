@@ -10,6 +10,8 @@ from bonemet_jax.progress import say
 
 #: Where the cache lies; `off` turns it off.
 VARIABLE = "BONEMET_CACHE_DIR"
+#: jax's own; jax has read it, and whatever else was set beside it, by itself.
+_JAXS_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 _MAX_BYTES = 4 << 30
 #: Programs that compile faster are not worth a file.
 _MIN_COMPILE_S = 1.0
@@ -19,8 +21,8 @@ Found = Literal["hit", "miss", "off"]
 
 
 def choose_directory() -> Path | None:
-    """$BONEMET_CACHE_DIR, else bonemet_jax in $XDG_CACHE_HOME or ~/.cache; None where it is turned off."""
-    named = os.environ.get(VARIABLE)
+    """$BONEMET_CACHE_DIR, else jax's own choice, else bonemet_jax in $XDG_CACHE_HOME or ~/.cache; None: turned off."""
+    named = os.environ.get(VARIABLE) or os.environ.get(_JAXS_VARIABLE)
     if named:
         return None if named == "off" else Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bonemet_jax"
@@ -42,6 +44,8 @@ def enable_compile_cache() -> Path | None:
     if not writable:
         say(f"note: no compilation cache, {directory} cannot be written; set {VARIABLE} to a folder, or to off")
         return None
+    if os.environ.get(_JAXS_VARIABLE) and not os.environ.get(VARIABLE):
+        return directory
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_compilation_cache_max_size", _MAX_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_S)

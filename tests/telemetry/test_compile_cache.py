@@ -37,9 +37,12 @@ def test_directory_is_the_users_choice(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     assert choose_directory() == tmp_path / "home" / ".cache" / "bonemet_jax"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert choose_directory() == tmp_path / "xdg" / "bonemet_jax"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "jaxs"))
+    assert choose_directory() == tmp_path / "jaxs"
     monkeypatch.setenv(VARIABLE, str(tmp_path / "named"))
     assert choose_directory() == tmp_path / "named"
     monkeypatch.setenv(VARIABLE, "off")
@@ -51,6 +54,14 @@ def test_off_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     before = jax.config.values["jax_compilation_cache_dir"]
     assert enable_compile_cache() is None
     assert jax.config.values["jax_compilation_cache_dir"] == before
+
+
+def test_jaxs_own_choice_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    before = jax.config.values["jax_compilation_cache_max_size"]
+    assert enable_compile_cache() == tmp_path
+    assert jax.config.values["jax_compilation_cache_max_size"] == before
 
 
 def test_missed_then_hit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
