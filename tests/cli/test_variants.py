@@ -68,7 +68,9 @@ def test_parallel_is_short_for_the_configs_field(kind: Any, verb: str) -> None:
     args = parse_run(kind, verb, ["configs/smoke.py", "-o", "r", "--parallel", "pmap"])
     assert args.config.engine.parallel == "pmap"
     assert parse_run(kind, verb, ["configs/smoke.py"]).config.engine.parallel == "jit"
-    with pytest.raises(UsageError, match="--parallel"):
+    spread = parse_run(kind, verb, ["configs/smoke.py", "--model.norm", "local", "--parallel", "shard_map"])
+    assert spread.config.engine.parallel == "shard_map"  # which jit, the config's own, could not be
+    with pytest.raises(UsageError, match=r"--engine\.parallel: .fast. is none of"):
         parse_run(kind, verb, ["configs/smoke.py", "--parallel", "fast"])
 
 
