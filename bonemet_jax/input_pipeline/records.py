@@ -1,6 +1,6 @@
 """A cohort's records: on disk behind a reader, or in memory; both are read by position and sorted by patient_id."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from hashlib import sha256
@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from bonemet_jax import schema
+from bonemet_jax import artifacts, schema
 from bonemet_jax.input_pipeline.buffers import Allocate, aligned_empty
 from bonemet_jax.input_pipeline.shards import RecordReader, check_records, open_records
 
-__all__ = ["RecordArrays", "RecordReader", "Records", "check_records", "load_records", "open_records"]
+__all__ = ["RecordArrays", "RecordReader", "Records", "check_records", "load_records", "name_patients",
+           "open_records"]
 
 
 class Records(Protocol):
@@ -111,3 +112,9 @@ def load_records(records_dir: Path) -> RecordArrays:
     reader = open_records(records_dir)
     images = reader.read(range(len(reader)), schema.CHANNELS)
     return RecordArrays(reader.patient_id, **images, label=reader.label)
+
+
+def name_patients(records: Records, rows: Iterable[int]) -> str:
+    """Patients at these positions by hash, for messages that leave the house."""
+    told = sorted({artifacts.sha256_text(records.patient_id[row])[:12] for row in rows})
+    return f"patients whose id's sha256 begins with {', '.join(told)}"

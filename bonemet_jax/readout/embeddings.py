@@ -10,12 +10,12 @@ from jaxtyping import Float32
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.config import Config
 from bonemet_jax.errors import NumericsError
-from bonemet_jax.input_pipeline.records import Records
+from bonemet_jax.input_pipeline.records import Records, name_patients
 from bonemet_jax.progress import track
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.epoch import evaluate
 from bonemet_jax.train.fold_data import make_eval_plan
-from bonemet_jax.train.loop import get_fed_engine, name_patients
+from bonemet_jax.train.loop import get_fed_engine
 from bonemet_jax.train.members import count_side_by_side, make_waves
 from bonemet_jax.train.state import TrainState
 from bonemet_jax.train.watchdog import Watchdog
@@ -43,8 +43,8 @@ def embed(
         parts, _ = evaluate(engine, variables, source, feeds, len(plan.index), hyper, watchdog)
         rows = engine.fetch_rows(parts)
     embedding, score = (np.asarray(values[:, : len(records)]) for values in (rows.embedding, rows.score))
-    if bad := {records.patient_id[i] for _, i in zip(*np.nonzero(~np.isfinite(score)), strict=True)}:
-        raise NumericsError("an embedding is not finite", f"{watchdog.place}, {name_patients(bad)}",
+    if len(bad := np.flatnonzero(~np.isfinite(score).all(0))):
+        raise NumericsError("an embedding is not finite", f"{watchdog.place}, {name_patients(records, bad)}",
                             "look at these patients' records")
     return embedding, score
 

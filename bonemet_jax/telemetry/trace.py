@@ -19,6 +19,8 @@ class Tracer:
     """
 
     def __init__(self, window: TraceWindow | None = None, directory: Path | None = None) -> None:
+        if directory is not None and jax.process_count() > 1:  # two in one folder would disturb each other
+            directory /= f"process_{jax.process_index()}"
         self._window, self._directory = window, directory
         self._n_done, self._running = 0, False
         self.seconds = 0.0

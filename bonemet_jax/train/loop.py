@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 import numpy as np
 
-from bonemet_jax import artifacts, hosts
+from bonemet_jax import hosts
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config
 from bonemet_jax.errors import NumericsError, Terminated
 from bonemet_jax.input_pipeline.choose import SourceKeeper, pick_mode
 from bonemet_jax.input_pipeline.order import EpochPlan
-from bonemet_jax.input_pipeline.records import Records
+from bonemet_jax.input_pipeline.records import Records, name_patients
 from bonemet_jax.input_pipeline.source import Feeds, Mode, Source
 from bonemet_jax.models.flops import compute_train_gflop_per_image
 from bonemet_jax.progress import Progress, say
@@ -57,13 +57,6 @@ def get_engine(config: Config, n_members: int, mode: Mode, ct_shape: tuple[int, 
     del mode, ct_shape  # part of the key only
     enable_compile_cache()
     return Engine(config, n_members)
-
-
-def name_patients(ids: Iterable[str]) -> str:
-    """Patients by hash, for messages that leave the house."""
-    return "patients whose id's sha256 begins with " + ", ".join(
-        sorted({artifacts.sha256_text(patient)[:12] for patient in ids})
-    )
 
 
 class Fed(NamedTuple):
@@ -120,18 +113,12 @@ def train_members(
     found = [MemberRun(member, records, folds, n_data) for member in members]
     done = hosts.once(lambda: [run.is_done() for run in found])
     runs = [run for run, is_done in zip(found, done, strict=True) if not is_done]
-    with contextlib.closing(Tracer(observe.window, _profile_directory(members[0]))) as tracer, \
+    with contextlib.closing(Tracer(observe.window, members[0].directory.parent / "profile")) as tracer, \
             Preemption() as preemption:
         for wave in make_waves(runs, size):
             _Wave(records, wave, size, n_steps, tracer, preemption, observe.dump_hlo).run()
             if hosts.stops(preemption.is_asked()):
                 raise Terminated("terminated", f"{', '.join(run.member.name for run in wave)} trained", MEND)
-
-
-def _profile_directory(member: Member) -> Path:
-    """Where this process's profile goes: two in one folder would disturb each other."""
-    directory = member.directory.parent / "profile"
-    return directory if jax.process_count() == 1 else directory / f"process_{jax.process_index()}"
 
 
 class _Epoch(NamedTuple):
@@ -289,9 +276,10 @@ class _Wave:
         assert done.evaluation is not None
         val, rows = self.runs[i].data.val, done.evaluation
         val_loss, val_score = (np.asarray(values[i, : len(val)]) for values in (rows.loss, rows.score))
-        if bad := [self.records.patient_id[row] for row in val[~np.isfinite(val_loss)]]:
+        if len(bad := val[~np.isfinite(val_loss)]):
             raise NumericsError("a validation loss is not finite",
-                                f"{self.runs[i].member.name}, epoch {epoch}, {name_patients(bad)}", _NUMERICS_MEND)
+                                f"{self.runs[i].member.name}, epoch {epoch}, {name_patients(self.records, bad)}",
+                                _NUMERICS_MEND)
         train_loss = float(done.sums.loss_sum[:, i].sum() / done.sums.n[:, i].sum())
         auc = compute_auc(self.records.label[val], val_score)
         return EpochResult(train_loss, float(val_loss.mean()), auc, done.train_s, done.wait_s, done.seconds)
@@ -310,7 +298,7 @@ class _Wave:
         rows = index[i][bad[i]] if bad[i].any() else index[i]
         raise NumericsError(
             "a training loss, gradient or input is not finite", f"{self.runs[i].member.name}, epoch {epoch}, "
-            f"step {step + 1}, {name_patients(self.records.patient_id[row] for row in rows)}", _NUMERICS_MEND,
+            f"step {step + 1}, {name_patients(self.records, rows)}", _NUMERICS_MEND,
         )
 
     def _leave(self, place: Place, state: TrainState, done: _Epoch | None) -> NoReturn:
@@ -324,14 +312,14 @@ class _Wave:
 
     def _save_parts(self, place: Place, states: Sequence[TrainState], done: _Epoch | None) -> None:
         for i, (run, own) in enumerate(zip(self.runs, states, strict=False)):
-            if not run.stopped and place not in run.store.places() and not place.step:
-                run.store.check_space(own)
+            if run.stopped or place in run.store.places():
+                continue
+            run.store.check_space(own)
+            if done is None or not place.step:
                 run.store.save(place.epoch, own, run.val_auc)
-            elif not run.stopped and place.step:
-                part = NO_PART if done is None else Part(
-                    done.sums.loss_sum[:, i].tolist(), done.sums.n[:, i].tolist(), done.train_s
-                )
-                run.store.check_space(own)
+            else:
+                sums = done.sums
+                part = Part(sums.loss_sum[:, i].tolist(), sums.n[:, i].tolist(), done.train_s)
                 run.store.save_part(place, own, part)
 
     def _record(self, epoch: int, state: TrainState, results: Mapping[int, EpochResult]) -> None:
@@ -342,7 +330,8 @@ class _Wave:
         hosts.once(lambda: self._write(epoch, results, {i: states[i] for i in saving}))
         for i, result in results.items():
             self.runs[i].advance(epoch, result)
-        hosts.once(lambda: self._finish(states))
+        if saving:
+            hosts.once(lambda: self._finish(states))
 
     def _write(self, epoch: int, results: Mapping[int, EpochResult], saving: Mapping[int, TrainState]) -> None:
         """The metrics first, so that a saved epoch always has its line."""
