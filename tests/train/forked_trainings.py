@@ -1,7 +1,7 @@
 """Run by the tests that kill trainings: forks one a line of standard input, so that none waits for imports.
 
-A line is JSON: `run_dir`, `config`, and `env` to set. Out come the process id, then the exit code. What the training
-says is left in `run_dir`/told.txt.
+A line is JSON: `run_dir`, `config`, and `env` to set. Out come "began" and the process id, then "ended" and the exit
+code. What the training says is left in `run_dir`/told.txt.
 """
 
 import json
@@ -45,5 +45,5 @@ def fork(command: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        print(pid := fork(json.loads(line)), flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        print("began", pid := fork(json.loads(line)), flush=True)
+        print("ended", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
