@@ -260,15 +260,28 @@ class FusionConfig:
     """Which classifiers."""
     feature_sets: tuple[FeatureSet, ...] = ("imaging", "clinical", "both")
     """Which features."""
+    mode: Literal["paper", "honest"] = "paper"
+    """paper: classifiers learn from the network's own training patients, as published; honest: from patients that the
+    network describing them never saw (one more network for every two folds), and thresholds too."""
     screen: bool = True
     """Lasso-Cox screens the clinical variables inside each training part."""
     seed: int = 0
     """Seed of classifiers and inner splits."""
+    repeats: int = 1
+    """Fits of every classifier, each with its own seed and inner parts; the first counts, the rest show the spread."""
+    workers: int = 0
+    """Processes that fit side by side; 0: one a core. Changes no number."""
+    backend: Literal["loky", "dask"] = "loky"
+    """Who runs them: processes here, or the dask cluster of DASK_SCHEDULER_ADDRESS (extra `distributed`)."""
+    xgboost_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where gradient boosting runs; auto: on the GPU from the number of patients at which it pays."""
 
     def __post_init__(self) -> None:
         _require_distinct(self.classifiers, "fusion.classifiers")
         _require_distinct(self.feature_sets, "fusion.feature_sets")
         _require(self.seed >= 0, "fusion.seed", self.seed, "a seed >= 0")
+        _require(1 <= self.repeats <= 1000, "fusion.repeats", self.repeats, "1 to 1000")
+        _require(0 <= self.workers <= 1024, "fusion.workers", self.workers, "0 to 1024 processes")
 
 
 class Refused(NamedTuple):
@@ -291,6 +304,8 @@ REFUSED: tuple[Refused, ...] = (
             "train.flips exact or naive: evaluation flips as training does"),
     Refused({"engine.parallel": "pmap", "engine.folds": "mesh"}, "jit or shard_map: pmap knows one axis of devices"),
     Refused({"engine.parallel": "pmap", "engine.folds": "vmap"}, "jit or shard_map: pmap is kept for one fold"),
+    Refused({"fusion.mode": "honest", "folds.n_folds": 2},
+            "at least 3 folds: a network that sees neither of two folds needs a third to learn from"),
 )
 
 

@@ -82,7 +82,8 @@ def test_refused_combinations_name_what_to_use_and_any_change_heals_them(rule: R
         _with(rule.when)
     for name, value in rule.when.items():
         part, _, field = name.partition(".")
-        allowed = get_args(get_type_hints(type(getattr(Config("other"), part)))[field]) or (False, True)
+        kind = get_type_hints(type(getattr(Config("other"), part)))[field]
+        allowed = (value + 1,) if kind is int else get_args(kind) or (False, True)
         healed = [_is_made(rule.when | {name: other}) for other in allowed if other != value]
         assert any(healed), name
 

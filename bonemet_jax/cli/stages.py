@@ -42,6 +42,16 @@ class Run:
         return found[-1].parent
 
     @property
+    def is_honest(self) -> bool:
+        """Whether the classifiers learn from cross-fitted embeddings."""
+        return self.config.fusion.mode == "honest"
+
+    @property
+    def cross_dir(self) -> Path:
+        """Networks of every two folds, and their embeddings."""
+        return self.directory / "cross"
+
+    @property
     def near_duplicates(self) -> Path:
         """The file of patients who share an image."""
         return self.directory / "near_duplicates.json"
@@ -60,8 +70,8 @@ class Stage:
     settings: Callable[[Run], Any]
     outputs: Callable[[Run], list[Path]]
     work: Callable[[Run], None]
-    resumable: bool = False
-    """True when a broken attempt with the same key goes on instead of starting anew."""
+    resumed: str = ""
+    """Folders, as a pattern, in which a broken attempt with the same key goes on; empty: it starts anew."""
     together: bool = False
     """True when all processes of a run do it; else process 0 does, and the others wait."""
     remade: bool = True
@@ -99,6 +109,12 @@ def _cv_settings(run: Run) -> Any:
     if run.config.model.weights is not None:  # what they are, wherever they lie
         model["weights"] = artifacts.sha256_file(run.config.model.weights)
     return [model, to_dict(run.config.optim), train, run.config.input.channels]
+
+
+def _fuse_settings(run: Run) -> Any:
+    """What decides the scores: not how many processes fit them, nor where they run."""
+    settings = to_dict(run.config.fusion)
+    return {name: value for name, value in settings.items() if name not in ("workers", "backend")}
 
 
 def _build(run: Run) -> None:
@@ -167,7 +183,26 @@ def _embed(run: Run) -> None:
     from bonemet_jax.input_pipeline.records import open_records
     from bonemet_jax.readout.embeddings import compute_embeddings
 
-    compute_embeddings(open_records(run.records_dir), run.config, run.directory)
+    compute_embeddings(open_records(run.records_dir), run.config, run.directory, run.config.folds.n_folds)
+
+
+def _cross(run: Run) -> None:
+    """Mode `honest`: train and read out one network for every two folds, which saw neither."""
+    from bonemet_jax import schema
+    from bonemet_jax.cohort.folds import load_folds, make_pair_splits
+    from bonemet_jax.cohort.table import load_cohort
+    from bonemet_jax.input_pipeline.records import open_records
+    from bonemet_jax.readout.embeddings import compute_embeddings
+    from bonemet_jax.train.loop import train_folds
+
+    if not run.is_honest:
+        return
+    cohort = load_cohort(run.cohort_dir / "cohort.parquet")
+    label = dict(zip(cohort[schema.PATIENT_ID], cohort[schema.LABEL].astype(int), strict=True))
+    splits = make_pair_splits(load_folds(run.directory / "folds.json"), label, run.config.folds.val_fraction)
+    records = open_records(run.records_dir)
+    train_folds(records, splits, run.config, run.cross_dir, observe=run.observe)
+    compute_embeddings(records, run.config, run.cross_dir, splits.n_folds)
 
 
 def _fuse(run: Run) -> None:
@@ -197,12 +232,15 @@ STAGES: tuple[Stage, ...] = (
           lambda run: [run.near_duplicates], _near_duplicates),
     Stage("folds", ("cohort",), _folds_settings,
           lambda run: [run.directory / "folds.json"], _folds),
-    Stage("cv", ("build", "near_duplicates", "folds"), _cv_settings, Run.fold_dirs, _cv, resumable=True,
+    Stage("cv", ("build", "near_duplicates", "folds"), _cv_settings, Run.fold_dirs, _cv, resumed="fold_*",
           together=True),
     Stage("embed", ("cv",), lambda run: run.config.train.embed_epoch,
           lambda run: [run.directory / "embeddings.npz"], _embed, together=True),
-    Stage("fuse", ("embed",), lambda run: to_dict(run.config.fusion),
-          lambda run: [run.directory / "scores.parquet", run.directory / "models"], _fuse),
+    Stage("cross", ("cv",), lambda run: run.config.train.embed_epoch if run.is_honest else None,
+          lambda run: [run.cross_dir] if run.is_honest else [], _cross, resumed="cross", together=True),
+    Stage("fuse", ("embed", "cross"), _fuse_settings,
+          lambda run: [run.directory / name for name in ("scores.parquet", "models", "paper_scores.parquet")
+                       if run.is_honest or name != "paper_scores.parquet"], _fuse),
     Stage("stats", ("fuse",), lambda run: None, lambda run: [run.directory / "stats"], _stats),
     Stage("report", ("stats",), lambda run: run.config.name,
           lambda run: [run.directory / "report.html", run.directory / "report.json"], _report),
@@ -274,16 +312,16 @@ def _do(run: Run, stage: Stage, keys: dict[str, str]) -> float:
 
 def _begin(run: Run, stage: Stage, key: str) -> None:
     stamps.unstamp(run.directory, stage.name)
-    if stage.resumable:
+    if stage.resumed:
         _sweep_other(run, stage, key)
 
 
 def _sweep_other(run: Run, stage: Stage, key: str) -> None:
-    """Sweep away folds trained under another key; those of this key go on."""
+    """Sweep away what was trained under another key; trainings of this key go on."""
     mark = run.directory / "stages" / f"{stage.name}.started.json"
     if not mark.is_file() or artifacts.load_json(mark)["key"] != key:
-        for fold in run.directory.glob("fold_*"):
-            shutil.rmtree(fold)
+        for folder in run.directory.glob(stage.resumed):
+            shutil.rmtree(folder)
         artifacts.write_json(mark, {"key": key})
 
 

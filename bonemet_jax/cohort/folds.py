@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,15 @@ _CHECKSUM = "sha256"
 
 
 @dataclass(frozen=True)
-class Folds:
-    """Which split each patient has in each fold: `splits[patient_id][fold]` is train, val or test.
-
-    Raises: LeakageError when a patient is not tested exactly once.
-    """
+class Splits:
+    """Which split each patient has in each training: `splits[patient_id][k]` is train, val or test."""
 
     seed: int
     splits: Mapping[str, tuple[str, ...]]
 
-    def __post_init__(self) -> None:
-        for row, splits in enumerate(self.splits.values(), start=1):
-            tested = splits.count("test")
-            if tested != 1:
-                raise LeakageError(f"a patient is in {tested} test folds", f"patient {row} of the folds",
-                                   "every patient is tested exactly once; make the folds again")
-
     @property
     def n_folds(self) -> int:
-        """Number of folds."""
+        """Number of trainings: of folds."""
         return len(next(iter(self.splits.values())))
 
     def split_of(self, patient_id: str, fold: int) -> str:
@@ -46,13 +37,28 @@ class Folds:
             raise LeakageError("a patient has no fold", "folds.json", "make the folds again for this cohort")
         return self.splits[patient_id][fold]
 
-    def test_fold(self, patient_id: str) -> int:
-        """The fold that holds the patient out."""
-        return self.splits[patient_id].index("test")
-
     def patient_ids(self, fold: int, split: str) -> list[str]:
         """Sorted ids of the patients that are `split` in `fold`."""
         return sorted(p for p, splits in self.splits.items() if splits[fold] == split)
+
+
+@dataclass(frozen=True)
+class Folds(Splits):
+    """Cross-validation: every patient is tested exactly once.
+
+    Raises: LeakageError when one is not.
+    """
+
+    def __post_init__(self) -> None:
+        for row, splits in enumerate(self.splits.values(), start=1):
+            tested = splits.count("test")
+            if tested != 1:
+                raise LeakageError(f"a patient is in {tested} test folds", f"patient {row} of the folds",
+                                   "every patient is tested exactly once; make the folds again")
+
+    def test_fold(self, patient_id: str) -> int:
+        """The fold that holds the patient out."""
+        return self.splits[patient_id].index("test")
 
 
 def make_folds(patient_ids: Sequence[str], labels: Sequence[float], config: FoldsConfig) -> Folds:
@@ -78,13 +84,47 @@ def make_folds(patient_ids: Sequence[str], labels: Sequence[float], config: Fold
     rng = np.random.default_rng(config.seed)
     dealt = [p for ids in by_class for p in rng.permutation(ids).tolist()]
     test_fold = {p: i % config.n_folds for i, p in enumerate(dealt)}
-    splits = {p: [""] * config.n_folds for p in sorted(dealt)}
-    for fold in range(config.n_folds):
-        rest = [[p for p in ids if test_fold[p] != fold] for ids in by_class]
-        val = _choose_validation(rest, config.val_fraction, np.random.default_rng((config.seed, fold)))
-        for p in splits:
-            splits[p][fold] = "test" if test_fold[p] == fold else "val" if p in val else "train"
-    return Folds(config.seed, {p: tuple(s) for p, s in splits.items()})
+    columns = [
+        _split(by_class, {p for p in dealt if test_fold[p] == fold}, config.val_fraction, (config.seed, fold))
+        for fold in range(config.n_folds)
+    ]
+    return Folds(config.seed, {p: tuple(column[p] for column in columns) for p in sorted(dealt)})
+
+
+def list_pairs(n_folds: int) -> list[tuple[int, int]]:
+    """Every two folds, in the order of the cross-fitting networks."""
+    return list(combinations(range(n_folds), 2))
+
+
+def make_pair_splits(folds: Folds, label: Mapping[str, int], val_fraction: float) -> Splits:
+    """One training for every two folds, which sees neither of them (mode `honest`).
+
+    Its network describes a patient of either fold without having seen that patient or the other fold's test patients:
+    what a classifier that is tested on the other fold may learn from.
+
+    Args:
+        folds: the cross-validation; at least three folds.
+        label: 0/1 by patient.
+        val_fraction: share of each training part that becomes its validation part.
+
+    Raises: LeakageError with two folds: nobody would be left to train on.
+    """
+    if folds.n_folds < 3:
+        raise LeakageError("cross-fitting needs at least 3 folds", f"{folds.n_folds} folds",
+                           "add --folds.n-folds 3, or use --fusion.mode paper")
+    by_class = [sorted(p for p in folds.splits if label[p] == wanted) for wanted in (1, 0)]
+    columns = [
+        _split(by_class, {p for p in folds.splits if folds.test_fold(p) in pair}, val_fraction, (folds.seed, *pair))
+        for pair in list_pairs(folds.n_folds)
+    ]
+    return Splits(folds.seed, {p: tuple(column[p] for column in columns) for p in sorted(folds.splits)})
+
+
+def _split(by_class: list[list[str]], test: set[str], val_fraction: float, seed: tuple[int, ...]) -> dict[str, str]:
+    """The split of every patient in one training: `val_fraction` of those outside `test` validate."""
+    rest = [[p for p in ids if p not in test] for ids in by_class]
+    val = _choose_validation(rest, val_fraction, np.random.default_rng(seed))
+    return {p: "test" if p in test else "val" if p in val else "train" for ids in by_class for p in ids}
 
 
 def _choose_validation(by_class: list[list[str]], fraction: float, rng: np.random.Generator) -> set[str]:

@@ -4,10 +4,11 @@ Class imbalance (52 of 431 patients): every classifier weighs the classes so tha
 none resamples. Scores therefore rank patients and are not calibrated probabilities; the threshold of row G2 is chosen
 on them as they are.
 
-Hyper-parameters are fixed, modest values for about 230 training patients with about 28 positives: the paper names none,
-and a validation part with seven positives is too small to choose them. # PAPER: our choice.
+Hyper-parameters: the paper names none. # PAPER: our choice, a few modest candidates each for about 230 training
+patients with about 28 positives; `CANDIDATES` lists them, the first wins ties, and inner validation chooses (fold.py).
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -24,6 +25,8 @@ from bonemet_jax.errors import CorruptFileError, InputDataError
 Matrix = Float[np.ndarray, "patient feature"]
 Labels = Int[np.ndarray, " patient"]
 Scores = Float[np.ndarray, " patient"]
+#: Hyper-parameters by name.
+Settings = dict[str, float]
 
 
 class Classifier(Protocol):
@@ -51,15 +54,16 @@ class GradientBoosting:
     """XGBoost, shallow trees, logistic loss; positives weigh (negatives / positives).
 
     Args:
+        max_depth: levels of a tree: how many features act together.
+        device: cpu or cuda.
         booster: a fitted booster to score with; none before `fit`.
     """
 
     N_TREES = 100
+    CANDIDATES: ClassVar[tuple[Settings, ...]] = ({"max_depth": 2}, {"max_depth": 1}, {"max_depth": 3})
     PARAMETERS: ClassVar[dict[str, object]] = {
         "objective": "binary:logistic",
         "tree_method": "hist",
-        "device": "cpu",
-        "max_depth": 2,
         "eta": 0.05,
         "subsample": 0.7,
         "colsample_bytree": 0.5,
@@ -67,8 +71,10 @@ class GradientBoosting:
         "nthread": 1,  # no slower than two threads at a few hundred rows, and sums in one order on every machine
     }
 
-    def __init__(self, booster: xgboost.Booster | None = None) -> None:
-        self._booster = booster
+    def __init__(
+        self, max_depth: float = 2, device: str = "cpu", booster: xgboost.Booster | None = None
+    ) -> None:
+        self._max_depth, self.device, self._booster = int(max_depth), device, booster
 
     @property
     def booster(self) -> xgboost.Booster:
@@ -84,7 +90,8 @@ class GradientBoosting:
         # The least weight of a leaf shrinks with the cohort, or a small one could not be split at all.
         leaf_weight = min(20.0, 0.08 * len(label))
         parameters = {
-            **self.PARAMETERS, "min_child_weight": leaf_weight, "scale_pos_weight": weight, "seed": seed,
+            **self.PARAMETERS, "max_depth": self._max_depth, "device": self.device,
+            "min_child_weight": leaf_weight, "scale_pos_weight": weight, "seed": seed,
         }
         self._booster = xgboost.train(parameters, xgboost.DMatrix(x, label=label), num_boost_round=self.N_TREES)
         return self
@@ -105,7 +112,7 @@ class GradientBoosting:
             booster.load_model(bytearray(data))
         except xgboost.core.XGBoostError as error:
             raise CorruptFileError("not a readable XGBoost model", where, "run `fuse` again") from error
-        return cls(booster)
+        return cls(booster=booster)
 
 
 class SupportVector:
@@ -113,12 +120,22 @@ class SupportVector:
 
     Its score is 1 / (1 + exp(-decision)): one fixed increasing map, so ranks and AUC are the decision's own and 0.5 is
     the machine's own boundary. Not Platt scaling, which would need data of its own.
+
+    Args:
+        c: cost of a patient on the wrong side.
     """
+
+    CANDIDATES: ClassVar[tuple[Settings, ...]] = ({"c": 0.1}, {"c": 0.01}, {"c": 1.0})
+
+    def __init__(self, c: float = 0.1) -> None:
+        self._c = c
 
     def fit(self, x: Matrix, label: Labels, seed: int) -> Self:
         """Solve; classes weigh inversely to their counts. The solution is unique, `seed` is not used."""
         check_two_classes(label)
-        self._model = make_pipeline(StandardScaler(), SVC(C=0.1, kernel="rbf", gamma="scale", class_weight="balanced"))
+        self._model = make_pipeline(
+            StandardScaler(), SVC(C=self._c, kernel="rbf", gamma="scale", class_weight="balanced")
+        )
         self._model.fit(x, label)
         return self
 
@@ -128,13 +145,24 @@ class SupportVector:
 
 
 class RandomForest:
-    """Random forest; classes weigh inversely to their counts in the training part."""
+    """Random forest; classes weigh inversely to their counts in the training part.
+
+    Args:
+        min_samples_leaf: fewest patients in a leaf.
+    """
+
+    CANDIDATES: ClassVar[tuple[Settings, ...]] = (
+        {"min_samples_leaf": 8}, {"min_samples_leaf": 4}, {"min_samples_leaf": 16},
+    )
+
+    def __init__(self, min_samples_leaf: float = 8) -> None:
+        self._min_samples_leaf = int(min_samples_leaf)
 
     def fit(self, x: Matrix, label: Labels, seed: int) -> Self:
         """Grow 200 trees. One thread: several would add the trees' votes in a changing order."""
         check_two_classes(label)
         self._model = RandomForestClassifier(
-            n_estimators=200, min_samples_leaf=8, max_features="sqrt", class_weight="balanced",
+            n_estimators=200, min_samples_leaf=self._min_samples_leaf, max_features="sqrt", class_weight="balanced",
             random_state=seed, n_jobs=1,
         ).fit(x, label)
         return self
@@ -144,6 +172,23 @@ class RandomForest:
         return self._model.predict_proba(x)[:, 1]
 
 
-def make_classifier(name: str) -> Classifier:
-    """An unfitted classifier by the schema's name: gbdt, svm or rf."""
-    return {"gbdt": GradientBoosting, "svm": SupportVector, "rf": RandomForest}[name]()
+_MAKERS: dict[str, Callable[..., Classifier]] = {"gbdt": GradientBoosting, "svm": SupportVector, "rf": RandomForest}
+_CANDIDATES: dict[str, tuple[Settings, ...]] = {
+    "gbdt": GradientBoosting.CANDIDATES, "svm": SupportVector.CANDIDATES, "rf": RandomForest.CANDIDATES,
+}
+
+
+def list_candidates(name: str) -> tuple[Settings, ...]:
+    """Hyper-parameters that inner validation chooses from; the first wins ties."""
+    return _CANDIDATES[name]
+
+
+def make_classifier(name: str, settings: Settings | None = None, device: str = "cpu") -> Classifier:
+    """An unfitted classifier by the schema's name: gbdt, svm or rf.
+
+    Args:
+        settings: one of its candidates, the first when None.
+        device: where gradient boosting runs.
+    """
+    chosen = _CANDIDATES[name][0] if settings is None else settings
+    return _MAKERS[name](**chosen, **({"device": device} if name == "gbdt" else {}))

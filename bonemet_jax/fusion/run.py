@@ -1,5 +1,7 @@
-"""Shell of the fusion: reads cohort, folds and embeddings; writes scores.parquet and models/; scores new patients."""
+"""Shell of the fusion: reads cohort, folds and embeddings; writes scores and models/; scores new patients."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,35 +9,99 @@ import numpy as np
 import pandas as pd
 
 from bonemet_jax import artifacts, schema
-from bonemet_jax.cohort.folds import load_folds
+from bonemet_jax.cohort.folds import Folds, list_pairs, load_folds
 from bonemet_jax.cohort.table import load_cohort
 from bonemet_jax.config import FusionConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError
 from bonemet_jax.fusion.classifiers import GradientBoosting
+from bonemet_jax.fusion.cross_fitting import cross_fit
+from bonemet_jax.fusion.device import choose_device
 from bonemet_jax.fusion.features import FeatureSpace
-from bonemet_jax.fusion.fold import FoldModels, fit_fold
-from bonemet_jax.progress import Progress
+from bonemet_jax.fusion.fold import (
+    Fit,
+    FittedModel,
+    FoldPatients,
+    ModelName,
+    fit_model,
+    fit_space,
+    list_fits,
+    list_scores,
+    make_patients,
+)
+from bonemet_jax.fusion.workers import run_all
+from bonemet_jax.progress import track
 
 
 def fuse(run_dir: Path, cohort_dir: Path, config: FusionConfig) -> None:
     """Fit all classifiers on all feature sets of all folds; write scores.parquet and models/.
 
-    Raises: InputDataError, CorruptFileError, NumericsError as `fit_fold` and the loaders do.
+    In mode `honest` also paper_scores.parquet, the same models in mode `paper`: what the leakage meter compares.
+
+    Raises: InputDataError, CorruptFileError, NumericsError as `make_patients`, `fit_model` and the loaders do.
     """
     cohort = load_cohort(cohort_dir / "cohort.parquet").set_index(schema.PATIENT_ID, drop=False)
     folds = load_folds(run_dir / "folds.json")
     embeddings = load_embeddings(run_dir / "embeddings.npz", folds.n_folds)
-    tables: list[pd.DataFrame] = []
-    n_models = folds.n_folds * len(config.feature_sets) * len(config.classifiers)
-    with artifacts.atomic_dir(run_dir / "models") as models, Progress("fuse", n_models) as progress:
-        for fold in range(folds.n_folds):
-            splits = {split: folds.patient_ids(fold, split) for split in schema.SPLITS}
-            fitted = fit_fold(cohort, splits, embeddings[fold], config, lambda name: progress.advance(text=name))
-            _write_models(models, fold, fitted, config)
-            tables.append(fitted.scores.assign(fold=fold))
-        artifacts.write_manifest(models, {"n_folds": folds.n_folds})
-    columns = ["patient_id", "fold", "split", "feature_set", "classifier", "label", "score", "threshold"]
-    artifacts.save_table(run_dir / "scores.parquet", pd.concat(tables, ignore_index=True)[columns])
+    published = [_make_fold(cohort, folds, fold, embeddings[fold]) for fold in range(folds.n_folds)]
+    if config.mode == "paper":
+        patients, paper_scores = published, None
+    else:
+        patients = _cross_fit(run_dir, published, folds)
+        once = replace(config, mode="paper", repeats=1)
+        paper_scores = _join_scores(published, _fit_all(published, once)[1])
+    spaces, models = _fit_all(patients, config)
+    with artifacts.atomic_dir(run_dir / "models") as directory:
+        for fold, space in enumerate(spaces):
+            _write_models(directory, space, [m for m in models if (m.name.fold, m.name.repeat) == (fold, 0)], config)
+        artifacts.write_manifest(directory, {"n_folds": folds.n_folds})
+    published_scores = run_dir / "paper_scores.parquet"
+    published_scores.unlink(missing_ok=True)
+    if paper_scores is not None:
+        artifacts.save_table(published_scores, paper_scores)
+    artifacts.save_table(run_dir / "scores.parquet", _join_scores(patients, models))
+
+
+def _make_fold(cohort: pd.DataFrame, folds: Folds, fold: int, embedding: pd.DataFrame) -> FoldPatients:
+    splits = {split: folds.patient_ids(fold, split) for split in schema.SPLITS}
+    return make_patients(cohort, splits, fold, embedding)
+
+
+def _cross_fit(run_dir: Path, published: Sequence[FoldPatients], folds: Folds) -> list[FoldPatients]:
+    """The folds' patients with the embeddings of networks that did not see them."""
+    pairs = list_pairs(folds.n_folds)
+    cross = load_embeddings(run_dir / "cross" / "embeddings.npz", len(pairs))
+    test_fold = {patient: folds.test_fold(patient) for patient in folds.splits}
+    found = []
+    for patients in published:
+        of_fold = {sum(pair) - patients.fold: table for pair, table in zip(pairs, cross, strict=True)
+                   if patients.fold in pair}
+        ids, names = patients.table.index, schema.embedding_names(patients.embedding.shape[1])
+        own = pd.DataFrame(patients.embedding, index=ids, columns=list(names))
+        val = ids[patients.split == "val"].tolist()
+        fitted = cross_fit(own, of_fold, test_fold, patients.fold, val).reindex(ids)
+        found.append(replace(patients, cross_fitted=fitted.to_numpy()))
+    return found
+
+
+def _fit_all(patients: Sequence[FoldPatients], config: FusionConfig) -> tuple[list[FeatureSpace], list[FittedModel]]:
+    """Each fold's space for its test patients, and every model of every fold and repeat."""
+    places = [(of_fold, repeat) for of_fold in patients for repeat in range(config.repeats)]
+    rows = [list_fits(of_fold, repeat, config.seed) for of_fold, repeat in places]
+    learning = [(place[0], learns, config) for place, fits in zip(places, rows, strict=True) for learns, _ in fits]
+    spaces = iter(list(track(run_all(fit_space, learning, config), "screen", len(learning))))
+    fits = [[Fit(next(spaces), *of_fit) for of_fit in of_place] for of_place in rows]
+    tasks = [
+        (ModelName(of_fold.fold, repeat, feature_set, name), of_fold, of_place, config,
+         choose_device(config.xgboost_device, int(of_place[0].learns.sum())))
+        for (of_fold, repeat), of_place in zip(places, fits, strict=True)
+        for feature_set in config.feature_sets for name in config.classifiers
+    ]
+    models = list(track(run_all(fit_model, tasks, config), f"fuse ({config.mode})", len(tasks)))
+    return [of_place[0].space for (_, repeat), of_place in zip(places, fits, strict=True) if repeat == 0], models
+
+
+def _join_scores(patients: Sequence[FoldPatients], models: Sequence[FittedModel]) -> pd.DataFrame:
+    return pd.concat([list_scores(patients[model.name.fold], model) for model in models], ignore_index=True)
 
 
 def load_embeddings(path: Path, n_folds: int) -> list[pd.DataFrame]:
@@ -60,19 +126,29 @@ def _model_path(models: Path, fold: int, feature_set: str) -> Path:
     return models / f"fold_{fold}_{feature_set}_gbdt.ubj"
 
 
-def _write_models(models: Path, fold: int, fitted: FoldModels, config: FusionConfig) -> None:
-    for (feature_set, _), model in fitted.models.items():
-        if isinstance(model, GradientBoosting):
-            artifacts.write_bytes(_model_path(models, fold, feature_set), model.to_bytes())
+def _write_models(models: Path, space: FeatureSpace, fitted: Sequence[FittedModel], config: FusionConfig) -> None:
+    """The gradient boosting of one fold, and what was learned and chosen around it."""
+    for model in fitted:
+        if isinstance(model.classifier, GradientBoosting):
+            path = _model_path(models, model.name.fold, model.name.feature_set)
+            artifacts.write_bytes(path, model.classifier.to_bytes())
+    fold = fitted[0].name.fold
     value: dict[str, Any] = {
-        **fitted.space.to_json(),
+        **space.to_json(),
         "fold": fold,
+        "mode": config.mode,
         "seed": config.seed,
-        "xgboost_device": "cpu",
-        "features": {name: list(fitted.space.names(name)) for name in config.feature_sets},
-        "thresholds": {f"{feature_set}/{name}": t for (feature_set, name), t in fitted.thresholds.items()},
+        "xgboost_device": sorted({m.classifier.device for m in fitted if isinstance(m.classifier, GradientBoosting)}),
+        "features": {name: list(space.names(name)) for name in config.feature_sets},
+        "thresholds": {_key(model): model.threshold for model in fitted},
+        "settings": {_key(model): model.settings for model in fitted},
+        "candidate_auc": {_key(model): list(model.candidate_auc) for model in fitted},
     }
     artifacts.write_json(models / f"fold_{fold}.json", value)
+
+
+def _key(model: FittedModel) -> str:
+    return f"{model.name.feature_set}/{model.name.classifier}"
 
 
 def score_new(

@@ -58,9 +58,8 @@ def load_state(config: Config, run_dir: Path, fold: int, template: TrainState) -
     return store.restore(best if best is not None else done["epoch"], template)
 
 
-def compute_embeddings(records: Records, config: Config, run_dir: Path) -> None:
-    """Write embeddings.npz (docs/contracts.md): every fold's network on every patient."""
-    n_folds = config.folds.n_folds
+def compute_embeddings(records: Records, config: Config, run_dir: Path, n_folds: int) -> None:
+    """Write embeddings.npz (docs/contracts.md): the network of each of the folds in `run_dir` on every patient."""
     waves = make_waves(range(n_folds), count_side_by_side(n_folds, len(jax.devices()), config.engine.folds))
     found = [embed(records, config, run_dir, wave) for wave in track(waves, "embed folds", len(waves))]
     arrays = {

@@ -1,63 +1,20 @@
-"""Figures of the page as SVG: stats/*.json in, bytes out. One style; equal numbers give equal bytes.
+"""Figures of the page as SVG: stats/*.json in, bytes out."""
 
-Lines differ in colour (Okabe and Ito's palette, safe for colour-blind readers) and in dash, so a grey print keeps them
-apart. Text becomes outlines: the page needs no font and loads nothing.
-"""
-
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from bonemet_jax import schema
+from bonemet_jax.report.drawing import LINES, open_figure, to_svg
 from bonemet_jax.report.formats import format_label, format_number, format_p
 from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, SPLIT_NAMES
 
 Json = Mapping[str, Any]
-#: Colour and dash of the first, second, third ... line of a figure.
-LINES: tuple[tuple[str, str], ...] = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#444444", ":"))
 #: Rows of a heat map that stay legible; a wider embedding shows its first ones.
 _MAX_FEATURES = 24
-#: Resolution of the pictures inside a drawing, pixels per inch; lines and text have none.
-_RASTER_DPI = 200
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "axes.titlesize": 8.5,
-    "axes.titleweight": "bold",
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.5,
-    "lines.linewidth": 1.5,
-    "legend.frameon": False,
-    "legend.fontsize": 7.0,
-    "legend.handlelength": 2.8,
-    "text.parse_math": False,  # a dollar sign in a label is a dollar sign
-    "svg.hashsalt": "bonemet",
-    "svg.fonttype": "path",
-}
-
-
-@contextmanager
-def _figure(width_in: float, height_in: float) -> Iterator[Figure]:
-    """A figure in the page's style, laid out so that nothing overlaps. No display and no global state is touched."""
-    with mpl.rc_context(_STYLE):
-        yield Figure(figsize=(width_in, height_in), layout="constrained")
-
-
-def _to_svg(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", dpi=_RASTER_DPI, metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
 
 
 # --- ROC --------------------------------------------------------------------------------------------
@@ -67,21 +24,21 @@ def draw_network_roc(roc: Json) -> bytes:
     """ROC of the network's own score in the three cohorts (figure 4, left)."""
     rows = {r["split"]: r for r in roc["rows"] if r["classifier"] == "network"}
     lines = [(SPLIT_NAMES[split], rows[split]) for split in schema.SPLITS if split in rows]
-    with _figure(3.4, 3.3) as figure:
+    with open_figure(3.4, 3.3) as figure:
         _draw_roc(figure.subplots(), "Network alone", lines)
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def draw_classifier_roc(roc: Json) -> bytes:
     """ROC of classifiers by feature sets, pooled test patients (figure 4): one panel a classifier."""
     rows = {(r["classifier"], r["feature_set"]): r for r in roc["rows"] if r["split"] == "test"}
     classifiers = [c for c in schema.CLASSIFIERS if any(key[0] == c for key in rows)]
-    with _figure(7.2, 2.9) as figure:
+    with open_figure(7.2, 2.9) as figure:
         panels = figure.subplots(1, max(len(classifiers), 1), squeeze=False)[0]
         for axes, classifier in zip(panels, classifiers, strict=False):
             lines = [(f, rows[classifier, f]) for f in schema.FEATURE_SETS if (classifier, f) in rows]
             _draw_roc(axes, CLASSIFIER_NAMES[classifier], lines)
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def _draw_roc(axes: Axes, title: str, lines: Sequence[tuple[str, Json]]) -> None:
@@ -100,7 +57,7 @@ def _draw_roc(axes: Axes, title: str, lines: Sequence[tuple[str, Json]]) -> None
 
 def draw_loss_curves(metrics: Mapping[int, Sequence[Json]]) -> bytes:
     """Training and validation loss of every fold's network (figure S1)."""
-    with _figure(7.2, 2.4) as figure:
+    with open_figure(7.2, 2.4) as figure:
         panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for axes, (fold, epochs) in zip(panels, metrics.items(), strict=True):
             x = [e["epoch"] for e in epochs]
@@ -112,7 +69,7 @@ def draw_loss_curves(metrics: Mapping[int, Sequence[Json]]) -> bytes:
             axes.xaxis.get_major_locator().set_params(integer=True)
         panels[0].set_ylabel("Loss (cross-entropy, nats)")
         panels[-1].legend(loc="upper right")
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 # --- Survival ---------------------------------------------------------------------------------------
@@ -122,13 +79,13 @@ def draw_kaplan_meier(km: Json) -> bytes:
     """Kaplan-Meier curves by SFI cut-off, patients at risk below (figure 7): one panel a cut-off."""
     cutoffs = [c for c in km["cutoffs"] if c["groups"]]
     n_groups = max((len(c["groups"]) for c in cutoffs), default=1)
-    with _figure(7.2, 3.4) as figure:
+    with open_figure(7.2, 3.4) as figure:
         grid = figure.subplots(2, max(len(cutoffs), 1), squeeze=False, sharex="col",
                                gridspec_kw={"height_ratios": [10, 1 + 0.9 * n_groups]})
         for column, cutoff in enumerate(cutoffs):
             _draw_km_curves(grid[0, column], cutoff)
             _draw_at_risk(grid[1, column], cutoff["groups"])
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def _draw_km_curves(axes: Axes, cutoff: Json) -> None:
@@ -180,7 +137,7 @@ def draw_correlation(correlation: Json) -> bytes:
     folds = correlation["r_folds"] or [correlation["r"]]
     labels = [format_label(text) for text in correlation["labels"]]
     n_features = min(len(correlation["features"]), _MAX_FEATURES)
-    with _figure(7.2, 1.4 + (0.2 + 0.115 * n_features) * len(folds)) as figure:
+    with open_figure(7.2, 1.4 + (0.2 + 0.115 * n_features) * len(folds)) as figure:
         panels = figure.subplots(len(folds), 1, sharex=True, squeeze=False)[:, 0]
         for fold, (axes, values) in enumerate(zip(panels, folds, strict=True)):
             image = _draw_heat_map(axes, np.array([_to_array(row) for row in values[:n_features]]))
@@ -188,7 +145,7 @@ def draw_correlation(correlation: Json) -> bytes:
             axes.set_title(f"Fold {fold}", loc="left", fontsize=7, pad=2)
         panels[-1].set_xticks(range(len(labels)), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=6.5)
         figure.colorbar(image, ax=panels, fraction=0.025, pad=0.01, aspect=40).set_label("Pearson r")
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def _draw_heat_map(axes: Axes, r: np.ndarray) -> AxesImage:
@@ -203,18 +160,18 @@ def _draw_heat_map(axes: Axes, r: np.ndarray) -> AxesImage:
 def draw_channels(channels: Mapping[str, np.ndarray]) -> bytes:
     """The network's input channels of one patient (figure 2): title -> (height, width), each scaled to grey."""
     height, width = next(iter(channels.values())).shape
-    with _figure(7.2, 7.2 / len(channels) * height / width + 0.25) as figure:
+    with open_figure(7.2, 7.2 / len(channels) * height / width + 0.25) as figure:
         for axes, (title, picture) in zip(figure.subplots(1, len(channels)), channels.items(), strict=True):
             axes.imshow(picture, cmap="gray", interpolation="nearest")
             axes.set_axis_off()
             axes.set_title(title)
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def draw_planted(planted: Json) -> bytes:
     """Test AUC with its interval beside the Bayes-optimal AUC, for each feature set."""
     rows = [r for r in planted["rows"] if r["auc"] is not None]
-    with _figure(5.2, 0.8 + 0.32 * len(rows)) as figure:
+    with open_figure(5.2, 0.8 + 0.32 * len(rows)) as figure:
         axes = figure.subplots()
         for y, row in enumerate(reversed(rows)):
             low, high = row["ci95_delong"] or (row["auc"], row["auc"])
@@ -228,4 +185,4 @@ def draw_planted(planted: Json) -> bytes:
         axes.axvline(0.5, color="#999999", linewidth=0.7)
         axes.set(xlabel="AUC", xlim=(0.4, 1.0), ylim=(-0.6, len(rows) - 0.4))
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
-        return _to_svg(figure)
+        return to_svg(figure)

@@ -10,6 +10,7 @@ from bonemet_jax import schema
 from bonemet_jax.report import figures, tables
 from bonemet_jax.report.channel_pictures import make_channel_pictures
 from bonemet_jax.report.formats import format_device, format_interval, format_label, format_number
+from bonemet_jax.report.leakage import draw_leakage, make_leakage_table
 from bonemet_jax.report.sources import RunFacts
 from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, Table
 
@@ -74,6 +75,7 @@ def make_sections(facts: RunFacts) -> list[Section]:
         ("Images", _images),
         ("The network", _network),
         ("Nine models", _models),
+        ("Leakage meter", _leakage),
         ("Planted truth", _planted),
         ("Survival", _survival),
         ("Network features and clinical data", _correlation),
@@ -219,6 +221,20 @@ def _models(facts: RunFacts) -> Iterator[Block]:
         ))
     else:
         yield Missing("Screening", facts.missing["models"])
+
+
+def _leakage(facts: RunFacts) -> Iterator[Block]:
+    def blocks(leakage: Mapping[str, Any]) -> Iterator[Block]:
+        if not leakage["rows"]:
+            yield Missing("Leakage meter", f"not available: {leakage['reason']}")
+            return
+        yield make_leakage_table(leakage)
+        yield _drawing("leakage", "Optimism of every model, 95 % intervals.", "Optimism of models, one mark a mode",
+                       draw_leakage(leakage))
+        if leakage["reason"]:
+            yield Missing("Cross-fitted mode beside it", f"not available: {leakage['reason']}")
+
+    yield from _stat(facts, "leakage", "Leakage meter", blocks)
 
 
 def _planted(facts: RunFacts) -> Iterator[Block]:

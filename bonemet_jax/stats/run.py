@@ -11,15 +11,19 @@ from bonemet_jax.cohort.folds import Folds, load_folds
 from bonemet_jax.cohort.table import load_cohort
 from bonemet_jax.errors import CorruptFileError, LeakageError
 from bonemet_jax.stats.cohort_results import compute_correlation, compute_table1
+from bonemet_jax.stats.leakage_results import compute_leakage
 from bonemet_jax.stats.planted_results import compute_planted
+from bonemet_jax.stats.repeat_results import compute_repeats
 from bonemet_jax.stats.roc_results import compute_roc_results, make_network_scores
 from bonemet_jax.stats.survival_results import compute_km_results, compute_table2
 
-_SCORE_COLUMNS = (schema.PATIENT_ID, "fold", "split", "feature_set", "classifier", "label", "score", "threshold")
+_SCORE_COLUMNS = (
+    schema.PATIENT_ID, "fold", "repeat", "split", "feature_set", "classifier", "label", "score", "threshold",
+)
 
 
 def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
-    """Write table1, table2, roc, km, planted and correlation under `run_dir`/stats, all together or not at all.
+    """Write every file of `run_dir`/stats (docs/contracts.md), all together or not at all.
 
     Reads cohort.parquet and, when present, truth.json of the cohort; folds.json, scores.parquet and embeddings.npz of
     the run. Equal inputs give equal bytes.
@@ -31,7 +35,10 @@ def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
     cohort = _load_dealt(cohort_dir / "cohort.parquet", folds)
     label = dict(zip(cohort[schema.PATIENT_ID], cohort[schema.LABEL].astype(int), strict=True))
     patient_ids, embedding, score = _load_embeddings(run_dir / "embeddings.npz", folds)
-    scores = _load_scores(run_dir / "scores.parquet", folds, label)
+    repeats = _load_scores(run_dir / "scores.parquet", folds, label)
+    scores = repeats[repeats["repeat"] == 0]
+    published = run_dir / "paper_scores.parquet"
+    paper = _load_scores(published, folds, label) if published.is_file() else None
     truth_path = cohort_dir / "truth.json"
     truth = artifacts.load_json(truth_path) if truth_path.is_file() else None
     log_hr = dict((truth or {}).get("log_hazard_ratios") or {})
@@ -41,6 +48,8 @@ def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
         "table1": compute_table1(cohort),
         "table2": compute_table2(cohort, log_hr),
         "roc": roc,
+        "repeats": compute_repeats(repeats),
+        "leakage": compute_leakage(scores if paper is None else paper, None if paper is None else scores),
         "km": compute_km_results(cohort, folds),
         "planted": compute_planted(roc, truth, cohort),
         "correlation": compute_correlation(cohort, folds, patient_ids, embedding),

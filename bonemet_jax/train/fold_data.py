@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from bonemet_jax.cohort.folds import Folds
+from bonemet_jax.cohort.folds import Splits
 from bonemet_jax.config import Config, to_dict
 from bonemet_jax.errors import InputDataError
 from bonemet_jax.input_pipeline.order import EpochPlan, epoch_batches, eval_batches, place_plan
@@ -34,7 +34,7 @@ class EpochPlans(NamedTuple):
     val: EpochPlan
 
 
-def make_fold_data(records: Records, folds: Folds, fold: int, config: Config) -> FoldData:
+def make_fold_data(records: Records, folds: Splits, fold: int, config: Config) -> FoldData:
     """Rows and class weights of one fold; the weights come from the training part alone.
 
     Raises: InputDataError when a patient of the folds has no record, or the training part is empty.
@@ -54,7 +54,7 @@ def make_fold_data(records: Records, folds: Folds, fold: int, config: Config) ->
     return FoldData(train, val, weight, -(-len(train) // config.train.batch_size))
 
 
-def compute_training_key(records: Records, folds: Folds, fold: int, config: Config, n_data: int = 1) -> str:
+def compute_training_key(records: Records, folds: Splits, fold: int, config: Config, n_data: int = 1) -> str:
     """16 hex digits over all that decides the trained weights: network, optimiser, training, records, splits.
 
     Checkpoints carry it, so that a resumed run never goes on from another training's weights.

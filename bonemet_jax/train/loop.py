@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from bonemet_jax import hosts
-from bonemet_jax.cohort.folds import Folds
+from bonemet_jax.cohort.folds import Splits
 from bonemet_jax.config import Config
 from bonemet_jax.errors import NumericsError, Terminated
 from bonemet_jax.input_pipeline.choose import SourceKeeper, pick_mode
@@ -83,7 +83,7 @@ def get_fed_engine(records: Records, config: Config, n_members: int = 1) -> Fed:
 
 
 def train_folds(
-    records: Records, folds: Folds, config: Config, run_dir: Path, which: Sequence[int] | None = None,
+    records: Records, folds: Splits, config: Config, run_dir: Path, which: Sequence[int] | None = None,
     observe: Observe = NOTHING,
 ) -> None:
     """Train these folds, all when None, each into `run_dir/fold_<k>/`; as `train_members`."""
@@ -92,7 +92,7 @@ def train_folds(
 
 
 def train_members(
-    records: Records, folds: Folds, members: Sequence[Member], observe: Observe = NOTHING
+    records: Records, folds: Splits, members: Sequence[Member], observe: Observe = NOTHING
 ) -> None:
     """Train members, side by side as engine.folds says, or go on where a killed call stopped; what is done is free.
 

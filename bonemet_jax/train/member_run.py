@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bonemet_jax import artifacts, hosts
-from bonemet_jax.cohort.folds import Folds
+from bonemet_jax.cohort.folds import Splits
 from bonemet_jax.config import Config
 from bonemet_jax.errors import CorruptFileError, UsageError
 from bonemet_jax.input_pipeline.records import Records
@@ -35,7 +35,7 @@ class EpochResult(NamedTuple):
 class MemberRun:
     """One member's folder while it trains."""
 
-    def __init__(self, member: Member, records: Records, folds: Folds, n_data: int = 1) -> None:
+    def __init__(self, member: Member, records: Records, folds: Splits, n_data: int = 1) -> None:
         """`n_data`: devices that share a batch."""
         train = member.config.train
         self.member = member

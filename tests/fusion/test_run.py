@@ -33,8 +33,8 @@ def _digests(run: Path) -> dict[str, str]:
 def test_one_score_for_each_patient_fold_and_model(fused: SmallRun) -> None:
     scores = artifacts.load_table(fused.run / "scores.parquet")
     keys = [schema.PATIENT_ID, "fold", "feature_set", "classifier"]
-    assert list(scores.columns) == [schema.PATIENT_ID, "fold", "split", "feature_set", "classifier", "label", "score",
-                                    "threshold"]
+    assert list(scores.columns) == [schema.PATIENT_ID, "fold", "repeat", "split", "feature_set", "classifier", "label",
+                                    "score", "threshold"]
     assert len(scores) == N * N_FOLDS * 9 and not scores.duplicated(keys).any()
     assert scores["score"].between(0, 1).all()
     folds = load_folds(fused.run / "folds.json")

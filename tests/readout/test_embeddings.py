@@ -39,7 +39,7 @@ def run_dir(records: RecordArrays, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("run")
     folds = make_folds(records.patient_id, records.label.tolist(), CONFIG.folds)
     train_folds(records, folds, CONFIG, path)
-    compute_embeddings(records, CONFIG, path)
+    compute_embeddings(records, CONFIG, path, CONFIG.folds.n_folds)
     return path
 
 

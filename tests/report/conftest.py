@@ -141,8 +141,29 @@ def make_correlation() -> dict[str, Any]:
             "r_folds": [r, r, r], "notes": ["X1..X16 of each patient's held-out fold."]}
 
 
-STATS = {"roc": make_roc, "table1": make_table1, "table2": make_table2, "km": make_km, "planted": make_planted,
-         "correlation": make_correlation}
+def make_repeats() -> dict[str, Any]:
+    return {"n_repeats": 1, "rows": [{"feature_set": "both", "classifier": "gbdt", "auc": [0.89], "mean": 0.89,
+                                      "sd": None, "min": 0.89, "max": 0.89}]}
+
+
+def make_leakage() -> dict[str, Any]:
+    def judged(optimism: float) -> dict[str, Any]:
+        return {"train_auc": 0.85 + optimism, "val_auc": 0.86, "seen_auc": 0.83 + optimism, "test_auc": 0.83,
+                "optimism": optimism, "ci95": [optimism - 0.05, optimism + 0.05], "seen_sens": 0.83, "seen_spec": 0.82,
+                "test_sens": 0.71, "test_spec": 0.78}
+
+    rows = [
+        {"feature_set": f, "classifier": c, "paper": judged(0.14), "honest": judged(0.004),
+         "gap": {"value": 0.136, "ci95": [0.1, 0.17]}, "reason": None,
+         "test_difference": {"auc_a": 0.83, "auc_b": 0.82, "difference": 0.01, "ci95": [-0.02, 0.04], "z": 0.7,
+                             "p": 0.48, "reason": None}}
+        for f in schema.FEATURE_SETS for c in schema.CLASSIFIERS
+    ]
+    return {"modes": ["paper", "honest"], "reason": None, "n_bootstrap": 2000, "rows": rows, "notes": ["One note."]}
+
+
+STATS = {"roc": make_roc, "repeats": make_repeats, "leakage": make_leakage, "table1": make_table1,
+         "table2": make_table2, "km": make_km, "planted": make_planted, "correlation": make_correlation}
 
 
 def write_fake_run(root: Path, name: str = "smoke", slice_id: str = "P000001") -> tuple[Path, Path]:

@@ -95,7 +95,7 @@ def test_page_loads_and_runs_nothing(rendered: Path) -> None:
 
 def test_figures_draw_nothing_from_outside(rendered: Path) -> None:
     drawings = sorted((rendered / "figures").glob("*.svg"))
-    assert [p.stem for p in drawings] == ["channels", "correlation", "kaplan_meier", "loss", "planted",
+    assert [p.stem for p in drawings] == ["channels", "correlation", "kaplan_meier", "leakage", "loss", "planted",
                                           "roc_classifiers", "roc_network"]
     for path in drawings:
         source = path.read_text(encoding="utf-8")

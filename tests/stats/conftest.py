@@ -60,12 +60,12 @@ def make_cohort(n: int, seed: int = 0, n_positive: int | None = None) -> pd.Data
 
 def make_scores(folds: Folds, label: dict[str, int], rng: np.random.Generator) -> pd.DataFrame:
     rows = [
-        (p, k, folds.split_of(p, k), feature_set, classifier, label[p], rng.random() * 0.8 + 0.2 * label[p], 0.5)
+        (p, k, 0, folds.split_of(p, k), feature_set, classifier, label[p], rng.random() * 0.8 + 0.2 * label[p], 0.5)
         for k in range(folds.n_folds) for feature_set in schema.FEATURE_SETS for classifier in schema.CLASSIFIERS
         for p in sorted(folds.splits)
     ]
-    return pd.DataFrame(rows, columns=[schema.PATIENT_ID, "fold", "split", "feature_set", "classifier", "label",
-                                       "score", "threshold"])
+    return pd.DataFrame(rows, columns=[schema.PATIENT_ID, "fold", "repeat", "split", "feature_set", "classifier",
+                                       "label", "score", "threshold"])
 
 
 @pytest.fixture(scope="session")

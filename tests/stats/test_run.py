@@ -20,7 +20,7 @@ TRUTH = {
     "generator": "repaired", "null": False, "bayes_auc": {"clinical": 0.8, "imaging": 0.88, "both": 0.92},
     "log_hazard_ratios": {"lvi": float(np.log(2.5)), "sfi_cm2_m2": float(np.log(0.97))},
 }
-NAMES = ("correlation", "km", "planted", "roc", "table1", "table2")
+NAMES = ("correlation", "km", "leakage", "planted", "repeats", "roc", "table1", "table2")
 
 
 def _stats(run: Path) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""repeats.json: how far a model's test AUC moves when its classifier is fitted again with another seed."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bonemet_jax.stats.estimable import NotEstimableError
+from bonemet_jax.stats.plain import make_plain
+from bonemet_jax.stats.roc import compute_auc
+
+
+def compute_repeats(scores: pd.DataFrame) -> dict[str, Any]:
+    """Pooled test AUC of every model in every repeat, with mean, SD and range over repeats.
+
+    Args:
+        scores: rows of scores.parquet, all repeats.
+    """
+    test = scores[scores["split"] == "test"]
+    rows = []
+    for (feature_set, classifier), part in test.groupby(["feature_set", "classifier"], sort=False):
+        aucs = [_auc_or_nan(of_repeat) for _, of_repeat in part.groupby("repeat")]
+        rows.append({
+            "feature_set": feature_set, "classifier": classifier, "auc": aucs, "mean": np.mean(aucs),
+            "sd": np.std(aucs, ddof=1) if len(aucs) > 1 else None, "min": min(aucs), "max": max(aucs),
+        })
+    return make_plain({"n_repeats": int(scores["repeat"].max()) + 1, "rows": rows})
+
+
+def _auc_or_nan(part: pd.DataFrame) -> float:
+    try:
+        return compute_auc(part["label"], part["score"])
+    except NotEstimableError:
+        return float("nan")
