@@ -41,7 +41,7 @@ def test_second_run_does_nothing_and_ends_with_the_page(run_dir: Path, capfd: py
     assert main(["run", SMOKE, "-o", str(run_dir), *SMALL]) == 0
     captured = capfd.readouterr()
     assert captured.out.strip().splitlines()[-1] == str(run_dir / "report.html")
-    assert captured.err.count("already done") == 9
+    assert captured.err.count("already done") == 10
     assert before == {f: f.stat().st_mtime_ns for f in run_dir.rglob("*") if f.is_file() and f.name != "config.json"}
 
 
@@ -52,7 +52,7 @@ def test_changed_fusion_setting_repeats_fuse_and_what_follows_only(
     shutil.copytree(run_dir, copy)
     assert main(["run", SMOKE, "-o", str(copy), *SMALL, "--fusion.seed", "5"]) == 0
     told = capfd.readouterr().err
-    assert told.count("already done") == 6
+    assert told.count("already done") == 7
     assert (copy / "report.html").is_file()
 
 
@@ -102,7 +102,7 @@ def test_records_deleted_as_told_are_made_again(
     capfd.readouterr()
     assert main(["cv", SMOKE, "-o", str(copy), *SMALL]) == 2
     assert main(["run", SMOKE, "-o", str(copy), *SMALL]) == 0
-    assert capfd.readouterr().err.count("already done") == 8, "equal bytes: nothing after them is done again"
+    assert capfd.readouterr().err.count("already done") == 9, "equal bytes: nothing after them is done again"
 
 
 def test_a_shard_there_twice_stops_training(run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
