@@ -1,37 +1,49 @@
 """Patient-level bootstrap: whole patients are drawn, with all their rows, so repeated rows are not taken for evidence.
 
-Draws are stratified by outcome (as pROC's): each class keeps its size. A draw is a weight per patient, so every model
-and measure of one set of patients shares the same draws, and an AUC over all draws is two matrix products.
-Source: Efron, Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentile interval).
+Draws are stratified by outcome (as pROC's): each class keeps its size. A draw is a weight per patient, a small integer,
+so every model and measure of one set of patients shares the same draws. An AUC over all draws is one sweep up the
+sorted rows with all draws side by side, in integers: exact, O(rows x draws), no matrix of pairs. (Measured beside the
+matrix of pairs in BLAS, float64 and float32, and beside a gather with a cumulative sum, at 431 patients x 10,000
+draws: 3.4 ms against 7.4, 3.3 and 30.)
+Source: Efron, Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentile interval); bca.py has BCa.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import ArrayLike
 
 from bonemet_jax.stats.estimable import check_binary, check_finite
 
 _MIN_DEFINED = 0.95  # a share of draws without a value above 5 % leaves no interval
+_DRAWN = 4_000_000  # numbers drawn at once: 32 MB an array
+_CACHED = 60_000  # numbers summed at once: what a core's cache holds
 
 
 @dataclass(frozen=True)
 class Draws:
-    """How often each draw takes each patient."""
+    """How often each draw takes each patient; kept patient by patient in memory, which a sweep reads in a row."""
 
     positive: Bool[np.ndarray, " patient"]
-    weight: Float[np.ndarray, "draw patient"]
+    weight: Int[np.ndarray, "draw patient"]
 
 
 def draw_patients(label: ArrayLike, n_draws: int, seed: int) -> Draws:
     """Draw patients with replacement, each class on its own. Raises: NotEstimableError for one class."""
     positive = check_binary("label", label)
     rng = np.random.default_rng(seed)
-    weight = np.empty((n_draws, positive.size))
+    by_patient = np.empty((positive.size, n_draws), np.uint16)
     for members in (np.flatnonzero(positive), np.flatnonzero(~positive)):
-        weight[:, members] = _draw_counts(rng, n_draws, members.size)
-    return Draws(positive, weight)
+        for start, stop in _blocks(n_draws, members.size, _DRAWN):
+            by_patient[members, start:stop] = _draw_counts(rng, stop - start, members.size).T
+    small = by_patient.astype(np.min_scalar_type(int(by_patient.max(initial=0))))  # one byte, as a rule
+    return Draws(positive, small.T)
+
+
+def _blocks(n_draws: int, n: int, at_once: int) -> list[tuple[int, int]]:
+    step = max(1, at_once // max(n, 1))
+    return [(start, min(start + step, n_draws)) for start in range(0, n_draws, step)]
 
 
 def _draw_counts(rng: np.random.Generator, n_draws: int, n: int) -> Int[np.ndarray, "draw member"]:
@@ -40,30 +52,33 @@ def _draw_counts(rng: np.random.Generator, n_draws: int, n: int) -> Int[np.ndarr
 
 
 def bootstrap_auc(draws: Draws, patient: ArrayLike, score: ArrayLike) -> Float[np.ndarray, " draw"]:
-    """AUC over pooled rows in every draw.
+    """AUC over pooled rows in every draw, ties half; NaN where a draw holds no row of a class.
 
     Args:
-        draws: of draw_patients.
+        draws: of draw_patients, or any other weights.
         patient: each row's patient, an index into the draws.
         score: each row's score.
     """
     rows, scores = np.asarray(patient), check_finite("score", score)
     is_positive = draws.positive[rows]
-    wins = _count_wins(scores[is_positive], scores[~is_positive])
-    rows_pos, rows_neg = rows[is_positive], rows[~is_positive]
-    pos, place_pos = np.unique(rows_pos, return_inverse=True)
-    neg, place_neg = np.unique(rows_neg, return_inverse=True)
-    by_patient = np.zeros((pos.size, neg.size))
-    np.add.at(by_patient, (place_pos[:, None], place_neg[None, :]), wins)
-    weight_pos, weight_neg = draws.weight[:, pos], draws.weight[:, neg]
-    pairs = (weight_pos @ np.bincount(place_pos)) * (weight_neg @ np.bincount(place_neg))
-    won = np.einsum("dn,dn->d", weight_pos @ by_patient, weight_neg)
-    return np.divide(won, pairs, out=np.full(won.size, np.nan), where=pairs > 0)
+    ties_lose, ties_win = np.lexsort((~is_positive, scores)), np.lexsort((is_positive, scores))
+    won, pairs = _sweep(draws, rows[ties_lose])
+    # The mean of both orders counts a tie as one half; without a tie between the classes they are one order.
+    won = 2 * won if (ties_lose == ties_win).all() else won + _sweep(draws, rows[ties_win])[0]
+    return np.divide(won / 2, pairs, out=np.full(won.size, np.nan), where=pairs > 0)
 
 
-def _count_wins(above: np.ndarray, below: np.ndarray) -> Float[np.ndarray, "positive negative"]:
-    """1 where the positive row scores higher, one half where both score alike."""
-    return (above[:, None] > below) + 0.5 * (above[:, None] == below)
+def _sweep(draws: Draws, rows: Int[np.ndarray, " row"]) -> tuple[Int[np.ndarray, " draw"], Int[np.ndarray, " draw"]]:
+    """Pairs of a positive and a negative row before it, and all pairs, in every draw; rows in ascending order."""
+    below, above, won = np.zeros((3, len(draws.weight)), np.int64)
+    by_patient = draws.weight.T
+    for row, is_positive in zip(rows.tolist(), draws.positive[rows].tolist(), strict=True):
+        if is_positive:
+            won += by_patient[row] * below
+            above += by_patient[row]
+        else:
+            below += by_patient[row]
+    return won, below * above
 
 
 def bootstrap_fractions(
@@ -74,15 +89,37 @@ def bootstrap_fractions(
     rows, n_measures = np.asarray(patient), len(numerators)
     counted = np.zeros((draws.positive.size, 2 * n_measures))
     np.add.at(counted, rows, np.concatenate([numerators, denominators]).T.astype(float))
-    sums = (draws.weight @ counted).T
+    sums = sum_weighted(draws.weight, counted).T
     top, bottom = sums[:n_measures], sums[n_measures:]
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
 
 
+def sum_weighted(
+    weight: Shaped[np.ndarray, "draw patient"], values: Float[np.ndarray, "patient column"]
+) -> Float[np.ndarray, "draw column"]:
+    """Sum over the patients of each draw, a block of draws at a time; in float32 where that is exact."""
+    dtype = np.float32 if _is_exact_in_float32(weight, values) else np.float64
+    used = values.astype(dtype)
+    sums = [weight[start:stop].astype(dtype) @ used for start, stop in _blocks(*weight.shape, _CACHED)]
+    return np.concatenate(sums).astype(float)
+
+
+def _is_exact_in_float32(weight: np.ndarray, values: np.ndarray) -> bool:
+    """Whole and half numbers add up without rounding, in any order, while no sum can reach 2^23."""
+    largest = max(int(weight.max(initial=0)), -int(weight.min(initial=0)))
+    return bool((2 * values == np.rint(2 * values)).all()) and largest * float(np.abs(values).sum(axis=0).max()) < 2**23
+
+
 def compute_percentile_interval(values: Float[np.ndarray, " draw"]) -> tuple[float, float] | None:
     """2.5 and 97.5 % percentiles; None when too many draws have no value."""
-    defined = values[np.isfinite(values)]
-    if defined.size < max(_MIN_DEFINED * values.size, 1):
+    defined = keep_defined(values)
+    if defined is None:
         return None
     low, high = np.percentile(defined, (2.5, 97.5))
     return float(low), float(high)
+
+
+def keep_defined(values: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " defined"] | None:
+    """The draws that have a value; None when too many have none."""
+    defined = values[np.isfinite(values)]
+    return None if defined.size < max(_MIN_DEFINED * values.size, 1) else defined

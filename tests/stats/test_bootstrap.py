@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from bonemet_jax.stats import bootstrap
 from bonemet_jax.stats.bootstrap import (
     bootstrap_auc,
     bootstrap_fractions,
     compute_percentile_interval,
     draw_patients,
+    sum_weighted,
 )
 from bonemet_jax.stats.estimable import NotEstimableError
 
@@ -59,3 +61,27 @@ def test_repeated_rows_do_not_narrow_the_interval() -> None:
     once = compute_percentile_interval(bootstrap_auc(draws, np.arange(40), score))
     thrice = compute_percentile_interval(bootstrap_auc(draws, np.tile(np.arange(40), 3), np.tile(score, 3)))
     assert once == pytest.approx(thrice)
+
+
+def test_sums_are_exact_whatever_the_precision() -> None:
+    """float32 where no sum can round, float64 beyond: the same integers as in Python."""
+    rng = np.random.default_rng(4)
+    weight = rng.integers(0, 7, (50, 40)).astype(np.uint8)
+    small, large = rng.integers(0, 500, (40, 3)) / 2, rng.integers(0, 2**40, (40, 3)).astype(float)
+    for values in (small, -small, large):
+        found = sum_weighted(weight, values)
+        wanted = [[sum(int(w) * int(2 * v) for w, v in zip(row, column, strict=True)) for column in values.T]
+                  for row in weight]
+        assert (2 * found == np.array(wanted, dtype=float)).all()
+
+
+def test_blocks_change_no_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    label, patient, score = _rows()
+    whole = draw_patients(label, 200, seed=9)
+    monkeypatch.setattr(bootstrap, "_DRAWN", 100)
+    monkeypatch.setattr(bootstrap, "_CACHED", 100)
+    blocks = draw_patients(label, 200, seed=9)
+    assert (blocks.weight == whole.weight).all() and whole.weight.dtype == np.uint8
+    counted = np.stack([label[patient]])
+    assert (bootstrap_fractions(blocks, patient, counted & (score > 0), counted)
+            == bootstrap_fractions(whole, patient, counted & (score > 0), counted)).all()

@@ -54,7 +54,7 @@ def test_roc_rows(rows: tuple[Path, dict[tuple[str, str, str], Any], dict[str, A
     assert (row["spec"]["k"], row["spec"]["n"]) == ((~said & ~truth).sum(), (~truth).sum())
     assert row["ci_method"] == "wilson" and row["reason"] is None
     assert np.trapezoid(row["curve"]["tpr"], row["curve"]["fpr"]) == pytest.approx(row["auc"])
-    assert stats["roc"]["n_bootstrap"] == 2000
+    assert stats["roc"]["n_bootstrap"] == stats["roc"]["n_permutations"] == 10_000
 
 
 def test_pooled_train_rows_repeat_patients_and_get_no_delong(
