@@ -100,7 +100,8 @@ def sum_weighted(
     """Sum over the patients of each draw, a block of draws at a time; in float32 where that is exact."""
     dtype = np.float32 if _is_exact_in_float32(weight, values) else np.float64
     used = values.astype(dtype)
-    sums = [weight[start:stop].astype(dtype) @ used for start, stop in _blocks(*weight.shape, _CACHED)]
+    n_draws, n = weight.shape
+    sums = [weight[start:stop].astype(dtype) @ used for start, stop in _blocks(n_draws, n, _CACHED)]
     return np.concatenate(sums).astype(float)
 
 

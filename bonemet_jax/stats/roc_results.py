@@ -93,18 +93,19 @@ def compute_roc_results(scores: pd.DataFrame, n_draws: int = N_DRAWS, seed: int 
     test = scores[scores["split"] == "test"]
     return make_plain({
         "n_patients": len(labels), "n_positive": int(labels.sum()), "n_bootstrap": n_draws, "n_permutations": n_draws,
-        "notes": _NOTES, "rows": sorted(rows, key=_row_order), "paired": _compute_paired(test, n_draws, seed),
+        "notes": _NOTES, "rows": sorted(rows, key=order_rows), "paired": _compute_paired(test, n_draws, seed),
     })
 
 
 def _resample(label: pd.Series, n_draws: int, seed: int, is_test: bool) -> _Resamples | None:
     try:
-        return _Resamples(draw_patients(label, n_draws, seed), permute_labels(label, n_draws, seed) if is_test else None)
+        permuted = permute_labels(label, n_draws, seed) if is_test else None
+        return _Resamples(draw_patients(label, n_draws, seed), permuted)
     except NotEstimableError:
         return None  # one class alone: every row says so
 
 
-def _row_order(row: dict[str, Any]) -> tuple[bool, int, int, int]:
+def order_rows(row: dict[str, Any]) -> tuple[bool, int, int, int]:
     """The network first, then classifiers, feature sets and splits in the schema's order."""
     classifier = row["classifier"]
     place = schema.CLASSIFIERS.index(classifier) if classifier in schema.CLASSIFIERS else -1

@@ -10,6 +10,7 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.cohort.folds import Folds, load_folds
 from bonemet_jax.cohort.table import load_cohort
 from bonemet_jax.errors import CorruptFileError, LeakageError
+from bonemet_jax.stats.clinical_use_results import compute_calibration_results, compute_decision_results
 from bonemet_jax.stats.cohort_results import compute_correlation, compute_table1
 from bonemet_jax.stats.leakage_results import compute_leakage
 from bonemet_jax.stats.planted_results import compute_planted
@@ -25,8 +26,8 @@ _SCORE_COLUMNS = (
 def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
     """Write every file of `run_dir`/stats (docs/contracts.md), all together or not at all.
 
-    Reads cohort.parquet and, when present, truth.json of the cohort; folds.json, scores.parquet and embeddings.npz of
-    the run. Equal inputs give equal bytes.
+    Reads cohort.parquet and, when present, truth.json of the cohort; folds.json,
+    scores.parquet and embeddings.npz of the run. Equal inputs give equal bytes.
 
     Raises: InputDataError, CorruptFileError for inputs that cannot be used; LeakageError when scores disobey the folds.
     """
@@ -43,13 +44,16 @@ def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
     truth = artifacts.load_json(truth_path) if truth_path.is_file() else None
     log_hr = dict((truth or {}).get("log_hazard_ratios") or {})
     network = make_network_scores(score, patient_ids, label, folds.splits)
-    roc = compute_roc_results(pd.concat([network, scores], ignore_index=True))
+    every = pd.concat([network, scores], ignore_index=True)
+    roc = compute_roc_results(every)
     results: dict[str, dict[str, Any]] = {
         "table1": compute_table1(cohort),
         "table2": compute_table2(cohort, log_hr),
         "roc": roc,
         "repeats": compute_repeats(repeats),
         "leakage": compute_leakage(scores if paper is None else paper, None if paper is None else scores),
+        "calibration": compute_calibration_results(every),
+        "decision_curve": compute_decision_results(every),
         "km": compute_km_results(cohort, folds),
         "planted": compute_planted(roc, truth, cohort),
         "correlation": compute_correlation(cohort, folds, patient_ids, embedding),

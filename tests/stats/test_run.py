@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import BonemetError, CorruptFileError, LeakageError
+from bonemet_jax.stats.clinical_use_results import recalibrate_test_rows
 from bonemet_jax.stats.roc_results import compute_roc_results
 from bonemet_jax.stats.run import compute_run_stats
 
@@ -20,7 +21,8 @@ TRUTH = {
     "generator": "repaired", "null": False, "bayes_auc": {"clinical": 0.8, "imaging": 0.88, "both": 0.92},
     "log_hazard_ratios": {"lvi": float(np.log(2.5)), "sfi_cm2_m2": float(np.log(0.97))},
 }
-NAMES = ("correlation", "km", "leakage", "planted", "repeats", "roc", "table1", "table2")
+NAMES = ("calibration", "correlation", "decision_curve", "km", "leakage", "planted", "repeats", "roc", "table1",
+         "table2")
 
 
 def _stats(run: Path) -> dict[str, Any]:
@@ -68,6 +70,45 @@ def test_pooled_train_rows_repeat_patients_and_get_no_delong(
         assert row["auc_ci95_bootstrap"][0] < row["auc"] < row["auc_ci95_bootstrap"][1]
         assert row["sens"]["ci95"][0] <= row["sens"]["value"] <= row["sens"]["ci95"][1]
     assert found["gbdt", "clinical", "train"]["n_rows"] == 2 * 120 - found["gbdt", "clinical", "val"]["n_rows"]
+
+
+def test_resampling_says_how(rows: tuple[Path, dict[tuple[str, str, str], Any], dict[str, Any]]) -> None:
+    _, found, stats = rows
+    for (_, _, split), row in found.items():
+        assert row["auc_ci95_bootstrap_method"] == "bca" or row["bootstrap_reasons"]["auc"]
+        assert (row["auc_permutation_p"] is not None) == (split == "test")
+        assert set(row["bootstrap_reasons"]) <= {"auc", "acc", "sens", "spec", "ppv", "npv"}
+    # Scores lie 0.2 higher for events, of a range of 0.8; the network's know nothing.
+    assert found["gbdt", "both", "test"]["auc_permutation_p"] < 0.05 < found["network", "imaging", "test"][
+        "auc_permutation_p"]
+    assert all(1 / 10_001 <= p["permutation_p"] <= 1 for p in stats["roc"]["paired"])
+    assert all(abs(p["permutation_p"] - p["p"]) < 0.1 for p in stats["roc"]["paired"])
+
+
+def test_calibration_maps_never_see_the_patients_they_mend(
+    rows: tuple[Path, dict[tuple[str, str, str], Any], dict[str, Any]]
+) -> None:
+    run, _, stats = rows
+    assert len(stats["calibration"]["rows"]) == len(stats["decision_curve"]["rows"]) == 10
+    for row in stats["calibration"]["rows"]:
+        assert row["n_patients"] == 120 and row["n_positive"] == 15 and [m["fold"] for m in row["maps"]] == [0, 1, 2]
+        raw, mended = row["raw"], row["recalibrated"]
+        assert raw["intercept"]["ci95"][1] < 0, "scores far above the risk"
+        assert abs(mended["intercept"]["value"]) < 0.5 and mended["brier"] < raw["brier"]
+        assert sum(g["observed"]["n"] for g in raw["groups"]) == 120
+    scores = pd.read_parquet(run / "scores.parquet").query("classifier == 'svm' and feature_set == 'both'")
+    row = next(r for r in stats["calibration"]["rows"] if (r["classifier"], r["feature_set"]) == ("svm", "both"))
+    altered = scores["score"].where(scores["split"] != "test", 0.5 * scores["score"])  # test rows alone
+    maps = recalibrate_test_rows(scores.assign(score=altered))[1]
+    assert maps == row["maps"]
+    test, _ = recalibrate_test_rows(scores)
+    treated = test["probability"] >= 0.1
+    worth = (treated & (test["label"] == 1)).mean() - (treated & (test["label"] == 0)).mean() / 9
+    curve = next(r for r in stats["decision_curve"]["rows"] if (r["classifier"], r["feature_set"]) == ("svm", "both"))
+    assert curve["net_benefit"][9] == pytest.approx(worth)
+    assert curve["net_benefit_standardised"][9] == pytest.approx(worth / (15 / 120))
+    assert curve["lower"][9] <= worth <= curve["upper"][9]
+    assert stats["decision_curve"]["treat_all"][9] == pytest.approx(15 / 120 - 105 / 120 / 9)
 
 
 def test_network_is_joined_by_patient(rows: tuple[Path, dict[tuple[str, str, str], Any], dict[str, Any]]) -> None:
@@ -147,6 +188,8 @@ def test_tiny_cohorts_give_null_with_a_reason(make_run: MakeRun, n: int, n_posit
     for change in (_spoil, lambda table: table.assign(dmfs_event=0.0, sfi_cm2_m2=50.0)):
         stats = _stats(make_run(n, n_positive=n_positive, truth=TRUTH, change=change))
         assert all(r["auc"] is not None or r["reason"] for r in stats["roc"]["rows"])
+        assert all((r["raw"] and r["recalibrated"]) or r["reason"] for r in stats["calibration"]["rows"])
+        assert all(r["net_benefit"] or r["reason"] for r in stats["decision_curve"]["rows"])
         assert stats["table2"]["lambda_chosen"] is not None or stats["table2"]["reason"]
         assert stats["planted"]["hazard_ratios"] or stats["planted"]["hazard_ratios_reason"]
         assert all(c["logrank_p"] is not None or c["reason"] for c in stats["km"]["cutoffs"])
