@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bonemet_jax import schema
-from bonemet_jax.report import figures, tables
+from bonemet_jax.report import calibration_figures, clinical_use_tables, figures, tables
 from bonemet_jax.report.channel_pictures import make_channel_pictures
 from bonemet_jax.report.formats import format_device, format_interval, format_label, format_number
 from bonemet_jax.report.leakage import draw_leakage, make_leakage_table
@@ -75,6 +75,7 @@ def make_sections(facts: RunFacts) -> list[Section]:
         ("Images", _images),
         ("The network", _network),
         ("Nine models", _models),
+        ("Calibration and clinical use", _clinical_use),
         ("Leakage meter", _leakage),
         ("Planted truth", _planted),
         ("Survival", _survival),
@@ -128,8 +129,7 @@ def _summary(facts: RunFacts) -> Iterator[Block]:
         yield Text(f"{roc['n_patients']} patients, {roc['n_positive']} with bone metastasis. Every patient is tested "
                    "once, by models that never saw that patient; AUC over the pooled test patients, 95 % interval by "
                    "DeLong's method:")
-        found = [(f, c, _find_test_row(roc, f, c)) for f, c in
-                 (("imaging", "network"), ("imaging", "gbdt"), ("clinical", "gbdt"), ("both", "gbdt"))]
+        found = [(f, c, _find_test_row(roc, f, c)) for f, c in tables.SUMMARY_MODELS]
         yield Bullets(tuple(
             f"{CLASSIFIER_NAMES[c]}, {FEATURE_SET_NAMES[f].lower()}: {format_number(row['auc'])} "
             f"{format_interval(row['auc_ci95_delong'])}" for f, c, row in found if row is not None
@@ -235,6 +235,29 @@ def _leakage(facts: RunFacts) -> Iterator[Block]:
             yield Missing("Cross-fitted mode beside it", f"not available: {leakage['reason']}")
 
     yield from _stat(facts, "leakage", "Leakage meter", blocks)
+
+
+def _clinical_use(facts: RunFacts) -> Iterator[Block]:
+    def calibration_blocks(calibration: Mapping[str, Any]) -> Iterator[Block]:
+        yield clinical_use_tables.make_calibration_table(calibration)
+        if any(row["raw"] for row in calibration["rows"]):
+            yield _drawing("calibration", "Calibration on test patients: observed share by predicted probability. "
+                           "Points are tenths of the patients with 95 % intervals, lines are smoothed with 95 % bands, "
+                           "the diagonal is perfect.", "Calibration curves, one panel a model",
+                           calibration_figures.draw_calibration(calibration))
+
+    def decision_blocks(decision: Mapping[str, Any]) -> Iterator[Block]:
+        if decision["reason"]:
+            yield Missing("Decision curves", f"not available: {decision['reason']}")
+            return
+        yield _drawing("decision_curve", "Decision curves on test patients, recalibrated probabilities: net benefit "
+                       "over the prevalence, 95 % bands. A model is of use at a threshold where it lies above both "
+                       "treating all and treating none.", "Decision curves, one panel a classifier",
+                       calibration_figures.draw_decision_curve(decision))
+        yield clinical_use_tables.make_net_benefit_table(decision)
+
+    yield from _stat(facts, "calibration", "Calibration", calibration_blocks)
+    yield from _stat(facts, "decision_curve", "Decision curves", decision_blocks)
 
 
 def _planted(facts: RunFacts) -> Iterator[Block]:

@@ -9,7 +9,9 @@ from bonemet_jax import artifacts
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.versions import find_versions
 
-STATS = ("table1", "table2", "roc", "repeats", "leakage", "km", "planted", "correlation")
+STATS = (
+    "table1", "table2", "roc", "repeats", "leakage", "calibration", "decision_curve", "km", "planted", "correlation",
+)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from bonemet_jax.report.formats import (
 Json = Mapping[str, Any]
 FEATURE_SET_NAMES = {"imaging": "Imaging", "clinical": "Clinical", "both": "Imaging and clinical"}
 CLASSIFIER_NAMES = {"gbdt": "GBDT", "svm": "SVM", "rf": "RF", "network": "Network alone"}
+#: Feature set and classifier of the models shown first; fixed beforehand, never the best of several.
+SUMMARY_MODELS = (("imaging", "network"), ("imaging", "gbdt"), ("clinical", "gbdt"), ("both", "gbdt"))
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 #: How a level of a 0/1 column may be spelt -> as paper.TABLE1_COUNTS spells it.
 _BINARY_CODES = {"no": "0", "yes": "1", "0.0": "0", "1.0": "1"}
@@ -185,11 +187,12 @@ def make_paired_table(roc: Json) -> Table:
             CLASSIFIER_NAMES[r["classifier"]], f"{r['a']} against {r['b']}",
             format_number(r["auc_a"]), format_number(r["auc_b"]),
             Cell(format_number(r["difference"]), format_interval(r["ci95"])), format_number(r["z"], 2),
-            format_p(r["p"]),
+            format_p(r["p"]), format_p(r.get("permutation_p")),
         )
         for r in roc["paired"]
     )
-    header = ("Classifier", "Comparison", "AUC, first", "AUC, second", "Difference [95 % CI]", "z", "p")
+    header = ("Classifier", "Comparison", "AUC, first", "AUC, second", "Difference [95 % CI]", "z", "p",
+              "p, permutation")
     return Table("Paired comparison of feature sets, test cohort (DeLong)", header, rows, _reasons(roc["paired"]))
 
 

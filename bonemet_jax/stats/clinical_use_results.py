@@ -22,8 +22,8 @@ _CALIBRATION_NOTES = (
     "Pooled test rows, each patient once. Raw: the model's score taken for a probability; classifiers weigh both "
     "classes alike, so it is meant to lie far too high. Recalibrated: by logistic regression on the score's logit "
     "(Platt), learned for each fold on its train and validation rows.",
-    "A classifier has seen its training rows: its scores there are more extreme than on new patients, so the map makes "
-    "test predictions too extreme (slope below 1).",
+    "A classifier has seen its training rows: its scores there are more extreme than on new patients, so the map tends "
+    "to make test predictions too extreme (slope below 1).",
     "Intercept 0 and slope 1 are ideal. Intercept, slope at 1: below 0, predictions are too high on average. Slope: "
     "below 1, too extreme. Scaled Brier: share of the prevalence's own Brier score that is saved; below 0, none.",
     "Groups: tenths by prediction, observed share with Wilson's interval. Curve: logistic regression on a restricted "

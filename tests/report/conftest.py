@@ -1,14 +1,17 @@
 """A fake run: every file the report reads, with plausible numbers in the shapes of docs/contracts.md."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import Config, fingerprint, to_dict
+from bonemet_jax.stats.clinical_use_results import compute_calibration_results, compute_decision_results
 
 N, N_POSITIVE = 431, 52
 
@@ -44,7 +47,8 @@ def make_roc() -> dict[str, Any]:
     ]
     paired = [
         {"classifier": c, "split": "test", "a": "both", "b": b, "auc_a": 0.89, "auc_b": base[b],
-         "difference": 0.89 - base[b], "ci95": [0.02, 0.2], "z": 2.61, "p": 0.0091, "reason": None}
+         "difference": 0.89 - base[b], "ci95": [0.02, 0.2], "z": 2.61, "p": 0.0091, "permutation_p": 0.0123,
+         "reason": None}
         for c in schema.CLASSIFIERS for b in ("clinical", "imaging")
     ]
     return {"n_patients": N, "n_positive": N_POSITIVE, "n_bootstrap": 2000, "rows": rows, "paired": paired,
@@ -162,8 +166,36 @@ def make_leakage() -> dict[str, Any]:
     return {"modes": ["paper", "honest"], "reason": None, "n_bootstrap": 2000, "rows": rows, "notes": ["One note."]}
 
 
+
+@cache
+def _make_scores() -> pd.DataFrame:
+    """Scores of ten models, class-weighted as the classifiers' own, in three folds with a validation part."""
+    rng = np.random.default_rng(2)
+    label = (np.arange(N) < N_POSITIVE).astype(int)
+    models = [("imaging", "network"), *((f, c) for f in schema.FEATURE_SETS for c in schema.CLASSIFIERS)]
+    tables = []
+    for i, (feature_set, classifier) in enumerate(models):
+        for fold in range(3):
+            score = 1 / (1 + np.exp(-rng.normal(1.4 * label - 0.6 + 0.05 * i, 1)))
+            split = np.where(np.arange(N) % 3 == fold, "test", np.where(np.arange(N) % 5 == 0, "val", "train"))
+            tables.append(pd.DataFrame({
+                schema.PATIENT_ID: [f"P{p:06d}" for p in range(N)], "fold": fold, "split": split, "label": label,
+                "feature_set": feature_set, "classifier": classifier, "score": score}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def make_calibration() -> dict[str, Any]:
+    return compute_calibration_results(_make_scores())
+
+
+def make_decision_curve() -> dict[str, Any]:
+    return compute_decision_results(_make_scores(), n_draws=200)
+
+
 STATS = {"roc": make_roc, "repeats": make_repeats, "leakage": make_leakage, "table1": make_table1,
-         "table2": make_table2, "km": make_km, "planted": make_planted, "correlation": make_correlation}
+         "table2": make_table2, "calibration": cache(make_calibration),
+         "decision_curve": cache(make_decision_curve), "km": make_km, "planted": make_planted,
+         "correlation": make_correlation}
 
 
 def write_fake_run(root: Path, name: str = "smoke", slice_id: str = "P000001") -> tuple[Path, Path]:

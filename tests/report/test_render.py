@@ -78,6 +78,45 @@ def test_nine_models_in_three_cohorts_with_intervals(rendered: Path) -> None:
             assert re.fullmatch(r"0\.\d{3}" + interval, row[1]), row
 
 
+def test_calibration_and_clinical_use(rendered: Path) -> None:
+    page = _Page(rendered / "report.html")
+    calibration, decision = (artifacts.load_json(rendered / "stats" / f"{name}.json")
+                             for name in ("calibration", "decision_curve"))
+    for wanted in ("Calibration and clinical use", "Calibration of test probabilities", "Net benefit by threshold",
+                   "Platt", "Decision curves on test patients"):
+        assert wanted in page.text, wanted
+    named = [row for row in page.rows if row and row[0] in {"Network alone, imaging", "RF, imaging and clinical"}]
+    calibrated, benefits = [row for row in named if len(row) == 9], [row for row in named if len(row) == 5]
+    assert len(calibrated) == len(benefits) == 2
+    slope = calibration["rows"][0]["recalibrated"]["slope"]
+    assert calibrated[0][2].startswith(f"{slope['value']:.2f}[") and "−" in calibrated[0][5], "raw: far too high"
+    ten = round(1000 * decision["rows"][0]["net_benefit"][9])
+    assert benefits[0][2].startswith(f"{ten}[")
+    paired = next(row for row in page.rows if len(row) == 8 and row[1] == "both against clinical")
+    assert paired[-1] == "0.012"
+
+
+def test_calibration_that_cannot_be_had_says_why(fake_run: Run) -> None:
+    run = fake_run[0]
+    calibration, decision = json.loads(json.dumps([STATS["calibration"](), STATS["decision_curve"]()]))
+    for row in calibration["rows"]:
+        row.update(raw=None, recalibrated=None, reason="label has only one class")
+    decision.update(rows=[], treat_all=None, treat_all_standardised=None, reason="label has only one class")
+    artifacts.write_json(run / "stats" / "calibration.json", calibration)
+    artifacts.write_json(run / "stats" / "decision_curve.json", decision)
+    text = _Page(render_report(*fake_run)).text
+    assert "Decision curves: not available: label has only one class" in text
+    calibration, decision = json.loads(json.dumps([STATS["calibration"](), STATS["decision_curve"]()]))
+    calibration["rows"][0]["recalibrated"].update(slope=None, curve=None, reason="all predictions are equal")
+    calibration["rows"][1].update(recalibrated=None, reason="no map")
+    decision["rows"][2].update(dict.fromkeys(("net_benefit", "lower", "upper")), reason="no curve")
+    artifacts.write_json(run / "stats" / "calibration.json", calibration)
+    artifacts.write_json(run / "stats" / "decision_curve.json", decision)
+    text = _Page(render_report(*fake_run)).text
+    for reason in ("all predictions are equal", "not available, no map", "not available, no curve"):
+        assert reason in text, reason
+
+
 def test_real_cohort_is_not_called_synthetic(tmp_path: Path) -> None:
     facts = {"kind": "real", "n": 431, "flags": {"field-touched": 3, "dicom-lossy": 12}}
     artifacts.write_json(tmp_path / "cohort" / "manifest.json", {"files": {}, "facts": facts})
@@ -95,8 +134,8 @@ def test_page_loads_and_runs_nothing(rendered: Path) -> None:
 
 def test_figures_draw_nothing_from_outside(rendered: Path) -> None:
     drawings = sorted((rendered / "figures").glob("*.svg"))
-    assert [p.stem for p in drawings] == ["channels", "correlation", "kaplan_meier", "leakage", "loss", "planted",
-                                          "roc_classifiers", "roc_network"]
+    assert [p.stem for p in drawings] == ["calibration", "channels", "correlation", "decision_curve", "kaplan_meier",
+                                          "leakage", "loss", "planted", "roc_classifiers", "roc_network"]
     for path in drawings:
         source = path.read_text(encoding="utf-8")
         assert not re.search(r'href="(?!#|data:image/png;)|<script|<text', source)
@@ -124,7 +163,8 @@ def test_outside_text_is_escaped(tmp_path: Path) -> None:
 
 MISSING = (
     "roc.json is missing", "table1.json is missing", "table2.json is missing", "km.json is missing",
-    "planted.json is missing", "correlation.json is missing", "config.json is missing",
+    "planted.json is missing", "correlation.json is missing", "calibration.json is missing",
+    "decision_curve.json is missing", "config.json is missing",
     "near_duplicates.json is missing",
     "Training curves: not available", "Screening: not available", "Figure 1, tissue overlays: not available",
     "Figure 2, LBP and HOG pictures: not available", "Wall time of each stage: not available",
