@@ -14,9 +14,11 @@ BENCHMARKS = {
     "compile": "benchmarks.compile",
     "dispatch": "benchmarks.dispatch",
     "folds": "benchmarks.folds",
+    "gbdt": "benchmarks.gbdt",
     "input": "benchmarks.input",
     "measure": "benchmarks.measure",
     "scaling": "benchmarks.scaling",
+    "stats": "benchmarks.stats",
     "step_time": "benchmarks.step_time",
 }
 
