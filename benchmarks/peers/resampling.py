@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from sklearn.metrics import accuracy_score, precision_score, recall_score, roc_auc_score
+
+_UNDEFINED: Any = np.nan  # scikit-learn takes it; its annotation knows text alone
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ def bootstrap_by_loop(rows: CohortRows, n_draws: int, rng: np.random.Generator) 
 def _measure(truth: np.ndarray, score: np.ndarray, said: np.ndarray) -> Sequence[float]:
     return (
         float(roc_auc_score(truth, score)), float(accuracy_score(truth, said)), float(recall_score(truth, said)),
-        float(recall_score(truth, said, pos_label=False)), float(precision_score(truth, said, zero_division=np.nan)),
-        float(precision_score(truth, said, pos_label=False, zero_division=np.nan)),
+        float(recall_score(truth, said, pos_label=False)),
+        float(precision_score(truth, said, zero_division=_UNDEFINED)),
+        float(precision_score(truth, said, pos_label=False, zero_division=_UNDEFINED)),
     )  # fmt: skip
 
 

@@ -20,8 +20,11 @@ from bonemet_jax.stats.intervals import Proportion, compute_wilson
 from bonemet_jax.stats.logistic import fit_logistic
 
 _Z95 = 1.959963984540054
-#: A probability nearer to 0 or 1 is set there: its logit would be infinite. Counted in `n_clipped`.
+#: A probability nearer to 0 or 1 is judged as if it stood there: its logit would be infinite. Counted in `n_clipped`.
 EDGE = 1e-6
+#: The same for a score that is to be mapped. A forest whose 200 trees all agree says exactly 0; that is no evidence
+#: beyond one in a thousand, and nearer to 0 it would outweigh all other rows when the map is learned.
+SCORE_EDGE = 1e-3
 _MAX_GROUPS = 10
 _MIN_GROUP = 20  # patients; fewer give intervals that say nothing
 _KNOTS = (0.1, 0.5, 0.9)
@@ -76,22 +79,22 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Recalibration:
-    """logit P = intercept + slope x logit(score)."""
+    """logit P = intercept + slope x logit(score), scores kept SCORE_EDGE away from 0 and 1."""
 
     intercept: float
     slope: float
 
     def apply(self, score: ArrayLike) -> Float[np.ndarray, " row"]:
         """Probabilities of scores in [0, 1]. Raises: NotEstimableError for a score outside."""
-        return expit(self.intercept + self.slope * compute_logit(score))
+        return expit(self.intercept + self.slope * compute_logit(score, SCORE_EDGE))
 
 
-def compute_logit(probability: ArrayLike) -> Float[np.ndarray, " row"]:
-    """log(p / (1 - p)), p kept EDGE away from 0 and 1. Raises: NotEstimableError for a value outside [0, 1]."""
+def compute_logit(probability: ArrayLike, edge: float = EDGE) -> Float[np.ndarray, " row"]:
+    """log(p / (1 - p)), p kept `edge` away from 0 and 1. Raises: NotEstimableError for a value outside [0, 1]."""
     p = check_finite("probability", probability)
     if ((p < 0) | (p > 1)).any():
         raise NotEstimableError("a probability lies outside 0 to 1", "", "pass probabilities")
-    p = p.clip(EDGE, 1 - EDGE)
+    p = p.clip(edge, 1 - edge)
     return np.log(p) - np.log1p(-p)
 
 
@@ -112,7 +115,7 @@ def fit_recalibration(label: ArrayLike, score: ArrayLike, splits: Collection[str
     n_pos, n_neg = int(positive.sum()), int((~positive).sum())
     # Platt's targets: finite even where the scores separate the classes, as over-fitted training scores do.
     target = np.where(positive, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))
-    logit = compute_logit(score)
+    logit = compute_logit(score, SCORE_EDGE)
     _check_varies(logit)
     intercept, slope = fit_logistic(np.stack([np.ones(logit.size), logit], axis=1), target).coef
     return Recalibration(float(intercept), float(slope))

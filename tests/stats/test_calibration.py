@@ -10,6 +10,7 @@ from sklearn.metrics import brier_score_loss
 from bonemet_jax.errors import LeakageError
 from bonemet_jax.stats.calibration import (
     EDGE,
+    SCORE_EDGE,
     compute_calibration,
     compute_logit,
     fit_curve,
@@ -110,6 +111,7 @@ def test_curve_is_the_line_where_the_line_is_true() -> None:
 def test_map_is_platts_by_scikit_learn() -> None:
     """Platt's targets as weights: each row once as an event with its target, once without."""
     label, p = _predictions(n=200, seed=3)
+    p = p.clip(SCORE_EDGE, 1 - SCORE_EDGE)
     n_pos = label.sum()
     target = np.where(label == 1, (n_pos + 1) / (n_pos + 2), 1 / (200 - n_pos + 2))
     constant, slope = _fit_sklearn(
@@ -125,6 +127,17 @@ def test_map_is_finite_where_training_scores_separate_the_classes() -> None:
     found = fit_recalibration(label, np.where(label, 0.99, 0.01), ["train"] * 40)
     assert np.isfinite([found.intercept, found.slope]).all() and found.slope > 0
     assert found.apply([0.99]) == pytest.approx(11 / 12) and found.apply([0.01]) == pytest.approx(1 / 32)
+
+
+def test_scores_of_exactly_0_do_not_rule_the_map() -> None:
+    """A tenth of the scores set to 0, as a forest may: the map is the one of 0.001, and no probability is 0."""
+    label, p = _predictions(n=400, seed=1)
+    lowest = np.argsort(p)[:40]
+    zero, small = p.copy(), p.clip(SCORE_EDGE)
+    zero[lowest], small[lowest] = 0.0, SCORE_EDGE
+    found = fit_recalibration(label, zero, ["train"] * 400)
+    assert found == fit_recalibration(label, small, ["train"] * 400)
+    assert found.apply([0.0]) == found.apply([SCORE_EDGE]) and EDGE < found.apply([0.0]) < 0.01
 
 
 def test_map_refuses_test_rows() -> None:
