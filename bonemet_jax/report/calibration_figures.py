@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bonemet_jax import schema
-from bonemet_jax.report.figures import LINES, _figure, _to_svg
+from bonemet_jax.report.drawing import LINES, open_figure, to_svg
 from bonemet_jax.report.formats import format_number
 from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, SUMMARY_MODELS
 
@@ -21,13 +21,13 @@ def draw_calibration(calibration: Json) -> bytes:
     """Observed share of events by predicted probability, raw and recalibrated: one panel a model of the summary."""
     rows = {(r["feature_set"], r["classifier"]): r for r in calibration["rows"]}
     drawn = [rows[key] for key in SUMMARY_MODELS if key in rows and rows[key]["raw"]]
-    with _figure(7.2, 0.4 + 3.1 * ((len(drawn) + 1) // 2)) as figure:
+    with open_figure(7.2, 0.4 + 3.1 * ((len(drawn) + 1) // 2)) as figure:
         panels = figure.subplots((len(drawn) + 1) // 2, 2, squeeze=False).ravel()
         for axes, row in zip(panels, drawn, strict=False):
             _draw_model(axes, row)
         for axes in panels[len(drawn):]:
             axes.set_visible(False)
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def _draw_model(axes: Axes, row: Json) -> None:
@@ -63,7 +63,7 @@ def draw_decision_curve(decision: Json) -> bytes:
     """Standardised net benefit by threshold: one panel a classifier, one line a feature set, treat all and none."""
     rows = {(r["classifier"], r["feature_set"]): r for r in decision["rows"] if r["net_benefit"]}
     classifiers = [c for c in ("network", *schema.CLASSIFIERS) if any(key[0] == c for key in rows)]
-    with _figure(7.2, 0.4 + 2.6 * ((len(classifiers) + 1) // 2)) as figure:
+    with open_figure(7.2, 0.4 + 2.6 * ((len(classifiers) + 1) // 2)) as figure:
         panels = figure.subplots((len(classifiers) + 1) // 2, 2, squeeze=False, sharex=True, sharey=True).ravel()
         for axes, classifier in zip(panels, classifiers, strict=False):
             found = [(f, rows[classifier, f]) for f in schema.FEATURE_SETS if (classifier, f) in rows]
@@ -73,7 +73,7 @@ def draw_decision_curve(decision: Json) -> bytes:
         figure.supxlabel("Threshold probability", fontsize=8)
         figure.supylabel(f"Standardised net benefit (1 = {format_number(decision['prevalence'])} a patient)",
                          fontsize=8)
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def _draw_benefits(axes: Axes, title: str, decision: Json, rows: Sequence[tuple[str, Json]]) -> None:
