@@ -1,7 +1,11 @@
 """Fixtures every room may use."""
 
+import importlib.util
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,3 +72,26 @@ def small_records(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) 
         return build_records(small_cohort, tmp_path_factory.mktemp(file_format), config, "small")
 
     return {file_format: build(file_format) for file_format in ("tfrecord", "array_record")}
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Callable[[str], Any]:
+    def load(name: str) -> Any:
+        return json.loads((shared / "golden" / f"{name}.json").read_text())
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def golden_table(shared: Path) -> Callable[[str], pd.DataFrame]:
+    """roc_*.csv and table1_a.csv from the folder; survival tables from scikit-survival through its make_inputs.py."""
+    spec = importlib.util.spec_from_file_location("make_inputs", shared / "golden" / "make_inputs.py")
+    assert spec and spec.loader
+    inputs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(inputs)
+
+    def load(name: str) -> pd.DataFrame:
+        file = shared / "golden" / f"{name}.csv"
+        return pd.read_csv(file) if file.is_file() else inputs.table(name)
+
+    return load

@@ -13,6 +13,7 @@ VERBS: dict[str, str] = {
     "embed": "one stage of a run: network features X1..X16 of every patient",
     "fuse": "one stage of a run: nine classifiers",
     "report": "one stage of a run: statistics, tables, figures, report.html",
+    "stats": "ROC, Cox, Lasso-Cox, Kaplan-Meier or Table 1 of any CSV",
     "predict": "imaging score of new patients from a finished run",
     "doctor": "devices, software, memory and disk, a health check; with a config, what would run where",
     "info": "versions and capabilities, without importing jax",

@@ -182,3 +182,37 @@ def _deal_folds(event: Bool[np.ndarray, " patient"], seed: int) -> np.ndarray:
     fold = np.empty(event.size, dtype=int)
     fold[dealt] = np.arange(event.size) % min(_MAX_FOLDS, int(event.sum()))
     return fold
+
+
+def compute_selection_frequency(
+    time: ArrayLike, event: ArrayLike, x: ArrayLike, names: Sequence[str], penalty: float, n_draws: int, seed: int
+) -> dict[str, float] | None:
+    """Share of patient bootstraps in which each covariate is selected at one penalty; None for no draws.
+
+    Args:
+        penalty: the one that was chosen; it stays fixed, so that the share tells of the covariates, not of the choice.
+        n_draws: draws with replacement, events and others each on their own. Draws in which the solver does not
+            converge do not count.
+
+    Source: Meinshausen, Buehlmann, J R Stat Soc B 72 (2010) 417, in the bootstrap's form.
+    """
+    if not n_draws:
+        return None
+    times, events = check_survival(time, event)
+    values, rng = check_finite("a covariate", x), np.random.default_rng(seed)
+    by_event = [np.flatnonzero(events), np.flatnonzero(~events)]
+    selected, n_fitted = np.zeros(len(names)), 0
+    for _ in range(n_draws):
+        rows = np.concatenate([rng.choice(part, part.size) for part in by_event])
+        centred = values[rows] - values[rows].mean(axis=0)
+        scale = centred.std(axis=0)
+        varies = scale > 1e-12 * np.maximum(np.abs(values[rows]).max(axis=0), 1e-300)
+        if not varies.any():
+            continue
+        z = centred[:, varies] / scale[varies]
+        coef = _fit_path(times[rows], events[rows], z, np.array([penalty]), _CV_TOLERANCE)[0]
+        if np.isfinite(coef).all():
+            selected[varies] += coef != 0
+            n_fitted += 1
+    shares = selected / n_fitted if n_fitted else np.full(len(names), np.nan)
+    return dict(zip(names, map(float, shares), strict=True))

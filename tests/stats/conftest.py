@@ -1,7 +1,5 @@
-"""Reference results from R, their input tables, and fake runs of any size."""
+"""Fake runs of any size."""
 
-import importlib.util
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,29 +11,6 @@ import pytest
 from bonemet_jax import artifacts, schema
 from bonemet_jax.cohort.folds import Folds, make_folds, save_folds
 from bonemet_jax.config import FoldsConfig
-
-
-@pytest.fixture(scope="session")
-def golden(shared: Path) -> Callable[[str], Any]:
-    def load(name: str) -> Any:
-        return json.loads((shared / "golden" / f"{name}.json").read_text())
-
-    return load
-
-
-@pytest.fixture(scope="session")
-def golden_table(shared: Path) -> Callable[[str], pd.DataFrame]:
-    """roc_*.csv and table1_a.csv from the folder; survival tables from scikit-survival through its make_inputs.py."""
-    spec = importlib.util.spec_from_file_location("make_inputs", shared / "golden" / "make_inputs.py")
-    assert spec and spec.loader
-    inputs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(inputs)
-
-    def load(name: str) -> pd.DataFrame:
-        file = shared / "golden" / f"{name}.csv"
-        return pd.read_csv(file) if file.is_file() else inputs.table(name)
-
-    return load
 
 
 def make_cohort(n: int, seed: int = 0, n_positive: int | None = None) -> pd.DataFrame:

@@ -1,0 +1,189 @@
+"""`bonemet stats roc | cox | lasso-cox | km | table1`: the report's statistics on any CSV."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bonemet_jax.cli.parse import parse
+from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
+from bonemet_jax.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvArgs(CommonArgs):
+    """Flags of every statistic."""
+
+    csv: Path
+    """Table with a header, UTF-8, one row a patient."""
+    missing: Literal["refuse", "drop"] = "refuse"
+    """Rows with an empty cell in a column that is used: refuse them, or leave them out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RocArgs(CsvArgs):
+    """AUC with DeLong's and BCa bootstrap intervals; DeLong's paired test of every two scores."""
+
+    label: str
+    """Column of 0 and 1."""
+    scores: tuple[str, ...]
+    """Columns; higher is nearer to 1."""
+    id: str | None = None
+    """Column of patient ids, where patients have several rows."""
+    draws: int = 10_000
+    """Bootstrap draws."""
+    seed: int = 0
+    """Seed of the draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurvivalArgs(CsvArgs):
+    """Flags of the survival statistics."""
+
+    time: str
+    """Column of follow-up times, any unit."""
+    event: str
+    """Column: 1 event, 0 censored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoxArgs(SurvivalArgs):
+    """Unpenalised Cox regression: hazard ratios, Wald p, concordance, Schoenfeld's global test."""
+
+    covariates: tuple[str, ...]
+    """Columns of numbers."""
+    ties: Literal["efron", "breslow"] = "efron"
+    """How tied event times enter the likelihood."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LassoArgs(SurvivalArgs):
+    """Lasso-Cox path, cross-validated choice, unpenalised refit, selection frequency."""
+
+    covariates: tuple[str, ...]
+    """Columns of numbers."""
+    lambdas: tuple[float, ...] = ()
+    """Penalties as glmnet states them; none: 50 of its own."""
+    draws: int = 0
+    """Patient bootstraps for the selection frequency; 0: none."""
+    seed: int = 0
+    """Seed of cross-validation folds and draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KmArgs(SurvivalArgs):
+    """Kaplan-Meier curves with log-log intervals, medians, numbers at risk, log-rank test."""
+
+    by: str | None = None
+    """Column that makes the groups."""
+    cutoff: float | None = None
+    """Two groups: --by below it, and from it on."""
+    times: tuple[float, ...] = ()
+    """Times to tell; none: quartiles of the follow-up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table1Args(CsvArgs):
+    """Two groups compared: t, Welch, Wilcoxon; chi-square with and without Yates, Fisher."""
+
+    by: str
+    """Column of two values."""
+    columns: tuple[str, ...] = ()
+    """Columns to describe; none: all others."""
+    categorical: tuple[str, ...] = ()
+    """Columns to count although they hold many numbers."""
+    continuous: tuple[str, ...] = ()
+    """Columns to average although they hold few numbers."""
+
+
+_KINDS: dict[str, type[CsvArgs]] = {
+    "roc": RocArgs, "cox": CoxArgs, "lasso-cox": LassoArgs, "km": KmArgs, "table1": Table1Args,
+}
+
+
+def main(verb: str, argv: list[str]) -> int:
+    """Compute one statistic, print it and write it with --report."""
+    if argv and argv[0] in {"-h", "--help"}:
+        print("usage: bonemet stats NAME --csv FILE ... (bonemet stats NAME --help)\n")
+        print(*(f"  {name:<10}  {kind.__doc__}" for name, kind in _KINDS.items()), sep="\n")
+        return 0
+    if not argv or argv[0] not in _KINDS:
+        raise UsageError(f"no statistic '{argv[0]}'" if argv else "no statistic named", "",
+                         f"use one of {', '.join(_KINDS)}")
+    args = parse(_KINDS[argv[0]], f"{verb} {argv[0]}", argv[1:])
+    report = VerbReport(verb, argv, args.report)
+    results = _compute(args)
+    print(*describe(results), sep="\n")
+    report.write(results, inputs=[args.csv])
+    return 0
+
+
+def _compute(args: CsvArgs) -> dict[str, Any]:
+    from bonemet_jax.stats import csv_results
+    from bonemet_jax.stats.csv_table import load_csv
+
+    _check(args)
+    table = load_csv(args.csv)
+    if isinstance(args, RocArgs):
+        used = [args.label, *args.scores, *([args.id] if args.id else [])]
+        known = table.keep_known(used, args.missing)
+        return csv_results.compute_roc(known, args.label, args.scores, args.id, args.draws, args.seed)
+    if isinstance(args, Table1Args):
+        known = table.keep_known([args.by, *(args.columns or table.cells.columns)], args.missing)
+        return csv_results.compute_table1(known, args.by, args.columns, args.categorical, args.continuous)
+    if isinstance(args, KmArgs):
+        known = table.keep_known([args.time, args.event, *([args.by] if args.by else [])], args.missing)
+        return csv_results.compute_km(known, args.time, args.event, args.by, args.cutoff, args.times)
+    assert isinstance(args, CoxArgs | LassoArgs)
+    known = table.keep_known([args.time, args.event, *args.covariates], args.missing)
+    if isinstance(args, CoxArgs):
+        return csv_results.compute_cox(known, args.time, args.event, args.covariates, args.ties)
+    return csv_results.compute_lasso_cox(known, args.time, args.event, args.covariates, args.lambdas, args.draws,
+                                         args.seed)
+
+
+def _check(args: CsvArgs) -> None:
+    """Raises: UsageError for values that no table could mend."""
+    if isinstance(args, RocArgs) and not 100 <= args.draws <= 1_000_000:
+        raise UsageError(f"--draws {args.draws}", "", "use 100 to 1000000")
+    if isinstance(args, LassoArgs) and not (0 <= args.draws <= 100_000 and all(0 < v < 1e6 for v in args.lambdas)):
+        raise UsageError(f"--draws {args.draws} or --lambdas {args.lambdas} out of range", "",
+                         "use 0 to 100000 draws and penalties above 0")
+    if isinstance(args, KmArgs) and args.cutoff is not None and args.by is None:
+        raise UsageError("--cutoff without --by", "", "name the column that it cuts")
+
+
+# --- On the terminal ---------------------------------------------------------------------------------------
+
+
+def describe(results: Mapping[str, Any]) -> list[str]:
+    """Results as aligned lines: a list of records, or a mapping to records, becomes a table, the rest `name: value`."""
+    lines: list[str] = []
+    for name, value in results.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            lines += [f"{name}:", *_lay_out(value)]
+        elif isinstance(value, Mapping):
+            lines += [f"{name}:", *(f"  {key}: {_format(item)}" for key, item in value.items())]
+        else:
+            lines.append(f"{name}: {_format(value)}")
+    return lines
+
+
+def _lay_out(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    header = list(records[0])
+    rows = [header, *([_format(record[name]) for name in header] for record in records)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows]
+
+
+def _format(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_format, value))}]"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_format(item)}" for key, item in value.items())
+    return str(value)
