@@ -4,7 +4,7 @@ v1.5 puts a bottleneck's stride in its 3x3 convolution. Padding is explicit and 
 imported weights mean the same; names of layers follow torchvision.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -56,6 +56,11 @@ class Output(NamedTuple):
     """Globally averaged feature maps."""
     taps: dict[str, Float[Array, "batch height width chan"]]
     """Feature maps by name: stem, stage1 to the last stage (`ct/stage1` and so on with a network a channel)."""
+
+
+#: Feature maps to add to taps of the residual stages, by the taps' names: with zeros, the gradient with respect to them
+#: is the tap's own. Without any, the program is as if there were none.
+Added = Mapping[str, Float[Array, "batch height width chan"]]
 
 
 class Block(nn.Module):
@@ -111,7 +116,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width chan"], mask: Float[Array, "batch height width"] | None,
-        weight: Float[Array, " batch"], train: bool,
+        weight: Float[Array, " batch"], train: bool, added: Added | None = None,
     ) -> Output:
         """Logits, features, pooled maps and taps; `mask` is coded +-0.5, `weight` is 0 for padding."""
         conv = partial(Conv, dtype=self.dtype, lowering=self.lowering)
@@ -125,6 +130,8 @@ class ResNet(nn.Module):
         for stage in range(1, len(self.depth.blocks) + 1):
             with jax.named_scope(f"stage{stage}"):
                 x = self._stage(stage, make_block, x, mask, weight, train)
+            if added is not None and f"stage{stage}" in added:
+                x = x + added[f"stage{stage}"]
             taps[f"stage{stage}"] = x
         # The mean is taken in the parameters' precision: the head is small and decides.
         high = parameter_dtype(self.dtype)
@@ -198,12 +205,13 @@ class JointModel(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width chan"], weight: Float[Array, " batch"], train: bool = False
+        self, x: Float[Array, "batch height width chan"], weight: Float[Array, " batch"], train: bool = False,
+        added: Added | None = None,
     ) -> Output:
         """`x` holds `config.channels` in their order; `weight` is 1 for real examples, 0 for padding."""
         has_mask = "mask" in self.config.channels
         mask = x[..., self.config.channels.index("mask")] if has_mask else None
-        return _make_resnet(self, "net")(x, mask, weight, train)
+        return _make_resnet(self, "net")(x, mask, weight, train, added)
 
 
 class PerChannelModel(nn.Module):
@@ -220,11 +228,12 @@ class PerChannelModel(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width chan"], weight: Float[Array, " batch"], train: bool = False
+        self, x: Float[Array, "batch height width chan"], weight: Float[Array, " batch"], train: bool = False,
+        added: Added | None = None,
     ) -> Output:
         """As JointModel, one branch a channel."""
         outs = [
-            _make_resnet(self, channel)(x[..., i : i + 1], None, weight, train)
+            _make_resnet(self, channel)(x[..., i : i + 1], None, weight, train, _pick_branch(added, channel))
             for i, channel in enumerate(self.config.channels)
         ]
         taps = {
@@ -254,6 +263,11 @@ def make_model(
     return kind(config, lowering, axis, jnp.dtype(dtype or config.compute_dtype))
 
 
+def find_stride(tap: str) -> int:
+    """Pixels of the image between two neighbours in a residual stage's tap: 4 after the first, then twice as many."""
+    return 2 ** (int(tap.rpartition("stage")[2]) + 1)
+
+
 def compute_score(logits: Float[Array, "branch batch class"]) -> Float[Array, " batch"]:
     """The network's own P(bone metastasis): softmax of class 1, averaged over branches."""
     return jax.nn.softmax(logits, axis=-1)[..., 1].mean(0)
@@ -263,6 +277,12 @@ def compute_embedding(out: Output, config: ModelConfig) -> Float[Array, "batch f
     """A patient's embedding: X1..Xn or the pooled maps, branches side by side in channel order."""
     parts = out.features if config.embedding == "head" else out.pooled
     return jnp.moveaxis(parts, 0, 1).reshape(parts.shape[1], -1)
+
+
+def _pick_branch(added: Added | None, channel: str) -> Added | None:
+    """What is added to this branch's taps, by their names inside it."""
+    prefix = f"{channel}/"
+    return added and {name.removeprefix(prefix): x for name, x in added.items() if name.startswith(prefix)}
 
 
 def _make_resnet(model: JointModel | PerChannelModel, name: str) -> ResNet:

@@ -13,7 +13,7 @@ from bonemet_jax.models.conv import Conv
 from bonemet_jax.models.flops import count_parameters
 from bonemet_jax.models.initial import make_variables, variable_shapes
 from bonemet_jax.models.lowering import Lowering
-from bonemet_jax.models.resnet import Output, compute_embedding, compute_score, make_model
+from bonemet_jax.models.resnet import Output, compute_embedding, compute_score, find_stride, make_model
 
 from .equality import compute_step
 
@@ -88,6 +88,42 @@ def test_padding_of_strided_convolutions_is_symmetric() -> None:
     conv = Conv(1, 3, 2)
     got = conv.apply({"params": {"kernel": jnp.ones((3, 3, 1, 1))}}, jnp.ones((1, 6, 6, 1)))
     np.testing.assert_array_equal(got[0, :, :, 0], [[4, 6, 6], [6, 9, 9], [6, 9, 9]])
+
+
+@pytest.mark.parametrize(("branches", "branch"), [("joint", "net"), ("per_channel", "lbp")])
+def test_what_is_added_to_a_tap_has_its_gradient(branches: str, branch: str) -> None:
+    """Zeros change nothing; the last tap's gradient is the head's weights over its pixels, whatever branch it is of."""
+    x, weight = _image(3), jnp.ones(2)
+    config = ModelConfig(network="tiny", channels=("ct", "lbp", "hog"), branches=branches, mask_bias=OFF)  # type: ignore[arg-type]
+    variables = make_variables(make_model(config), 0, 0)
+    apply = jax.jit(partial(make_model(config).apply, variables))
+    plain = apply(x, weight)
+    zeros = {tap: jnp.zeros_like(value) for tap, value in plain.taps.items() if "stage" in tap}
+    first, last = (f"{branch}/stage{k}".removeprefix("net/") for k in (1, 2))
+
+    grads = jax.grad(lambda added: apply(x, weight, added=added).logits[..., 1].sum())(zeros)
+    head = variables["params"][branch]
+    want = (head["features"]["kernel"] @ head["classes"]["kernel"])[:, 1] / np.prod(zeros[last].shape[1:3])
+    np.testing.assert_allclose(grads[last], np.broadcast_to(want, zeros[last].shape), rtol=1e-5)
+    np.testing.assert_allclose(apply(x, weight, added=zeros).logits, plain.logits, rtol=1e-5)
+    other = apply(x, weight, added={first: zeros[first] + 1}).taps
+    np.testing.assert_allclose(other[first], plain.taps[first] + 1, atol=1e-6)
+    assert {tap for tap in other if not np.allclose(other[tap], plain.taps[tap])} == {first, last}
+
+
+def test_a_cell_of_a_tap_looks_around_its_multiple_of_the_stride() -> None:
+    """Cell (5, 6) of stage 2 sees as far above its pixel (40, 48) as below, as far to its left as to its right."""
+    taps = _shapes(ModelConfig(network="resnet34"), 400, 500).taps
+    for stage in range(1, 5):
+        stride = find_stride(f"stage{stage}")
+        assert taps[f"stage{stage}"].shape[1:3] == (-(-400 // stride), -(-500 // stride))
+        assert find_stride(f"ct/stage{stage}") == stride
+    config = ModelConfig(network="tiny", channels=("ct",), mask_bias=OFF)
+    variables = make_variables(make_model(config), 0, 0)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(16, 88, 104, 1)), jnp.float32)
+    look = jax.grad(lambda x: make_model(config).apply(variables, x, jnp.ones(16)).taps["stage2"][:, 5, 6].sum())
+    seen = np.argwhere(np.abs(look(x)).sum((0, 3)) > 0)
+    assert ((seen.min(0) + seen.max(0)) / 2).tolist() == [40, 48]
 
 
 def test_per_channel_branches_stand_alone() -> None:
