@@ -8,7 +8,7 @@ from bonemet_jax.cli.stages import BY_NAME, Run, run_stages
 from bonemet_jax.cli.variants import print_table, train_variants
 from bonemet_jax.cli.verb_report import VerbReport, choose_device, require_device
 
-_STAGES_OF_VERB = {"cv": ("near_duplicates", "folds", "cv", "cross"), "embed": ("embed",), "fuse": ("fuse",),
+_STAGES_OF_VERB = {"cv": ("near_duplicates", "folds", "cv", "cross"), "embed": ("embed", "gradcam"), "fuse": ("fuse",),
                    "report": ("stats", "report")}
 
 

@@ -205,6 +205,22 @@ def _cross(run: Run) -> None:
     compute_embeddings(records, run.config, run.cross_dir, splits.n_folds)
 
 
+def _gradcam(run: Run) -> None:
+    from bonemet_jax.cohort.folds import load_folds
+    from bonemet_jax.input_pipeline.records import open_records
+    from bonemet_jax.readout.gradcam_run import compute_run_gradcam
+    from bonemet_jax.readout.tissue_shares import make_regions
+    from bonemet_jax.stats.gradcam_results import compute_gradcam_results
+    from data_pipelines.bonemet_ct.tissue import TissueReader
+
+    records, folds = open_records(run.records_dir), load_folds(run.directory / "folds.json")
+    reader, maps = TissueReader(run.cohort_dir, run.config.records), run.directory / "gradcam.npz"
+    compute_run_gradcam(records, folds, run.config, run.directory, lambda ids: make_regions(*reader.read(ids)))
+    hosts.once(lambda: artifacts.write_json(
+        run.directory / "gradcam.json", compute_gradcam_results(artifacts.load_npz(maps))
+    ))
+
+
 def _fuse(run: Run) -> None:
     from bonemet_jax.fusion.run import fuse
 
@@ -236,13 +252,15 @@ STAGES: tuple[Stage, ...] = (
           together=True),
     Stage("embed", ("cv",), lambda run: run.config.train.embed_epoch,
           lambda run: [run.directory / "embeddings.npz"], _embed, together=True),
+    Stage("gradcam", ("embed",), lambda run: None,
+          lambda run: [run.directory / "gradcam.npz", run.directory / "gradcam.json"], _gradcam, together=True),
     Stage("cross", ("cv",), lambda run: run.config.train.embed_epoch if run.is_honest else None,
           lambda run: [run.cross_dir] if run.is_honest else [], _cross, resumed="cross", together=True),
     Stage("fuse", ("embed", "cross"), _fuse_settings,
           lambda run: [run.directory / name for name in ("scores.parquet", "models", "paper_scores.parquet")
                        if run.is_honest or name != "paper_scores.parquet"], _fuse),
     Stage("stats", ("fuse",), lambda run: None, lambda run: [run.directory / "stats"], _stats),
-    Stage("report", ("stats",), lambda run: run.config.name,
+    Stage("report", ("stats", "gradcam"), lambda run: run.config.name,
           lambda run: [run.directory / "report.html", run.directory / "report.json"], _report),
 )
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in STAGES}

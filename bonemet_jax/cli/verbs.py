@@ -10,7 +10,7 @@ VERBS: dict[str, str] = {
     "build": "cohort -> channels -> sharded records",
     "weights": "import weights of torchvision's or timm's ResNets as initial weights",
     "cv": "one stage of a run: train every fold",
-    "embed": "one stage of a run: network features X1..X16 of every patient",
+    "embed": "one stage of a run: network features X1..X16 of every patient, and where the network looks",
     "fuse": "one stage of a run: nine classifiers",
     "report": "one stage of a run: statistics, tables, figures, report.html",
     "stats": "ROC, Cox, Lasso-Cox, Kaplan-Meier or Table 1 of any CSV",

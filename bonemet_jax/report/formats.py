@@ -84,3 +84,10 @@ def format_device(timing: Mapping[str, Any]) -> str:
 def format_label(text: str) -> str:
     """A label as it is printed: cm²/m² for cm2/m2, ≥ for >=."""
     return text.replace("cm2", "cm²").replace("/m2", "/m²").replace(">=", "≥")
+
+
+def format_stage(name: str) -> str:
+    """A residual stage as it is printed: Stage 1 for stage1; CT, stage 1 for ct/stage1."""
+    channel, _, stage = name.rpartition("/")
+    told = stage.replace("stage", "stage ")
+    return f"{channel.upper()}, {told}" if channel else told.capitalize()

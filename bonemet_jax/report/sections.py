@@ -8,6 +8,7 @@ from typing import Any
 
 from bonemet_jax import schema
 from bonemet_jax.report import calibration_figures, clinical_use_tables, figures, tables
+from bonemet_jax.report import gradcam_figure as figure6
 from bonemet_jax.report.channel_pictures import make_channel_pictures
 from bonemet_jax.report.formats import format_device, format_interval, format_label, format_number
 from bonemet_jax.report.leakage import draw_leakage, make_leakage_table
@@ -74,6 +75,7 @@ def make_sections(facts: RunFacts) -> list[Section]:
         ("Patients", _patients),
         ("Images", _images),
         ("The network", _network),
+        ("Where the network looks", _looking),
         ("Nine models", _models),
         ("Calibration and clinical use", _clinical_use),
         ("Leakage meter", _leakage),
@@ -206,6 +208,28 @@ def _weights_statement(facts: RunFacts) -> str:
             "ImageNet weights, so its figures and these are not like for like.")
 
 
+def _looking(facts: RunFacts) -> Iterator[Block]:
+    yield Text("Grad-CAM marks where feature maps raise the network's logit of bone metastasis, its counterfactual "
+               "where they lower it. Both must be read: a network may know patients by what is missing, and then only "
+               "the counterfactual shows where it looks. Maps of early stages are finer, but less bound to the outcome."
+               " A map shows where a score comes from, not that it is right.")
+    if facts.cams is None:
+        yield Missing("Figure 6, Grad-CAM", facts.missing["cams"])
+    else:
+        for letter, evidence, does in (("a", "for", "raises"), ("b", "against", "lowers")):
+            yield _drawing(f"gradcam_{evidence}", f"Figure 6{letter}. What {does} the score, stage by stage: in each "
+                           "fold the test patient with the highest score and the one with the lowest.",
+                           f"CT slices under maps of what {does} the score", figure6.draw_gradcam(facts.cams, evidence))
+    if facts.gradcam is None:
+        yield Missing("Grad-CAM by tissue", facts.missing["gradcam"])
+    else:
+        yield _drawing("gradcam_shares", "Figure 6c. Share of the maps in each tissue beside the tissue's share of the "
+                       "picture: means over test patients, 95 % intervals.",
+                       "Share of Grad-CAM in each tissue, one panel a stage",
+                       figure6.draw_gradcam_shares(facts.gradcam))
+        yield tables.make_gradcam_table(facts.gradcam)
+
+
 def _models(facts: RunFacts) -> Iterator[Block]:
     def blocks(roc: Mapping[str, Any]) -> Iterator[Block]:
         yield tables.make_models_table(roc)
@@ -321,7 +345,7 @@ def _reading(facts: RunFacts) -> Iterator[Block]:
         *facts.stats.get("roc", {}).get("notes", ()),
     ))
     yield Text("Numbers of tables and figures follow the paper (doi 10.3233/CBM-230219): its figure 3 is a flow chart; "
-               "figure 6 (Grad-CAM) and table 5 are not part of this report.")
+               "table 5 is not part of this report.")
 
 
 def _making(facts: RunFacts) -> Iterator[Block]:

@@ -26,6 +26,10 @@ class RunFacts:
     """Counts of near_duplicates.json: n patients, n_pairs, n_exact."""
     stats: dict[str, Any]
     """Those of STATS that exist."""
+    gradcam: dict[str, Any] | None
+    """gradcam.json"""
+    cams: dict[str, Any] | None
+    """Arrays of gradcam.npz."""
     metrics: dict[int, list[dict[str, Any]]]
     """Epochs by fold."""
     timing: dict[int, dict[str, Any]]
@@ -58,6 +62,8 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
         cohort=manifest["facts"] if manifest else None,
         near_duplicates=_count_pairs(load("near_duplicates", run_dir / "near_duplicates.json", "near_duplicates")),
         stats={name: value for name, value in stats.items() if value is not None},
+        gradcam=load("gradcam", run_dir / "gradcam.json", "gradcam"),
+        cams=artifacts.load_npz(run_dir / "gradcam.npz") if (run_dir / "gradcam.npz").is_file() else None,
         metrics={fold: epochs for fold, path in _folds(run_dir) if (epochs := _load_lines(path / "metrics.jsonl"))},
         timing={f: artifacts.load_json(p / "timing.json") for f, p in _folds(run_dir) if (p / "timing.json").is_file()},
         models=_load_models(run_dir / "models"),
@@ -68,7 +74,8 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
         missing=missing,
     )
     for name, found, stage in (("training", facts.metrics, "cv"), ("overlays", facts.overlays, "cohort"),
-                               ("models", facts.models, "fuse"), ("example", facts.example, "cohort")):
+                               ("models", facts.models, "fuse"), ("example", facts.example, "cohort"),
+                               ("cams", facts.cams, "gradcam")):
         if not found:
             missing[name] = f"not available: the stage “{stage}” has written none"
     return facts

@@ -19,6 +19,7 @@ from bonemet_jax.report.formats import (
     format_percent_interval,
     format_plain,
     format_seconds,
+    format_stage,
 )
 
 Json = Mapping[str, Any]
@@ -219,6 +220,29 @@ def make_planted_hazard_table(planted: Json) -> Table:
     )
     header = ("Variable", "Planted HR", "Estimated HR [95 % CI]", "Interval covers it")
     return Table("Planted truth: hazard ratios", header, rows)
+
+
+def make_gradcam_table(gradcam: Json) -> Table:
+    """Share of each stage's maps in each tissue, for and against, beside the tissue's share of the picture."""
+    found = {(row["stage"], row["region"], row["evidence"]): row for row in gradcam["rows"]}
+    rows: list[tuple[Cell, ...]] = []
+    for stage in gradcam["stages"]:
+        rows.append(_cells(format_stage(stage)))
+        for region in gradcam["regions"]:
+            both = [found[stage, region["name"], evidence] for evidence in ("for", "against")]
+            area = next((row["area_share"] for row in both if row["area_share"] is not None), None)
+            rows.append(_cells(region["label"], format_percent(area), *(cell for row in both for cell in _cam(row))))
+    header = ("Tissue", "Share of the picture %", "For metastasis: share of the map %", "enrichment",
+              "Against metastasis: share of the map %", "enrichment")
+    weighed = "; ".join(f"{format_stage(stage)} {format_percent(share)} %" for stage, share in
+                        ((stage, gradcam["for_share"][stage]) for stage in gradcam["stages"]))
+    notes = (*gradcam["notes"], f"Of both maps together, for metastasis (mean): {weighed}.", *_reasons(gradcam["rows"]))
+    return Table("Grad-CAM by tissue, test patients [95 % CI]", header, tuple(rows), notes)
+
+
+def _cam(row: Json) -> tuple[Cell, Cell]:
+    return (Cell(format_percent(row["share"]), format_percent_interval(row["share_ci95"])),
+            Cell(format_number(row["enrichment"], 2), format_interval(row["enrichment_ci95"], 2)))
 
 
 # --- Survival ---------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("full_disk_sites.py")
-SITES = {"cohort", "build", "near_duplicates", "folds", "cv", "embed", "fuse", "stats", "report", "--report", "phantom"}
+SITES = {"cohort", "build", "near_duplicates", "folds", "cv", "embed", "gradcam", "fuse", "stats", "report", "--report",
+         "phantom"}
 
 
 def _namespace(command: str) -> list[str]:

@@ -27,7 +27,8 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_leaves_every_artefact(run_dir: Path) -> None:
     for name in ("config.json", "folds.json", "embeddings.npz", "scores.parquet", "report.html", "report.json",
-                 "cohort/truth.json", "fold_0/done.json", "fold_2/metrics.jsonl", "stats/roc.json", "stats/km.json"):
+                 "cohort/truth.json", "fold_0/done.json", "fold_2/metrics.jsonl", "stats/roc.json", "stats/km.json",
+                 "gradcam.npz", "gradcam.json", "figures/gradcam_against.svg"):
         assert (run_dir / name).is_file(), name
     embeddings = artifacts.load_npz(run_dir / "embeddings.npz")
     assert embeddings["embedding"].shape == (3, 36, 16)
@@ -41,7 +42,7 @@ def test_second_run_does_nothing_and_ends_with_the_page(run_dir: Path, capfd: py
     assert main(["run", SMOKE, "-o", str(run_dir), *SMALL]) == 0
     captured = capfd.readouterr()
     assert captured.out.strip().splitlines()[-1] == str(run_dir / "report.html")
-    assert captured.err.count("already done") == 10
+    assert captured.err.count("already done") == 11
     assert before == {f: f.stat().st_mtime_ns for f in run_dir.rglob("*") if f.is_file() and f.name != "config.json"}
 
 
@@ -52,7 +53,7 @@ def test_changed_fusion_setting_repeats_fuse_and_what_follows_only(
     shutil.copytree(run_dir, copy)
     assert main(["run", SMOKE, "-o", str(copy), *SMALL, "--fusion.seed", "5"]) == 0
     told = capfd.readouterr().err
-    assert told.count("already done") == 7
+    assert told.count("already done") == 8
     assert (copy / "report.html").is_file()
 
 
@@ -102,7 +103,7 @@ def test_records_deleted_as_told_are_made_again(
     capfd.readouterr()
     assert main(["cv", SMOKE, "-o", str(copy), *SMALL]) == 2
     assert main(["run", SMOKE, "-o", str(copy), *SMALL]) == 0
-    assert capfd.readouterr().err.count("already done") == 9, "equal bytes: nothing after them is done again"
+    assert capfd.readouterr().err.count("already done") == 10, "equal bytes: nothing after them is done again"
 
 
 def test_a_shard_there_twice_stops_training(run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

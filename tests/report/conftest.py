@@ -192,6 +192,35 @@ def make_decision_curve() -> dict[str, Any]:
     return compute_decision_results(_make_scores(), n_draws=200)
 
 
+def make_cams() -> dict[str, Any]:
+    """Arrays of gradcam.npz: six patients, of whom two are drawn; one map is zero everywhere."""
+    rng = np.random.default_rng(2)
+    cam = rng.random((2, 2, 2, 40, 50)).astype(np.float16)
+    cam[0, 1, 0] = 0
+    region = np.full((2, 40, 50), 5, np.uint8)
+    region[:, 5:35, 5:45], region[:, 5:10, 5:45] = 4, 0
+    return {"evidence": np.array(["for", "against"]), "stage": np.array(["stage1", "stage2"]),
+            "patient_id": np.array([f"P{i:06}" for i in range(6)]), "fold": np.arange(6) % 2, "label": np.arange(6) % 2,
+            "score": np.linspace(0, 1, 6), "shown_patient_id": np.array(["P000004", "P000001"]), "shown_cam": cam,
+            "shown_region": region, "shown_ct": rng.integers(0, 256, (2, 40, 50), np.uint8),
+            "region": np.array(["sat", "vat", "muscle", "fat_unsegmented", "body", "outside"])}
+
+
+def make_gradcam() -> dict[str, Any]:
+    shares = {"sat": (0.31, 0.12), "body": (0.4, 0.5), "outside": (0.29, 0.38)}
+    rows = [
+        {"evidence": evidence, "stage": stage, "region": region, "n": N, "n_missing": 0, "share": share,
+         "share_ci95": [share - 0.01, share + 0.02], "area_share": area, "area_share_ci95": [area, area],
+         "difference": share - area, "difference_ci95": [0.1, 0.2], "enrichment": share / area,
+         "enrichment_ci95": [0.6, 2.7], "reason": None}
+        for evidence in ("for", "against") for stage in ("stage1", "stage2")
+        for region, (share, area) in shares.items()
+    ]
+    regions = [{"name": name, "label": name} for name in shares]
+    return {"n_patients": N, "n_bootstrap": 2000, "stages": ["stage1", "stage2"], "regions": regions, "rows": rows,
+            "for_share": {"stage1": 0.38, "stage2": 0.41}, "notes": ["Enrichment: share over share."]}
+
+
 STATS = {"roc": make_roc, "repeats": make_repeats, "leakage": make_leakage, "table1": make_table1,
          "table2": make_table2, "calibration": cache(make_calibration),
          "decision_curve": cache(make_decision_curve), "km": make_km, "planted": make_planted,
@@ -229,6 +258,8 @@ def write_fake_run(root: Path, name: str = "smoke", slice_id: str = "P000001") -
             "screened_columns": ["lvi", "sfi_cm2_m2"], "thresholds": {"both/gbdt": 0.42}})
     for stage, seconds in (("cohort", 41.0), ("build", 22.5), ("cv", 195.0), ("fuse", 17.2)):
         artifacts.write_json(run / "stages" / f"{stage}.json", {"key": "x", "seconds": seconds, "outputs": {}})
+    artifacts.write_json(run / "gradcam.json", make_gradcam())
+    artifacts.save_npz(run / "gradcam.npz", make_cams())
     for part, make in STATS.items():
         artifacts.write_json(run / "stats" / f"{part}.json", make())
     return run, cohort

@@ -60,6 +60,7 @@ def test_page_reads_like_a_results_section(rendered: Path) -> None:
     page = _Page(rendered / "report.html")
     for wanted in ("SYNTHETIC cohort", "Not a medical device", "Table 1.", "Table 2.", "Table 3.", "Table 4.",
                    "Figure 1.", "Figure 2.", "Figure S1.", "Figure 4a.", "Figure 4b.", "Figure 5.", "Figure 7.",
+                   "Figure 6a.", "Figure 6b.", "Figure 6c.",
                    "Bayes-optimal AUC", "No pretrained weights", "Wall time of each stage", "Limits",
                    "config " + artifacts.load_json(rendered / "config.json")["fingerprint"]):
         assert wanted in page.text, wanted
@@ -134,8 +135,9 @@ def test_page_loads_and_runs_nothing(rendered: Path) -> None:
 
 def test_figures_draw_nothing_from_outside(rendered: Path) -> None:
     drawings = sorted((rendered / "figures").glob("*.svg"))
-    assert [p.stem for p in drawings] == ["calibration", "channels", "correlation", "decision_curve", "kaplan_meier",
-                                          "leakage", "loss", "planted", "roc_classifiers", "roc_network"]
+    assert [p.stem for p in drawings] == ["calibration", "channels", "correlation", "decision_curve", "gradcam_against",
+                                          "gradcam_for", "gradcam_shares", "kaplan_meier", "leakage", "loss", "planted",
+                                          "roc_classifiers", "roc_network"]
     for path in drawings:
         source = path.read_text(encoding="utf-8")
         assert not re.search(r'href="(?!#|data:image/png;)|<script|<text', source)
@@ -168,6 +170,7 @@ MISSING = (
     "near_duplicates.json is missing",
     "Training curves: not available", "Screening: not available", "Figure 1, tissue overlays: not available",
     "Figure 2, LBP and HOG pictures: not available", "Wall time of each stage: not available",
+    "Figure 6, Grad-CAM: not available", "Grad-CAM by tissue: not available: gradcam.json is missing",
     "Trained on: not available", "Cohort of unknown kind",
 )
 
@@ -232,6 +235,7 @@ def test_json_holds_every_number(rendered: Path) -> None:
     report = artifacts.load_json(rendered / "report.json")
     for name in STATS:
         assert report["stats"][name] == artifacts.load_json(rendered / "stats" / f"{name}.json")
+    assert report["gradcam"] == artifacts.load_json(rendered / "gradcam.json")
     assert len(report["training"]["2"]["epochs"]) == 25 and report["training"]["2"]["timing"]["device"]["kind"] == "cpu"
     assert report["stage_seconds"]["cv"] == 195.0 and report["missing"] == {}
     assert report["config"] == artifacts.load_json(rendered / "config.json")
