@@ -239,6 +239,7 @@ def _report(run: Run) -> None:
     render_report(run.directory, run.cohort_dir)
 
 
+_FUSED = ("scores.parquet", "models", "shap.json")
 STAGES: tuple[Stage, ...] = (
     Stage("cohort", (), _cohort_settings,
           lambda run: [] if run.config.cohort_dir else [run.cohort_dir], _make_cohort),
@@ -257,8 +258,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("cross", ("cv",), lambda run: run.config.train.embed_epoch if run.is_honest else None,
           lambda run: [run.cross_dir] if run.is_honest else [], _cross, resumed="cross", together=True),
     Stage("fuse", ("embed", "cross"), _fuse_settings,
-          lambda run: [run.directory / name for name in ("scores.parquet", "models", "paper_scores.parquet")
-                       if run.is_honest or name != "paper_scores.parquet"], _fuse),
+          lambda run: [run.directory / name for name in _FUSED + ("paper_scores.parquet",) * run.is_honest], _fuse),
     Stage("stats", ("fuse",), lambda run: None, lambda run: [run.directory / "stats"], _stats),
     Stage("report", ("stats", "gradcam"), lambda run: run.config.name,
           lambda run: [run.directory / "report.html", run.directory / "report.json"], _report),

@@ -14,6 +14,7 @@ from bonemet_jax.cohort.table import load_cohort
 from bonemet_jax.config import FusionConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError
 from bonemet_jax.fusion.classifiers import GradientBoosting
+from bonemet_jax.fusion.contributions import Contributions, compute_contributions, summarize_contributions
 from bonemet_jax.fusion.cross_fitting import cross_fit
 from bonemet_jax.fusion.device import choose_device
 from bonemet_jax.fusion.features import FeatureSpace
@@ -54,6 +55,7 @@ def fuse(run_dir: Path, cohort_dir: Path, config: FusionConfig) -> None:
         for fold, space in enumerate(spaces):
             _write_models(directory, space, [m for m in models if (m.name.fold, m.name.repeat) == (fold, 0)], config)
         artifacts.write_manifest(directory, {"n_folds": folds.n_folds})
+    artifacts.write_json(run_dir / "shap.json", _explain(patients, spaces, models))
     published_scores = run_dir / "paper_scores.parquet"
     published_scores.unlink(missing_ok=True)
     if paper_scores is not None:
@@ -98,6 +100,21 @@ def _fit_all(patients: Sequence[FoldPatients], config: FusionConfig) -> tuple[li
     ]
     models = list(track(run_all(fit_model, tasks, config), f"fuse ({config.mode})", len(tasks)))
     return [of_place[0].space for (_, repeat), of_place in zip(places, fits, strict=True) if repeat == 0], models
+
+
+def _explain(
+    patients: Sequence[FoldPatients], spaces: Sequence[FeatureSpace], models: Sequence[FittedModel]
+) -> dict[str, Any]:
+    """SHAP values of the gradient boosting on every fold's test patients, by feature set."""
+    folds: dict[str, list[Contributions]] = {}
+    for name, boosting in ((m.name, m.classifier) for m in models if m.name.repeat == 0):
+        if isinstance(boosting, GradientBoosting):
+            of_fold, space = patients[name.fold], spaces[name.fold]
+            x = space.make_matrix(name.feature_set, of_fold.embedding, of_fold.table)[~of_fold.is_seen]
+            found = compute_contributions(boosting.booster, x, space.names(name.feature_set))
+            folds.setdefault(name.feature_set, []).append(found)
+    imaging = schema.embedding_names(spaces[0].n_embedding)
+    return {feature_set: summarize_contributions(found, imaging) for feature_set, found in folds.items()}
 
 
 def _join_scores(patients: Sequence[FoldPatients], models: Sequence[FittedModel]) -> pd.DataFrame:

@@ -59,6 +59,7 @@ def make_report_json(facts: RunFacts) -> dict[str, Any]:
         "near_duplicates": facts.near_duplicates,
         "stats": facts.stats,
         "gradcam": facts.gradcam,
+        "shap": facts.shap,
         "training": {str(k): {"epochs": facts.metrics.get(k), "timing": facts.timing.get(k)} for k in folds},
         "models": {str(k): model for k, model in facts.models.items()},
         "stage_seconds": facts.stage_seconds,

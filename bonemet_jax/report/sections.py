@@ -10,6 +10,7 @@ from bonemet_jax import schema
 from bonemet_jax.report import calibration_figures, clinical_use_tables, figures, tables
 from bonemet_jax.report import gradcam_figure as figure6
 from bonemet_jax.report.channel_pictures import make_channel_pictures
+from bonemet_jax.report.contributions_figure import draw_contributions
 from bonemet_jax.report.formats import format_device, format_interval, format_label, format_number
 from bonemet_jax.report.leakage import draw_leakage, make_leakage_table
 from bonemet_jax.report.sources import RunFacts
@@ -77,6 +78,7 @@ def make_sections(facts: RunFacts) -> list[Section]:
         ("The network", _network),
         ("Where the network looks", _looking),
         ("Nine models", _models),
+        ("What the gradient boosting uses", _contributions),
         ("Calibration and clinical use", _clinical_use),
         ("Leakage meter", _leakage),
         ("Planted truth", _planted),
@@ -245,6 +247,16 @@ def _models(facts: RunFacts) -> Iterator[Block]:
         ))
     else:
         yield Missing("Screening", facts.missing["models"])
+
+
+def _contributions(facts: RunFacts) -> Iterator[Block]:
+    summary = (facts.shap or {}).get("both")
+    if summary is None:
+        yield Missing("SHAP values", facts.missing.get("shap", "not available: no gradient boosting on both"))
+        return
+    yield _drawing("shap", "Mean |SHAP| of the gradient boosting on imaging and clinical data, test patients. "
+                   + " ".join(summary["notes"]), "Bars of mean absolute SHAP values, all folds and each fold",
+                   draw_contributions(summary))
 
 
 def _leakage(facts: RunFacts) -> Iterator[Block]:

@@ -28,6 +28,8 @@ class RunFacts:
     """Those of STATS that exist."""
     gradcam: dict[str, Any] | None
     """gradcam.json"""
+    shap: dict[str, Any] | None
+    """shap.json"""
     cams: dict[str, Any] | None
     """Arrays of gradcam.npz."""
     metrics: dict[int, list[dict[str, Any]]]
@@ -63,6 +65,7 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
         near_duplicates=_count_pairs(load("near_duplicates", run_dir / "near_duplicates.json", "near_duplicates")),
         stats={name: value for name, value in stats.items() if value is not None},
         gradcam=load("gradcam", run_dir / "gradcam.json", "gradcam"),
+        shap=load("shap", run_dir / "shap.json", "fuse"),
         cams=artifacts.load_npz(run_dir / "gradcam.npz") if (run_dir / "gradcam.npz").is_file() else None,
         metrics={fold: epochs for fold, path in _folds(run_dir) if (epochs := _load_lines(path / "metrics.jsonl"))},
         timing={f: artifacts.load_json(p / "timing.json") for f, p in _folds(run_dir) if (p / "timing.json").is_file()},

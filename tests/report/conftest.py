@@ -221,6 +221,14 @@ def make_gradcam() -> dict[str, Any]:
             "for_share": {"stage1": 0.38, "stage2": 0.41}, "notes": ["Enrichment: share over share."]}
 
 
+def make_shap() -> dict[str, Any]:
+    rows = [{"name": name, "label": name, "mean_abs": mean, "mean_abs_folds": [0.9 * mean, None, 1.1 * mean]}
+            for name, mean in (("imaging", 0.9), ("cea_ng_ml", 0.4), ("lvi", 0.3))]
+    features = [{"name": name, "label": name, "mean_abs": 0.2} for name in ("X3", "lvi")]
+    folds = [{"n": 144, "features": features} for _ in range(3)]
+    return {"n_patients": N, "unit": "log odds", "rows": rows, "folds": folds, "notes": ["One note."]}
+
+
 STATS = {"roc": make_roc, "repeats": make_repeats, "leakage": make_leakage, "table1": make_table1,
          "table2": make_table2, "calibration": cache(make_calibration),
          "decision_curve": cache(make_decision_curve), "km": make_km, "planted": make_planted,
@@ -259,6 +267,7 @@ def write_fake_run(root: Path, name: str = "smoke", slice_id: str = "P000001") -
     for stage, seconds in (("cohort", 41.0), ("build", 22.5), ("cv", 195.0), ("fuse", 17.2)):
         artifacts.write_json(run / "stages" / f"{stage}.json", {"key": "x", "seconds": seconds, "outputs": {}})
     artifacts.write_json(run / "gradcam.json", make_gradcam())
+    artifacts.write_json(run / "shap.json", {"both": make_shap()})
     artifacts.save_npz(run / "gradcam.npz", make_cams())
     for part, make in STATS.items():
         artifacts.write_json(run / "stats" / f"{part}.json", make())

@@ -137,7 +137,7 @@ def test_figures_draw_nothing_from_outside(rendered: Path) -> None:
     drawings = sorted((rendered / "figures").glob("*.svg"))
     assert [p.stem for p in drawings] == ["calibration", "channels", "correlation", "decision_curve", "gradcam_against",
                                           "gradcam_for", "gradcam_shares", "kaplan_meier", "leakage", "loss", "planted",
-                                          "roc_classifiers", "roc_network"]
+                                          "roc_classifiers", "roc_network", "shap"]
     for path in drawings:
         source = path.read_text(encoding="utf-8")
         assert not re.search(r'href="(?!#|data:image/png;)|<script|<text', source)
