@@ -26,7 +26,11 @@ _ARGS: dict[str, type[StageArgs]] = {"cv": CvArgs, "embed": NetworkArgs}
 
 
 def main(verb: str, argv: list[str]) -> int:
-    """Do the verb's stages, refusing when the stage before is not done."""
+    """Do the verb's stages, refusing when the stage before is not done; `report --runs` joins runs instead."""
+    if verb == "report" and any(flag.partition("=")[0] == "--runs" for flag in argv):
+        from bonemet_jax.cli import joined
+
+        return joined.main(verb, argv)
     args = parse_run(_ARGS.get(verb, StageArgs), verb, argv)
     report = VerbReport(verb, argv, args.report)
     run = open_run(args)

@@ -1,5 +1,6 @@
 """Shell: reads a run, writes report.html, report.json and the figures."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,21 @@ def render_report(run_dir: Path, cohort_dir: Path) -> Path:
 
 def make_page(facts: RunFacts, sections: list[Section]) -> str:
     """The page as HTML; every text from outside is escaped."""
+    name = (facts.config or {}).get("config", {}).get("name", "unnamed run")
+    return render_page(name, (facts.config or {}).get("fingerprint"), facts.cohort, sections)
+
+
+def render_page(
+    name: str, fingerprint: str | None, cohort: Mapping[str, Any] | None, sections: list[Section]
+) -> str:
+    """Sections as one HTML page; `cohort` is the facts of its manifest."""
     environment = Environment(loader=PackageLoader("bonemet_jax.report", "."), autoescape=True, trim_blocks=True,
                               lstrip_blocks=True)
-    name = (facts.config or {}).get("config", {}).get("name", "unnamed run")
     return environment.get_template("page.html.j2").render(
         name=name,
-        fingerprint=(facts.config or {}).get("fingerprint"),
-        synthetic=is_synthetic(facts),
-        cohort=facts.cohort,
+        fingerprint=fingerprint,
+        synthetic=is_synthetic(cohort),
+        cohort=cohort,
         sections=sections,
         kind=lambda block: _KINDS[type(block)],
     )

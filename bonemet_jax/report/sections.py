@@ -91,9 +91,9 @@ def make_sections(facts: RunFacts) -> list[Section]:
     return [Section(title, tuple(make(facts))) for title, make in makers]
 
 
-def is_synthetic(facts: RunFacts) -> bool:
+def is_synthetic(cohort: Mapping[str, Any] | None) -> bool:
     """True when the cohort's manifest says that it was drawn, not collected."""
-    return facts.cohort is not None and facts.cohort.get("kind") == "synthetic"
+    return cohort is not None and cohort.get("kind") == "synthetic"
 
 
 # --- Building blocks ----------------------------------------------------------------------------------
@@ -383,7 +383,7 @@ def _limits(facts: RunFacts) -> Iterator[Block]:
         "The paper's patients are not public. Its printed figures stand beside ours for orientation; they come from "
         "other patients and cannot be reproduced or refuted here.",
     ]
-    if is_synthetic(facts):
+    if is_synthetic(facts.cohort):
         items.insert(1, "Synthetic patients: results show what the method finds of what was planted, nothing about "
                         "disease.")
     if n_positive is not None:

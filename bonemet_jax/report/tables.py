@@ -128,8 +128,8 @@ def _missing_note(variables: Sequence[Json]) -> tuple[str, ...]:
 def make_network_table(roc: Json) -> Table:
     """Table 3 (row H3): the network's own score in the three cohorts."""
     found = _pick(roc, "imaging", "network")
-    rows = tuple(_performance_row(SPLIT_NAMES[r["split"]].capitalize(), r) for r in found)
-    return Table("Table 3. The network alone", _performance_header("Cohort"), rows,
+    rows = tuple(make_performance_row(SPLIT_NAMES[r["split"]].capitalize(), r) for r in found)
+    return Table("Table 3. The network alone", make_performance_header("Cohort"), rows,
                  (*_count_notes(found), "The paper's value is its ResNet101's, CT alone.", *_reasons(found)))
 
 
@@ -141,10 +141,11 @@ def make_models_table(roc: Json) -> Table:
         found = [row for classifier in schema.CLASSIFIERS for row in _pick(roc, feature_set, classifier)]
         if found:
             rows.append(_cells(FEATURE_SET_NAMES[feature_set]))
-        rows += [_performance_row(f"{CLASSIFIER_NAMES[r['classifier']]}, {SPLIT_NAMES[r['split']]}", r) for r in found]
+        rows += [make_performance_row(f"{CLASSIFIER_NAMES[r['classifier']]}, {SPLIT_NAMES[r['split']]}", r)
+                 for r in found]
         sources += found
     notes = ("RF: random forest.", *_count_notes(sources), *_reasons(sources))
-    return Table("Table 4. Nine models in three cohorts", _performance_header("Model, cohort"), tuple(rows), notes)
+    return Table("Table 4. Nine models in three cohorts", make_performance_header("Model, cohort"), tuple(rows), notes)
 
 
 def _count_notes(rows: Iterable[Json]) -> tuple[str, ...]:
@@ -159,12 +160,14 @@ def _pick(roc: Json, feature_set: str, classifier: str) -> list[Json]:
     return [found[split] for split in schema.SPLITS if split in found]
 
 
-def _performance_header(first: str) -> tuple[str, ...]:
+def make_performance_header(first: str) -> tuple[str, ...]:
+    """Header of `make_performance_row`."""
     return (first, "AUC [DeLong]", "AUC, bootstrap interval", "AUC by fold, mean ± SD", "ACC %", "SENS %", "SPEC %",
             "paper: AUC")
 
 
-def _performance_row(name: str, row: Json) -> tuple[Cell, ...]:
+def make_performance_row(name: str, row: Json) -> tuple[Cell, ...]:
+    """One row of roc.json: AUC with its intervals, ACC, SENS, SPEC, the paper's AUC."""
     shares = (_share(row[name]) for name in ("acc", "sens", "spec"))
     printed = paper.TEST_AUC.get((row["feature_set"], row["classifier"])) if row["split"] == "test" else None
     return _cells(

@@ -43,8 +43,7 @@ def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
     truth_path = cohort_dir / "truth.json"
     truth = artifacts.load_json(truth_path) if truth_path.is_file() else None
     log_hr = dict((truth or {}).get("log_hazard_ratios") or {})
-    network = make_network_scores(score, patient_ids, label, folds.splits)
-    every = pd.concat([network, scores], ignore_index=True)
+    every = _join_network(scores, folds, patient_ids, score)
     roc = compute_roc_results(every)
     results: dict[str, dict[str, Any]] = {
         "table1": compute_table1(cohort),
@@ -61,6 +60,21 @@ def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
     with artifacts.atomic_dir(run_dir / "stats") as out:
         for name, value in results.items():
             artifacts.write_json(out / f"{name}.json", value)
+
+
+def load_run_scores(run_dir: Path, folds: Folds) -> pd.DataFrame:
+    """Every model's scores of a run, first repeat, the network's own among them. Raises: as `compute_run_stats`."""
+    table = artifacts.load_table(run_dir / "scores.parquet")
+    label = dict(zip(table[schema.PATIENT_ID], table["label"].astype(int), strict=True))
+    scores = _load_scores(run_dir / "scores.parquet", folds, label)
+    patient_ids, _, score = _load_embeddings(run_dir / "embeddings.npz", folds)
+    return _join_network(scores[scores["repeat"] == 0], folds, patient_ids, score)
+
+
+def _join_network(scores: pd.DataFrame, folds: Folds, patient_ids: list[str], score: np.ndarray) -> pd.DataFrame:
+    label = dict(zip(scores[schema.PATIENT_ID], scores["label"].astype(int), strict=True))
+    network = make_network_scores(score, patient_ids, label, folds.splits)
+    return pd.concat([network, scores], ignore_index=True)
 
 
 def _load_dealt(path: Path, folds: Folds) -> pd.DataFrame:

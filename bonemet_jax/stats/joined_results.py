@@ -1,0 +1,97 @@
+"""Several runs on the same folds, side by side: Table 3 and the channel ablation, with paired tests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bonemet_jax import artifacts, schema
+from bonemet_jax.cohort.folds import load_folds
+from bonemet_jax.errors import LeakageError, UsageError
+from bonemet_jax.stats.estimable import NotEstimableError
+from bonemet_jax.stats.plain import make_plain
+from bonemet_jax.stats.roc import compute_paired_delong
+from bonemet_jax.stats.roc_results import NETWORK
+from bonemet_jax.stats.run import load_run_scores
+
+#: Models compared between runs: (feature set, classifier).
+MODELS = (("imaging", NETWORK), ("imaging", "gbdt"), ("both", "gbdt"))
+_FACTS = ("network", "channels", "mask_bias", "mode")
+
+
+@dataclass(frozen=True)
+class JoinedRun:
+    """One run: its name, its config, its rows of roc.json and its scores."""
+
+    name: str
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+    scores: pd.DataFrame
+    folds: Mapping[str, tuple[str, ...]]
+
+
+def load_joined(directories: list[Path]) -> list[JoinedRun]:
+    """Read finished runs.
+
+    Raises: UsageError for fewer than two, or one that has no statistics yet; LeakageError when their folds differ.
+    """
+    if len(directories) < 2:
+        raise UsageError("one run alone has nothing to be joined with", "", "give two or more behind --runs")
+    names = [d.name for d in directories] if len({d.name for d in directories}) == len(directories) else [
+        str(d) for d in directories]
+    runs = [_load(name, directory) for name, directory in zip(names, directories, strict=True)]
+    for run, directory in zip(runs[1:], directories[1:], strict=True):
+        if run.folds != runs[0].folds:
+            raise LeakageError(f"its folds are not those of {directories[0]}", directory / "folds.json",
+                               f"run it again with --folds.file {directories[0] / 'folds.json'}")
+    return runs
+
+
+def _load(name: str, directory: Path) -> JoinedRun:
+    roc = directory / "stats" / "roc.json"
+    if not roc.is_file():
+        raise UsageError("the run has no statistics yet", directory, "finish it with `bonemet run`")
+    config = artifacts.load_json(directory / "config.json")["config"]
+    rows = artifacts.load_json(roc)["rows"]
+    folds = load_folds(directory / "folds.json")
+    return JoinedRun(name, config, rows, load_run_scores(directory, folds), folds.splits)
+
+
+def compute_joined(runs: list[JoinedRun]) -> dict[str, Any]:
+    """Rows of every run for the models compared, and DeLong's paired test of every two runs on the test patients."""
+    return make_plain({
+        "runs": [
+            {"name": run.name, **_describe(run.config),
+             "rows": [row for row in run.rows if (row["feature_set"], row["classifier"]) in MODELS]}
+            for run in runs
+        ],
+        "paired": [_compare(model, a, b) for model in MODELS for a, b in combinations(runs, 2)
+                   if all(len(_pick_test(run, model)) for run in (a, b))],
+    })
+
+
+def _describe(config: dict[str, Any]) -> dict[str, Any]:
+    """What sets runs apart."""
+    model = config["model"]
+    return dict(zip(_FACTS, (model["network"], model["channels"], model["mask_bias"]["enabled"],
+                             config["fusion"].get("mode", "paper")), strict=True))
+
+
+def _pick_test(run: JoinedRun, model: tuple[str, str]) -> pd.DataFrame:
+    scores = run.scores
+    chosen = (scores["feature_set"] == model[0]) & (scores["classifier"] == model[1]) & (scores["split"] == "test")
+    return scores[chosen].set_index(schema.PATIENT_ID).sort_index()
+
+
+def _compare(model: tuple[str, str], a: JoinedRun, b: JoinedRun) -> dict[str, Any]:
+    base = {"feature_set": model[0], "classifier": model[1], "a": a.name, "b": b.name}
+    empty = dict.fromkeys(("auc_a", "auc_b", "difference", "ci95", "z", "p", "reason"))
+    first, second = _pick_test(a, model), _pick_test(b, model)
+    try:
+        found = compute_paired_delong(first["label"], first["score"], second["score"])
+    except NotEstimableError as error:
+        return base | empty | {"reason": error.what}
+    return base | empty | make_plain(found)

@@ -1,0 +1,69 @@
+"""From embeddings to evidence: statistics against R, planted truth, leakage, Grad-CAM, speed, the report."""
+
+from collections.abc import Callable
+
+from tests.evidence.harness import Show, demo, figures, lint, run_benchmark, run_pytest, said, tests
+
+
+def install(show: Show) -> str:
+    """The locked requirements."""
+    return f"installed in {show.ok('make install').seconds:.0f} s"
+
+
+def golden(show: Show) -> str:
+    """R's results through `bonemet stats`; every kind of bad table refused."""
+    return run_pytest(show, "tests/cli/test_statistics.py") + said(show, "golden |stats [a-z1-]+: ")
+
+
+def planted(show: Show) -> str:
+    """Coverage over 200 cohorts; GBDT on the planted factors at n 5,000."""
+    return run_pytest(show, "tests/studies/test_studies.py -k 'not null'") + said(show, "coverage of|n 5000")
+
+
+def pipeline(show: Show) -> str:
+    """The whole system at n 5,000: test AUC beside the Bayes-optimal one, within .05."""
+    done = show.ok(".venv/bin/bonemet run configs/smoke.py -o runs/large --phantom.n 5000 --train.epochs 10")
+    read = ("import json; rows = json.load(open('runs/large/stats/planted.json'))['rows']; "
+            "print('; '.join(f\"{r['feature_set']} {r['classifier']} {r['auc']:.3f} of {r['bayes_auc']:.3f}\" "
+            "for r in rows)); assert rows[-1]['feature_set'] == 'both' and rows[-1]['gap'] >= -0.05")
+    return f"{show.ok(['.venv/bin/python', '-c', read]).out.strip().splitlines()[-2]}; {done.seconds:.0f} s"
+
+
+def null(show: Show) -> str:
+    """Twenty null cohorts at the smoke size, at most 45 minutes."""
+    done = show.ok("make study-null", timeout=4000)
+    read = ("import json; rows = json.load(open('runs/studies/null/null.json'))['rows']; "
+            "print('; '.join(f\"{r['feature_set']}: honest {r['honest_test_auc']['mean']:.3f}, optimism as published "
+            "{r['paper_optimism']['mean']:.3f} {r['paper_optimism']['ci95']}\" for r in rows)); "
+            "assert all(0.45 <= r['honest_test_auc']['mean'] <= 0.55 for r in rows)")
+    told = show.ok([".venv/bin/python", "-c", read]).out.strip().splitlines()[-2]
+    assert done.seconds <= 45 * 60, f"{done.seconds:.0f} s"
+    return f"{told}; {done.seconds:.0f} s"
+
+
+def leakage(show: Show) -> str:
+    """Other labels and pixels of the test patients: the same bytes of everything their fold learned."""
+    return run_pytest(show, "tests/end_to_end/test_test_fold.py tests/fusion/test_honest.py --timeout 1200") + said(
+        show, r"fold \d: \d+ artefacts")
+
+
+def resampling(show: Show) -> str:
+    """10,000 bootstraps of 36 rows beside a scikit-learn loop; coverage of the intervals."""
+    shown = figures(run_benchmark(show, "stats"))
+    return shown + "; " + run_pytest(show, "tests/stats/test_bca.py --timeout 1200") + said(show, "coverage")
+
+
+def boosting(show: Show) -> str:
+    """XGBoost by rows, threads and device."""
+    return figures(run_benchmark(show, "gbdt"))
+
+
+def gradcam(show: Show) -> str:
+    """Where networks look, beside the planted truth."""
+    return run_pytest(show, "tests/readout/test_gradcam_truth.py tests/readout/test_gradcam.py --timeout 3000")
+
+
+SHOWS: dict[str, Callable[[Show], str]] = {
+    work.__name__: work
+    for work in (install, golden, planted, pipeline, null, leakage, resampling, boosting, gradcam, demo, tests, lint)
+}
