@@ -1,12 +1,13 @@
 """A printed number stands for every value that rounds to it: half a unit of its last place to either side."""
 
+import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,2})?")
-_LONGEST = 40
+_LONGEST, _LARGEST = 40, 10**12
 _SIGNS = str.maketrans({"−": "-", "≤": "<", "≥": ">"})
 
 
@@ -53,6 +54,8 @@ def parse_number(text: str) -> Printed:
     if len(plain) > _LONGEST or not _NUMBER.fullmatch(plain):
         raise ValueError(text)
     number = Decimal(plain)
+    if abs(number) > _LARGEST:
+        raise ValueError(text)
     half = Fraction(10) ** int(number.as_tuple().exponent) / 2
     return Printed(text, Fraction(number) - half, Fraction(number) + half)
 
@@ -81,5 +84,5 @@ def parse_count(text: str) -> int:
 
 def find_count(share: Printed, n: int) -> int | None:
     """The smallest k for which k / n is printed as `share`; None: there is none."""
-    k = -((-share.exact_low * n) // 1)  # rounded up
-    return int(k) if k <= share.exact_high * n and 0 <= k <= n else None
+    k = max(math.ceil(share.exact_low * n), 0)
+    return k if k <= min(share.exact_high * n, n) else None

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from scipy import stats
@@ -14,7 +14,6 @@ from bonemet_jax.audit.tables import Hazard, Tables
 _Z95 = float(stats.norm.ppf(0.975))
 #: A p that printed bounds miss by more than this share, while unrounded ones may reach it, is worth a warning.
 _NOTICEABLE = 0.1
-Check = Callable[[Tables], Iterator[Outcome | None]]
 
 
 def check_exp_coef(tables: Tables) -> Iterator[Outcome | None]:
