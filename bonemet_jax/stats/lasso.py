@@ -1,10 +1,8 @@
 """Lasso-Cox screening (rows G1, H2): path, cross-validated choice, unpenalised refit.
 
-The path is scikit-survival's (GPL-3, imported here alone and lazily); everything is learned from the rows given.
-Source of the choice: Verweij, van Houwelingen, Stat Med 12 (1993) 2305.
+Everything is learned from the rows given. Source of the choice: Verweij, van Houwelingen, Stat Med 12 (1993) 2305.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,15 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
-from bonemet_jax.stats.cox import CoxFit, compute_null_score, compute_partial_loglik, fit_cox
+from bonemet_jax.stats.cox import CoxFit, compute_null_score, fit_cox
 from bonemet_jax.stats.estimable import NotEstimableError, check_finite, check_survival
+from bonemet_jax.stats.lasso_path import compute_path_loglik, fit_lasso_path
 
 #: How `chosen` is chosen, in words for the report.
 LAMBDA_RULE = "largest cross-validated partial likelihood (Verweij and van Houwelingen), folds stratified by event"
 _N_LAMBDAS = 50
 _MIN_RATIO = 0.02
-# Squared steps. At scikit-survival's default, 1e-7, coefficients are off by up to 1 % from glmnet's.
-_TOLERANCE, _CV_TOLERANCE = 1e-14, 1e-10
 _MAX_FOLDS = 10
 
 
@@ -64,13 +61,12 @@ def fit_lasso_cox(
         event: 1 event, 0 censored.
         x: (patient, covariate) on the original scale; standardised here (1/N variance), constant columns stay out.
         names: one a covariate.
-        lambdas: penalties as glmnet states them; default 50 from the smallest that keeps nothing, down to 1/50.
+        lambdas: penalties above 0, as glmnet states them; default 50, from the smallest that keeps nothing to its 50th.
         seed: of the cross-validation folds (10, or one an event where there are fewer).
 
-    Returns: coefficients on the original scale; `selected` may be empty; `refit` is None with a reason then. Penalties
-        too small for the solver to converge, or to improve the deviance, are left out of the path.
+    Returns: coefficients on the original scale; `selected` may be empty; `refit` is None with a reason then.
 
-    Raises: NotEstimableError with fewer than two events or when every column is constant.
+    Raises: NotEstimableError with fewer than two events, when every column is constant, for a penalty of 0 or less.
     """
     times, events = check_survival(time, event)
     values = check_finite("a covariate", x)
@@ -79,21 +75,12 @@ def fit_lasso_cox(
                                 "one row a patient, one column a name")
     if events.sum() < 2:
         raise NotEstimableError("fewer than two events", "", "cross-validation needs two")
-    centred = values - values.mean(axis=0)
-    scale = centred.std(axis=0)
-    varies = scale > 1e-12 * np.maximum(np.abs(values).max(axis=0), 1e-300)
-    if not varies.any():
-        raise NotEstimableError("every column is constant", "", "screening needs columns that vary")
-    z = centred[:, varies] / scale[varies]
-    penalties = _make_penalties(times, events, z) if lambdas is None else np.sort(np.asarray(lambdas, float))[::-1]
-    path = _fit_path(times, events, z, penalties)
-    done = np.isfinite(path).all(axis=1)
-    if not done.any():
-        raise NotEstimableError("the Lasso-Cox path does not converge", "", "use larger penalties or fewer covariates")
-    penalties, path = penalties[done], path[done]
+    z, scale, varies = standardise(values)
+    penalties = _make_penalties(times, events, z) if lambdas is None else _check_penalties(lambdas)
+    path = fit_lasso_path(times, events, z, penalties)
     cv = _cross_validate(times, events, z, penalties, seed)
     coefs = np.zeros((penalties.size, len(names)))
-    coefs[:, varies] = path / scale[varies]
+    coefs[:, varies] = path / scale
     points = tuple(
         LassoPoint(float(p), dict(zip(names, map(float, c), strict=True)), float(v))
         for p, c, v in zip(penalties, coefs, cv, strict=True)
@@ -101,6 +88,29 @@ def fit_lasso_cox(
     chosen = points[int(np.argmax(cv))]  # ties: the largest penalty
     refit, reason = _refit(times, events, values, names, chosen)
     return LassoCox(points, chosen, refit, reason)
+
+
+def standardise(
+    values: Float[np.ndarray, "patient covariate"],
+) -> tuple[Float[np.ndarray, "patient varying"], Float[np.ndarray, " varying"], Bool[np.ndarray, " covariate"]]:
+    """Columns of mean 0 and variance 1 (1/N), the scales that were taken out, and which columns vary at all.
+
+    Raises: NotEstimableError when none does.
+    """
+    centred = values - values.mean(axis=0)
+    scale = centred.std(axis=0)
+    varies = scale > 1e-12 * np.maximum(np.abs(values).max(axis=0), 1e-300)
+    if not varies.any():
+        raise NotEstimableError("every column is constant", "", "screening needs columns that vary")
+    return centred[:, varies] / scale[varies], scale[varies], varies
+
+
+def _check_penalties(lambdas: Sequence[float]) -> Float[np.ndarray, " penalty"]:
+    """Largest first, none twice."""
+    penalties = np.unique(np.asarray(lambdas, dtype=float))[::-1]
+    if penalties.size == 0 or not (np.isfinite(penalties) & (penalties > 0)).all():
+        raise NotEstimableError("a penalty is not above 0", "", "give lambdas above 0; fit a Cox model to have none")
+    return penalties
 
 
 def _refit(
@@ -123,55 +133,17 @@ def _make_penalties(time: np.ndarray, event: np.ndarray, z: np.ndarray) -> Float
     return np.geomspace(largest, _MIN_RATIO * largest, _N_LAMBDAS)
 
 
-def _fit_path(
-    time: np.ndarray, event: np.ndarray, z: np.ndarray, penalties: np.ndarray, tolerance: float = _TOLERANCE
-) -> Float[np.ndarray, "penalty covariate"]:
-    """Coefficients of standardised covariates at each penalty (descending); NaN beyond the solver's end.
-
-    The solver says only that some penalty failed, so the smallest quarter is dropped until the rest converges.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sksurv.linear_model import CoxnetSurvivalAnalysis
-    from sksurv.util import Surv
-
-    outcome = Surv.from_arrays(event, time)
-    coefs = np.full((penalties.size, z.shape[1]), np.nan)
-    # At penalties above these rows' own largest nothing is kept; the solver would end its path after six such.
-    first = int((penalties > np.abs(compute_null_score(time, event, z)).max() / time.size).sum())
-    coefs[:first] = 0.0
-    n = penalties.size - first
-    while n:
-        model = CoxnetSurvivalAnalysis(l1_ratio=1.0, alphas=penalties[first : first + n], tol=tolerance)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")  # "all coefficients are zero" is an answer here, not a mistake
-            model.fit(z, outcome)
-        if not any(issubclass(w.category, ConvergenceWarning) for w in caught):
-            found = np.where(np.abs(model.coef_) < 1e-10, 0.0, model.coef_).T
-            coefs[first : first + len(found)] = found  # it also ends where the deviance hardly improves any more
-            break
-        n = n * 3 // 4
-    return coefs
-
-
 def _cross_validate(
     time: np.ndarray, event: np.ndarray, z: np.ndarray, penalties: np.ndarray, seed: int
 ) -> Float[np.ndarray, " penalty"]:
-    """Sum over folds of log partial likelihood (all rows) minus that of the rows fitted.
-
-    Beyond the solver's end in a fold its last coefficients stand in; ties go to the larger penalty.
-    """
+    """Sum over folds of log partial likelihood (all rows) minus that of the rows fitted."""
     fold = _deal_folds(event, seed)
     total = np.zeros(penalties.size)
     for k in range(int(fold.max()) + 1):
         kept = fold != k
-        path = _fit_path(time[kept], event[kept], z[kept], penalties, _CV_TOLERANCE)
-        coef, worth = np.zeros(z.shape[1]), 0.0
-        for i, fitted in enumerate(path):
-            if i == 0 or np.isfinite(fitted).all():
-                coef = np.nan_to_num(fitted)
-                worth = compute_partial_loglik(time, event, z, coef)
-                worth -= compute_partial_loglik(time[kept], event[kept], z[kept], coef)
-            total[i] += worth
+        path = fit_lasso_path(time[kept], event[kept], z[kept], penalties)
+        total += compute_path_loglik(time, event, z, path)
+        total -= compute_path_loglik(time[kept], event[kept], z[kept], path)
     return total
 
 
