@@ -6,25 +6,28 @@ from pathlib import Path
 
 import pytest
 
+from bonemet_jax.cli.audit import AuditArgs
 from bonemet_jax.cli.build import BuildArgs
 from bonemet_jax.cli.ingest import SourceArgs
+from bonemet_jax.cli.joined import JoinedArgs
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.phantom import PhantomArgs
 from bonemet_jax.cli.predict import PredictArgs
 from bonemet_jax.cli.run import RunArgs, parse_run
 from bonemet_jax.cli.stage import CvArgs
+from bonemet_jax.cli.statistics import KINDS
 from bonemet_jax.cli.verify import VerifyArgs
 from bonemet_jax.cli.weights import WeightsArgs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-ARGS = {"build": BuildArgs, "ingest": SourceArgs, "measure": SourceArgs, "phantom": PhantomArgs, "predict": PredictArgs,
-        "verify": VerifyArgs, "weights": WeightsArgs}
+ARGS = {"audit": AuditArgs, "build": BuildArgs, "ingest": SourceArgs, "measure": SourceArgs, "phantom": PhantomArgs,
+        "predict": PredictArgs, "report": JoinedArgs, "verify": VerifyArgs, "weights": WeightsArgs}
 RUNS = {"run": RunArgs, "cv": CvArgs}
 BLOCKS = re.findall(r"^ *```\w*\n(.*?)^ *```$", README, re.S | re.M)
 COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines()
-            if re.match(r"\s*bonemet [a-z]+ -|\s*bonemet (run|cv) +configs|\s*bonemet weights import", line)]
-COMMANDS += re.findall(r"`(bonemet [a-z]+ (?:-|configs)[^`]*)`", README)
+            if re.match(r"\s*bonemet [a-z]+ -|\s*bonemet (run|cv) +configs|\s*bonemet (weights import|stats)", line)]
+COMMANDS += re.findall(r"`(bonemet [a-z]+ (?:--|configs)[^`]*)`", README)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -33,7 +36,9 @@ def test_command_parses(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
     (tmp_path / "imagenet.npz").touch()
     monkeypatch.chdir(tmp_path)
     _, verb, *argv = shlex.split(command, comments=True)
-    if verb in RUNS:
+    if verb == "stats":
+        parse(KINDS[argv[0]], verb, argv[1:])
+    elif verb in RUNS:
         parse_run(RUNS[verb], verb, argv)
     else:
         parse(ARGS[verb], verb, argv)

@@ -96,7 +96,8 @@ class Table1Args(CsvArgs):
     """Columns to average although they hold few numbers."""
 
 
-_KINDS: dict[str, type[CsvArgs]] = {
+#: Statistic -> its flags.
+KINDS: dict[str, type[CsvArgs]] = {
     "roc": RocArgs, "cox": CoxArgs, "lasso-cox": LassoArgs, "km": KmArgs, "table1": Table1Args,
 }
 
@@ -105,12 +106,12 @@ def main(verb: str, argv: list[str]) -> int:
     """Compute one statistic, print it and write it with --report."""
     if argv and argv[0] in {"-h", "--help"}:
         print("usage: bonemet stats NAME --csv FILE ... (bonemet stats NAME --help)\n")
-        print(*(f"  {name:<10}  {kind.__doc__}" for name, kind in _KINDS.items()), sep="\n")
+        print(*(f"  {name:<10}  {kind.__doc__}" for name, kind in KINDS.items()), sep="\n")
         return 0
-    if not argv or argv[0] not in _KINDS:
+    if not argv or argv[0] not in KINDS:
         raise UsageError(f"no statistic '{argv[0]}'" if argv else "no statistic named", "",
-                         f"use one of {', '.join(_KINDS)}")
-    args = parse(_KINDS[argv[0]], f"{verb} {argv[0]}", argv[1:])
+                         f"use one of {', '.join(KINDS)}")
+    args = parse(KINDS[argv[0]], f"{verb} {argv[0]}", argv[1:])
     report = VerbReport(verb, argv, args.report)
     results = _compute(args)
     print(*describe(results), sep="\n")

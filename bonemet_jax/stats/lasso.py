@@ -163,8 +163,8 @@ def compute_selection_frequency(
 
     Args:
         penalty: the one that was chosen; it stays fixed, so that the share tells of the covariates, not of the choice.
-        n_draws: draws with replacement, events and others each on their own. Draws in which the solver does not
-            converge do not count.
+        n_draws: draws with replacement, events and others each on their own. A draw in which no column varies, or
+            that has no optimum, does not count.
 
     Source: Meinshausen, Buehlmann, J R Stat Soc B 72 (2010) 417, in the bootstrap's form.
     """
@@ -176,15 +176,12 @@ def compute_selection_frequency(
     selected, n_fitted = np.zeros(len(names)), 0
     for _ in range(n_draws):
         rows = np.concatenate([rng.choice(part, part.size) for part in by_event])
-        centred = values[rows] - values[rows].mean(axis=0)
-        scale = centred.std(axis=0)
-        varies = scale > 1e-12 * np.maximum(np.abs(values[rows]).max(axis=0), 1e-300)
-        if not varies.any():
+        try:
+            z, _, varies = standardise(values[rows])
+            coef = fit_lasso_path(times[rows], events[rows], z, np.array([penalty]))[0]
+        except NotEstimableError:
             continue
-        z = centred[:, varies] / scale[varies]
-        coef = _fit_path(times[rows], events[rows], z, np.array([penalty]), _CV_TOLERANCE)[0]
-        if np.isfinite(coef).all():
-            selected[varies] += coef != 0
-            n_fitted += 1
+        selected[varies] += coef != 0
+        n_fitted += 1
     shares = selected / n_fitted if n_fitted else np.full(len(names), np.nan)
     return dict(zip(names, map(float, shares), strict=True))

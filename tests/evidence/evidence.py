@@ -15,6 +15,13 @@ def golden(show: Show) -> str:
     return run_pytest(show, "tests/cli/test_statistics.py") + said(show, "golden |stats [a-z1-]+: ")
 
 
+def audit(show: Show) -> str:
+    """Every contradiction of the paper's tables; none in a repaired cohort's own."""
+    told = show.command(".venv/bin/bonemet audit --example").out.strip().splitlines()
+    closing = next(row for row in reversed(told) if not row.startswith("#"))
+    return f"{closing}; " + run_pytest(show, "tests/audit --timeout 1200")
+
+
 def planted(show: Show) -> str:
     """Coverage over 200 cohorts; GBDT on the planted factors at n 5,000."""
     return run_pytest(show, "tests/studies/test_studies.py -k 'not null'") + said(show, "coverage of|n 5000")
@@ -47,6 +54,12 @@ def leakage(show: Show) -> str:
         show, r"fold \d: \d+ artefacts")
 
 
+def reliability(show: Show) -> str:
+    """embed and fuse killed; embeddings, models, scores and folds damaged."""
+    return run_pytest(show, "tests/end_to_end/test_damage.py --timeout 3000") + said(
+        show, r"(?:embed|fuse): \d+/\d+ killed|\d+/\d+ damages")
+
+
 def resampling(show: Show) -> str:
     """10,000 bootstraps of 36 rows beside a scikit-learn loop; coverage of the intervals."""
     shown = figures(run_benchmark(show, "stats"))
@@ -65,5 +78,6 @@ def gradcam(show: Show) -> str:
 
 SHOWS: dict[str, Callable[[Show], str]] = {
     work.__name__: work
-    for work in (install, golden, planted, pipeline, null, leakage, resampling, boosting, gradcam, demo, tests, lint)
+    for work in (install, golden, audit, planted, pipeline, null, leakage, reliability, resampling, boosting, gradcam,
+                 demo, tests, lint)
 }
