@@ -15,6 +15,7 @@ from bonemet_jax.report.formats import format_device, format_interval, format_la
 from bonemet_jax.report.leakage import draw_leakage, make_leakage_table
 from bonemet_jax.report.sources import RunFacts
 from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, Table
+from bonemet_jax.report.tripod import make_tripod_table
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def make_sections(facts: RunFacts) -> list[Section]:
         ("Network features and clinical data", _correlation),
         ("How to read the numbers", _reading),
         ("How this run was made", _making),
+        ("Reporting sheet", lambda facts: iter([make_tripod_table(facts)])),
         ("Limits", _limits),
     )
     return [Section(title, tuple(make(facts))) for title, make in makers]

@@ -271,3 +271,16 @@ def test_channels_of_the_first_overlay_that_has_a_slice() -> None:
 def test_null_cohort_is_said(tmp_path: Path) -> None:
     artifacts.write_json(tmp_path / "stats" / "planted.json", STATS["planted"]() | {"null_cohort": True})
     assert "This is a null cohort" in _Page(render_report(tmp_path, tmp_path / "cohort")).text
+
+
+def test_reporting_sheet_fills_what_the_run_knows(rendered: Path) -> None:
+    found = (row for row in _Page(rendered / "report.html").rows if len(row) == 3)
+    rows = {row[0]: row[2] for row in found if re.match(r"\d+[a-c]?", row[0])}
+    assert rows["10"].startswith("431 patients, 52 with the outcome") and "0.890" in rows["23a"]
+    assert rows["17"] == rows["5b"] == "author must fill" and "3 stratified folds" in rows["12a"]
+
+
+def test_reporting_sheet_of_an_empty_run_claims_nothing(tmp_path: Path) -> None:
+    render_report(tmp_path, tmp_path / "cohort")
+    page = (tmp_path / "report.html").read_text()
+    assert "not known to this run" in page and "author must fill" in page
