@@ -104,7 +104,7 @@ def test_default_path_is_exact_and_scikit_survivals(name: str, tables: Callable[
     penalties = np.array([p.penalty for p in points])
     worst = max(_violation(time, event, x, coef / scale, penalty)
                 for coef, penalty in zip(ours, penalties, strict=True))
-    some = slice(1, None, 6)
+    some = slice(1, 26, 4)  # the smallest penalties take the peer long
     model = CoxnetSurvivalAnalysis(alphas=penalties[some], l1_ratio=1.0, tol=1e-14)
     off = np.abs(model.fit(z, Surv.from_arrays(event, time)).coef_.T - ours[some]).max()
     print(f"{name}: {len(points)} points, conditions of the optimum missed by {worst:.1e} at most, "
