@@ -281,7 +281,8 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
         the records, are damaged.
     """
     keys = stage_keys(run)
-    for need in {need for name in names for need in BY_NAME[name].needs} - set(names):
+    needed = {need for name in names for need in BY_NAME[name].needs} - set(names)
+    for need in (name for name in BY_NAME if name in needed):  # the first that is missing is told
         if not hosts.once(lambda need=need: _is_done(run, BY_NAME[need], keys[need], may_remake=False)):
             raise UsageError(f"stage '{need}' is not done with this config", run.directory, "run `bonemet run` first")
     hosts.once(lambda: _write_config(run))
