@@ -25,8 +25,7 @@ from bonemet_jax.config import FusionConfig
 from bonemet_jax.errors import InputDataError
 from bonemet_jax.fusion.classifiers import Classifier, Settings, list_candidates, make_classifier
 from bonemet_jax.fusion.features import FeatureSpace, screen_clinical
-from bonemet_jax.stats.estimable import NotEstimableError
-from bonemet_jax.stats.roc import compute_auc
+from bonemet_jax.stats.roc import compute_auc_or_none
 from bonemet_jax.stats.threshold import choose_balanced_threshold
 
 #: Inner parts of mode `honest`.
@@ -183,7 +182,7 @@ def _choose_on_validation(
 ) -> FittedModel:
     tried = [_fit(name, patients, fits[0], settings, seed, device) for settings in list_candidates(name.classifier)]
     is_val = patients.split == "val"
-    aucs = tuple(_auc_or_none(patients.label[is_val], score[is_val]) for _, score in tried)
+    aucs = tuple(compute_auc_or_none(patients.label[is_val], score[is_val]) for _, score in tried)
     best = _pick(aucs)
     model, score = tried[best]
     threshold = choose_balanced_threshold(patients.label[patients.is_seen], score[patients.is_seen])
@@ -200,7 +199,7 @@ def _choose_on_inner_parts(
         for fit in inner:
             score[fit.asked] = _fit(name, patients, fit, settings, seed, device)[1]
         held_out.append(score)
-    aucs = tuple(_auc_or_none(patients.label[seen], score[seen]) for score in held_out)
+    aucs = tuple(compute_auc_or_none(patients.label[seen], score[seen]) for score in held_out)
     best = _pick(aucs)
     settings, score = list_candidates(name.classifier)[best], held_out[best]
     model, score[final.asked] = _fit(name, patients, final, settings, seed, device)
@@ -221,13 +220,6 @@ def _fit(
     )
     model = make_classifier(name.classifier, settings, device).fit(learned, patients.label[fit.learns], seed)
     return model, model.score(asked)
-
-
-def _auc_or_none(label: np.ndarray, score: np.ndarray) -> float | None:
-    try:
-        return compute_auc(label, score)
-    except NotEstimableError:
-        return None
 
 
 def _pick(aucs: tuple[float | None, ...]) -> int:

@@ -14,11 +14,11 @@ from bonemet_jax.stats.bca import compute_auc_interval
 from bonemet_jax.stats.bootstrap import draw_patients
 from bonemet_jax.stats.cox import CoxFit, Ties, fit_cox
 from bonemet_jax.stats.csv_table import CsvTable
-from bonemet_jax.stats.estimable import NotEstimableError
 from bonemet_jax.stats.km import compute_logrank, fit_km
 from bonemet_jax.stats.lasso import LAMBDA_RULE, compute_selection_frequency, fit_lasso_cox
 from bonemet_jax.stats.plain import make_plain
-from bonemet_jax.stats.roc import compute_auc, compute_auc_delong, compute_paired_delong
+from bonemet_jax.stats.roc import compute_auc, compute_auc_delong
+from bonemet_jax.stats.roc_results import describe_paired
 from bonemet_jax.stats.table1 import compare_counts, compare_means, count_levels, summarise
 
 #: A numeric column of more distinct values than this is taken for a continuous one.
@@ -78,12 +78,8 @@ def _find_patients(
 
 
 def _compare(truth: np.ndarray, values: dict[str, np.ndarray], a: str, b: str) -> dict[str, Any]:
-    try:
-        found = compute_paired_delong(truth, values[a], values[b])
-    except NotEstimableError as error:
-        return {"a": a, "b": b, "difference": None, "ci95": None, "z": None, "p": None, "reason": error.what}
-    return {"a": a, "b": b, "difference": found.difference, "ci95": found.ci95, "z": found.z, "p": found.p,
-            "reason": None}
+    found = describe_paired(truth, values[a], values[b])
+    return {"a": a, "b": b} | {name: found[name] for name in ("difference", "ci95", "z", "p", "reason")}
 
 
 # --- Survival ---------------------------------------------------------------------------------------------

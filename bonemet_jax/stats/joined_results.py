@@ -11,10 +11,8 @@ import pandas as pd
 from bonemet_jax import artifacts, schema
 from bonemet_jax.cohort.folds import load_folds
 from bonemet_jax.errors import LeakageError, UsageError
-from bonemet_jax.stats.estimable import NotEstimableError
 from bonemet_jax.stats.plain import make_plain
-from bonemet_jax.stats.roc import compute_paired_delong
-from bonemet_jax.stats.roc_results import NETWORK
+from bonemet_jax.stats.roc_results import NETWORK, describe_paired
 from bonemet_jax.stats.run import load_run_scores
 
 #: Models compared between runs: (feature set, classifier).
@@ -88,10 +86,5 @@ def _pick_test(run: JoinedRun, model: tuple[str, str]) -> pd.DataFrame:
 
 def _compare(model: tuple[str, str], a: JoinedRun, b: JoinedRun) -> dict[str, Any]:
     base = {"feature_set": model[0], "classifier": model[1], "a": a.name, "b": b.name}
-    empty = dict.fromkeys(("auc_a", "auc_b", "difference", "ci95", "z", "p", "reason"))
     first, second = _pick_test(a, model), _pick_test(b, model)
-    try:
-        found = compute_paired_delong(first["label"], first["score"], second["score"])
-    except NotEstimableError as error:
-        return base | empty | {"reason": error.what}
-    return base | empty | make_plain(found)
+    return base | describe_paired(first["label"], first["score"], second["score"])

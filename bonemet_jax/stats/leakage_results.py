@@ -17,7 +17,8 @@ from bonemet_jax import schema
 from bonemet_jax.stats.bootstrap import Draws, bootstrap_auc, compute_percentile_interval, draw_patients
 from bonemet_jax.stats.estimable import NotEstimableError
 from bonemet_jax.stats.plain import make_plain
-from bonemet_jax.stats.roc import compute_auc, compute_paired_delong
+from bonemet_jax.stats.roc import compute_auc
+from bonemet_jax.stats.roc_results import describe_paired
 from bonemet_jax.stats.threshold import compute_confusion
 
 N_DRAWS = 2000
@@ -95,9 +96,4 @@ def _judge(
 def _compare_tests(paper: pd.DataFrame, honest: pd.DataFrame) -> dict[str, Any]:
     """AUC on the test patients in mode paper less that in mode honest."""
     tested = [scores[scores["split"] == "test"].set_index(schema.PATIENT_ID).sort_index() for scores in (paper, honest)]
-    found: dict[str, Any] = dict.fromkeys(("auc_a", "auc_b", "difference", "ci95", "z", "p", "reason"))
-    try:
-        compared = compute_paired_delong(tested[0]["label"], tested[0]["score"], tested[1]["score"])
-    except NotEstimableError as error:
-        return found | {"reason": error.what}
-    return found | make_plain(compared)
+    return describe_paired(tested[0]["label"], tested[0]["score"], tested[1]["score"])

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bonemet_jax.stats.estimable import NotEstimableError
 from bonemet_jax.stats.plain import make_plain
-from bonemet_jax.stats.roc import compute_auc
+from bonemet_jax.stats.roc import compute_auc_or_none
 
 
 def compute_repeats(scores: pd.DataFrame) -> dict[str, Any]:
@@ -19,16 +18,10 @@ def compute_repeats(scores: pd.DataFrame) -> dict[str, Any]:
     test = scores[scores["split"] == "test"]
     rows = []
     for (feature_set, classifier), part in test.groupby(["feature_set", "classifier"], sort=False):
-        aucs = [_auc_or_nan(of_repeat) for _, of_repeat in part.groupby("repeat")]
+        found = [compute_auc_or_none(p["label"], p["score"]) for _, p in part.groupby("repeat")]
+        aucs = [np.nan if auc is None else auc for auc in found]
         rows.append({
             "feature_set": feature_set, "classifier": classifier, "auc": aucs, "mean": np.mean(aucs),
             "sd": np.std(aucs, ddof=1) if len(aucs) > 1 else None, "min": min(aucs), "max": max(aucs),
         })
     return make_plain({"n_repeats": int(scores["repeat"].max()) + 1, "rows": rows})
-
-
-def _auc_or_nan(part: pd.DataFrame) -> float:
-    try:
-        return compute_auc(part["label"], part["score"])
-    except NotEstimableError:
-        return float("nan")

@@ -43,6 +43,14 @@ def compute_auc(label: ArrayLike, score: ArrayLike) -> float:
     return float((ranks[positive].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * (positive.size - n_pos)))
 
 
+def compute_auc_or_none(label: ArrayLike, score: ArrayLike) -> float | None:
+    """`compute_auc`, None where it cannot be had."""
+    try:
+        return compute_auc(label, score)
+    except NotEstimableError:
+        return None
+
+
 def compute_auc_delong(label: ArrayLike, score: ArrayLike) -> AucEstimate:
     """AUC with DeLong's variance and 95 % interval (row H3).
 

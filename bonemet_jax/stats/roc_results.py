@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from bonemet_jax import schema
 from bonemet_jax.errors import LeakageError
@@ -19,7 +20,13 @@ from bonemet_jax.stats.estimable import NotEstimableError
 from bonemet_jax.stats.intervals import Proportion
 from bonemet_jax.stats.permutation import compute_auc_permutation_p, compute_paired_permutation_p, permute_labels
 from bonemet_jax.stats.plain import make_plain
-from bonemet_jax.stats.roc import compute_auc, compute_auc_delong, compute_paired_delong, compute_roc_curve
+from bonemet_jax.stats.roc import (
+    compute_auc,
+    compute_auc_delong,
+    compute_auc_or_none,
+    compute_paired_delong,
+    compute_roc_curve,
+)
 from bonemet_jax.stats.threshold import MEASURES, choose_balanced_threshold, compute_confusion
 
 NETWORK = "network"
@@ -120,7 +127,7 @@ def _compute_row(table: pd.DataFrame, patients: pd.Index, resamples: _Resamples 
     label, score = np.asarray(table["label"]), np.asarray(table["score"], dtype=float)
     patient = np.asarray(patients.get_indexer(pd.Index(table[schema.PATIENT_ID])))
     distinct = table.drop_duplicates(schema.PATIENT_ID)
-    folds = [_auc_or_none(fold["label"], fold["score"]) for _, fold in table.groupby("fold")]
+    folds = [compute_auc_or_none(fold["label"], fold["score"]) for _, fold in table.groupby("fold")]
     known = [auc for auc in folds if auc is not None]
     row: dict[str, Any] = {
         "feature_set": table["feature_set"].iloc[0], "classifier": table["classifier"].iloc[0], "split": split,
@@ -136,13 +143,6 @@ def _compute_row(table: pd.DataFrame, patients: pd.Index, resamples: _Resamples 
     measures, reasons = _compute_measures(label, decision, patient, resamples, is_test)
     row["bootstrap_reasons"] |= reasons
     return row | measures
-
-
-def _auc_or_none(label: pd.Series, score: pd.Series) -> float | None:
-    try:
-        return compute_auc(label, score)
-    except NotEstimableError:
-        return None
 
 
 def _compute_discrimination(
@@ -216,11 +216,16 @@ def _compute_paired(test: pd.DataFrame, n_draws: int, seed: int) -> list[dict[st
 
 
 def _compare(label: pd.Series, a: pd.Series, b: pd.Series, n_draws: int, seed: int) -> dict[str, Any]:
-    found: dict[str, Any] = dict.fromkeys((
-        "auc_a", "auc_b", "difference", "ci95", "z", "p", "permutation_p", "reason"))
-    found |= {"auc_a": _auc_or_none(label, a), "auc_b": _auc_or_none(label, b)}
+    found = describe_paired(label, a, b)
+    known = found["reason"] is None
+    return found | {"permutation_p": compute_paired_permutation_p(label, a, b, n_draws, seed) if known else None}
+
+
+def describe_paired(label: ArrayLike, a: ArrayLike, b: ArrayLike) -> dict[str, Any]:
+    """Two scores of the same patients: their AUCs, DeLong's paired test, or the reason why there is none."""
+    found: dict[str, Any] = dict.fromkeys(("difference", "ci95", "z", "p", "reason"))
+    found |= {"auc_a": compute_auc_or_none(label, a), "auc_b": compute_auc_or_none(label, b)}
     try:
-        found |= make_plain(compute_paired_delong(label, a, b))
-        return found | {"permutation_p": compute_paired_permutation_p(label, a, b, n_draws, seed)}
+        return found | make_plain(compute_paired_delong(label, a, b))
     except NotEstimableError as error:
         return found | {"reason": error.what}
