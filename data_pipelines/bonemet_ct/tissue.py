@@ -33,17 +33,18 @@ class TissueReader:
     config: RecordsConfig
 
     @cached_property
-    def _slice_ids(self) -> dict[str, str]:
+    def slice_ids(self) -> dict[str, str]:
+        """patient_id -> slice_id."""
         table = artifacts.load_table(self.cohort_dir / "cohort.parquet")
         return dict(zip(table[schema.PATIENT_ID], table[schema.SLICE_ID], strict=True))
 
     def read(self, patient_ids: Sequence[str]) -> GridTissue:
         """Labels of these patients. Raises: InputDataError for one without a slice; CorruptFileError as load_slice."""
-        if missing := [patient for patient in patient_ids if patient not in self._slice_ids]:
+        if missing := [patient for patient in patient_ids if patient not in self.slice_ids]:
             raise InputDataError(f"{len(missing)} patients of the records are not in the cohort", self.cohort_dir,
                                  "build the records again for this cohort")
         grids = [to_grid(load_slice(self._path(patient)), self.config) for patient in patient_ids]
         return GridTissue(np.stack([grid.tissue for grid in grids]), np.stack([grid.body for grid in grids]))
 
     def _path(self, patient_id: str) -> Path:
-        return self.cohort_dir / "slices" / f"{self._slice_ids[patient_id]}.npz"
+        return self.cohort_dir / "slices" / f"{self.slice_ids[patient_id]}.npz"

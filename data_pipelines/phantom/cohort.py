@@ -35,7 +35,7 @@ def make_cohort(config: PhantomConfig, out: Path, workers: int = 2) -> None:
     with artifacts.atomic_dir(out) as partial:
         artifacts.save_table(partial / "cohort.parquet", table)
         artifacts.write_json(partial / "truth.json", truth.describe_truth(config, table, factor, redrawn))
-        lengths = texture.correlation_length_mm(factor)
+        lengths = texture.correlation_length_mm(factor, config.texture_strength)
         areas = table[["sfa_cm2", "vfa_cm2", "esma_cm2"]].to_numpy(float)
         tasks = [
             (config, partial / "slices" / f"{name}.npz", i, anatomy.Areas(*areas[i].tolist()), float(lengths[i]))

@@ -102,15 +102,15 @@ def texture_shift() -> float:
     return float(np.sqrt(2) * ndtri(calibrate().texture_auc))
 
 
-def bayes_auc(generator: str, null: bool) -> dict[str, float]:
-    """Bayes-optimal AUC of clinical data, of what the slice shows (texture, SFA, VFA, ESMA) and of both."""
+def bayes_auc(generator: str, null: bool, texture_shown: bool = True) -> dict[str, float]:
+    """Bayes-optimal AUC of clinical data, of what the slice shows (texture if shown, SFA, VFA, ESMA) and of both."""
     if null:
         return {name: 0.5 for name in schema.FEATURE_SETS}
-    return dict(_bayes_repaired() if generator == "repaired" else _bayes_as_printed())
+    return dict((_bayes_repaired if generator == "repaired" else _bayes_as_printed)(texture_shown))
 
 
-@lru_cache(maxsize=1)
-def _bayes_repaired() -> dict[str, float]:
+@lru_cache(maxsize=2)
+def _bayes_repaired(texture_shown: bool) -> dict[str, float]:
     table, texture = _draws()
     risk = calibrate()
     clinical = log_hazard(table)
@@ -118,14 +118,14 @@ def _bayes_repaired() -> dict[str, float]:
     probability = event_probability(risk.baseline, total)
     # Texture is independent of the row, so the clinical log hazard ranks patients as their marginal risk does.
     return {
-        "imaging": compute_soft_auc(_imaging_risk(table, texture, risk), probability),
+        "imaging": compute_soft_auc(_imaging_risk(table, texture if texture_shown else None, risk), probability),
         "clinical": compute_soft_auc(clinical, probability),
-        "both": compute_soft_auc(total, probability),
+        "both": compute_soft_auc(total if texture_shown else clinical, probability),
     }
 
 
-def _imaging_risk(table: pd.DataFrame, texture: Vector, risk: Risk) -> Vector:
-    """P(event | texture, areas): the columns the slice does not show are integrated out by draws.
+def _imaging_risk(table: pd.DataFrame, texture: Vector | None, risk: Risk) -> Vector:
+    """P(event | texture, areas): what the slice does not show, a texture of None too, is integrated out by draws.
 
     BMI and height given the areas are Gaussian in the copula's latents; the other risk columns know no area.
     """
@@ -142,7 +142,8 @@ def _imaging_risk(table: pd.DataFrame, texture: Vector, risk: Risk) -> Vector:
     others = rows.draw_rows(rng, INNER_DRAWS)[0]
     known = log_hazard(others.assign(bmi_kg_m2=0.0, sfa_cm2=0.0, sfi_cm2_m2=0.0))
     beta, sfa = LOG_HAZARD_RATIOS, table["sfa_cm2"].to_numpy()
-    shown_hazard = beta["sfa_cm2"] * sfa + risk.texture_log_hr * texture
+    known = known + (risk.texture_log_hr * rng.standard_normal(INNER_DRAWS) if texture is None else 0.0)
+    shown_hazard = beta["sfa_cm2"] * sfa + (0.0 if texture is None else risk.texture_log_hr * texture)
     total = np.zeros(len(table))
     for k in range(INNER_DRAWS):
         bmi, height = (marginals.pooled_marginal(h).quantile(centre[:, i] + noise[k, i]) for i, h in enumerate(hidden))
@@ -161,14 +162,15 @@ def _texture_scale(shift: float) -> float:
     return float(np.sqrt(1 + shift**2 * marginals.EVENT_SHARE * (1 - marginals.EVENT_SHARE)))
 
 
-@lru_cache(maxsize=1)
-def _bayes_as_printed() -> dict[str, float]:
+@lru_cache(maxsize=2)
+def _bayes_as_printed(texture_shown: bool) -> dict[str, float]:
     """Likelihood ratios of the two outcome groups, which are known in closed form."""
     rng = np.random.default_rng(_SEED + 2)
     label = rng.random(DRAWS) < marginals.EVENT_SHARE
     table, _ = rows.draw_rows(rng, DRAWS, label)
     # log N(z; shift) - log N(z; 0) = shift * z + constant, z the texture factor before it is standardised.
     texture = texture_shift() * _texture_scale(texture_shift()) * draw_texture(rng, label, texture_shift())
+    texture = texture if texture_shown else np.zeros_like(texture)
     areas = _log_ratio_continuous(table, rows.AREAS)
     clinical = _log_ratio_continuous(table, (*rows.DRAWN, "sfi_cm2_m2")) + _log_ratio_levels(table)
     scores = {"imaging": areas + texture, "clinical": clinical, "both": clinical + texture}

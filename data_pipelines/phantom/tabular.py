@@ -16,7 +16,7 @@ VISITS_MONTHS = np.array([*range(3, 25, 3), *range(30, 61, 6)], float)
 def make_table(config: PhantomConfig) -> tuple[pd.DataFrame, np.ndarray]:
     """Cohort table in the shape of cohort.parquet, and each patient's texture correlation length (n,), mm."""
     table, factor, _ = draw_cohort(config)
-    return table, texture.correlation_length_mm(factor)
+    return table, texture.correlation_length_mm(factor, config.texture_strength)
 
 
 def draw_cohort(config: PhantomConfig) -> tuple[pd.DataFrame, np.ndarray, int]:

@@ -15,9 +15,9 @@ Image = Float32[np.ndarray, "height width"]
 MEDIAN_LENGTH_MM, LOG_LENGTH_PER_SD = 4.2, 0.30
 
 
-def correlation_length_mm(factor: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def correlation_length_mm(factor: Float[np.ndarray, "..."], strength: float = 1.0) -> Float[np.ndarray, "..."]:
     """Correlation length L, mm, of a standard-normal texture factor: autocorrelation exp(-d^2 / 2 L^2)."""
-    return MEDIAN_LENGTH_MM * np.exp(LOG_LENGTH_PER_SD * np.asarray(factor))
+    return MEDIAN_LENGTH_MM * np.exp(strength * LOG_LENGTH_PER_SD * np.asarray(factor))
 
 
 # Scanner noise: liver of the same slice, 24 x 24 px patches (median of 71, patch mean removed): SD 13.6 HU,

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bonemet_jax import artifacts, schema
@@ -52,6 +53,22 @@ def test_same_bytes_for_any_number_of_processes(made, tmp_path, monkeypatch):
     monkeypatch.setattr(cohort, "_SPAWN_FROM", 0)
     make_cohort(small(), tmp_path / "two", workers=2)
     assert artifacts.load_json(tmp_path / "two" / "manifest.json") == artifacts.load_json(made / "manifest.json")
+
+
+def test_without_texture_the_values_of_fat_lie_elsewhere_and_nothing_else_changes(made, tmp_path):
+    make_cohort(small(texture_strength=0), tmp_path / "plain", workers=1)
+    table, plain = (artifacts.load_table(d / "cohort.parquet") for d in (made, tmp_path / "plain"))
+    pd.testing.assert_frame_equal(table, plain)
+    assert artifacts.load_json(tmp_path / "plain" / "truth.json")["texture"]["log_sd"] == 0
+    moved = []
+    for name in table[schema.SLICE_ID]:
+        with_texture, without = (load_slice(d / "slices" / f"{name}.npz") for d in (made, tmp_path / "plain"))
+        np.testing.assert_array_equal(with_texture.tissue, without.tissue)
+        fat = np.isin(with_texture.tissue, (schema.TISSUE_SAT, schema.TISSUE_VAT))
+        np.testing.assert_array_equal(with_texture.hu[~fat], without.hu[~fat])
+        moved.append((with_texture.hu[fat] != without.hu[fat]).mean())
+        np.testing.assert_array_equal(np.sort(with_texture.hu[fat]), np.sort(without.hu[fat]))
+    assert min(moved) > 0 and np.median(moved) > 0.5
 
 
 def test_other_seed_other_bytes(made, tmp_path):

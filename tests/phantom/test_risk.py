@@ -58,6 +58,18 @@ def test_no_classifier_beats_the_imaging_figure_and_a_good_one_comes_near(cohort
     assert roc_auc_score(label[half:], score) == pytest.approx(risk.bayes_auc("repaired", False)["imaging"], abs=0.015)
 
 
+def test_without_texture_the_image_shows_areas_alone(cohort):
+    """The areas' own figure: a classifier of areas comes near and does not beat it; both is clinical then."""
+    table, _ = cohort
+    auc = risk.bayes_auc("repaired", False, texture_shown=False)
+    assert auc["both"] == auc["clinical"] == risk.bayes_auc("repaired", False)["clinical"]
+    areas, label = table[["sfa_cm2", "vfa_cm2", "esma_cm2"]].to_numpy(), table["bone_metastasis"].to_numpy()
+    half = len(label) // 2
+    model = make_pipeline(StandardScaler(), PolynomialFeatures(2), LogisticRegression())
+    score = model.fit(areas[:half], label[:half]).predict_proba(areas[half:])[:, 1]
+    assert roc_auc_score(label[half:], score) == pytest.approx(auc["imaging"], abs=0.015)
+
+
 def test_cox_finds_the_planted_hazard_ratios():
     """On exact event times: visits group them, which pulls strong effects towards zero."""
     from sksurv.linear_model import CoxPHSurvivalAnalysis
