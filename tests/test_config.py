@@ -10,7 +10,6 @@ import pytest
 from bonemet_jax import schema
 from bonemet_jax.config import (
     N_STAGES,
-    REFUSED,
     Config,
     FoldsConfig,
     FusionConfig,
@@ -19,7 +18,6 @@ from bonemet_jax.config import (
     OptimConfig,
     PhantomConfig,
     RecordsConfig,
-    Refused,
     TrainConfig,
     from_dict,
     load_config,
@@ -27,8 +25,10 @@ from bonemet_jax.config import (
 )
 from bonemet_jax.errors import UsageError
 from bonemet_jax.models.resnet import DEPTHS
+from bonemet_jax.refused import REFUSED, Refused
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(FOLDER.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -41,7 +41,7 @@ def test_config_files_load_and_open_with_their_header(path: Path) -> None:
 
 
 def test_paper_config_is_the_paper() -> None:
-    config = load_config(CONFIGS[0].parent / "paper.py")
+    config = load_config(FOLDER / "paper.py")
     assert (config.model.network, config.records.height, config.records.width) == ("resnet101", 400, 500)
     assert (config.optim.lr, config.train.batch_size, config.train.epochs) == (1e-6, 64, 200)
     assert (config.folds.n_folds, config.folds.val_fraction) == (3, 0.2)

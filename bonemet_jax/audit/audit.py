@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bonemet_jax import published
 from bonemet_jax.audit.finding import Finding, Severity
 from bonemet_jax.audit.own import load_own
 from bonemet_jax.audit.read import load_tables, parse_tables
@@ -11,7 +12,7 @@ from bonemet_jax.audit.rules import RULES
 from bonemet_jax.audit.tables import Tables
 
 #: The published tables this project set out from, in the shape every file has.
-EXAMPLE = Path(__file__).with_name("paper_tables.yaml")
+EXAMPLE = published.PATH
 
 
 @dataclass(frozen=True)

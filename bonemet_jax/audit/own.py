@@ -15,7 +15,8 @@ _Z95 = 1.959963984540054
 #: Bounds of a hazard ratio are printed so finely that rounding moves log HR by at most this share of its SE.
 _SHARE_OF_SE = 0.005
 _MOST_DECIMALS = 12
-_PARTS = ("table1", "table2", "roc", "km")
+#: Files of stats/ that are audited.
+PARTS = ("table1", "table2", "roc", "km")
 
 
 def load_own(run_dir: Path) -> Row:
@@ -24,7 +25,7 @@ def load_own(run_dir: Path) -> Row:
     if not stats.is_dir():
         raise InputDataError("a folder without stats/: no finished run", run_dir,
                              "give a file of tables, or a run whose report is written")
-    return make_tables(*(artifacts.load_json(stats / f"{part}.json") for part in _PARTS))
+    return make_tables(*(artifacts.load_json(stats / f"{part}.json") for part in PARTS))
 
 
 def make_tables(table1: Json, table2: Json, roc: Json, km: Json) -> Row:

@@ -1,6 +1,6 @@
 """Published tables as the rules see them: roles and units, never the names of variables.
 
-The shape of the YAML, of which `paper_tables.yaml` beside this file is an example. Numbers keep their printed decimals
+The shape of the YAML, of which bonemet_jax/published.yaml is an example. Numbers keep their printed decimals
 (27.0 is not 27); null is missing. Every part may be left out; groups are needed with table1_* and cut-offs:
 
     source, notes: anything
