@@ -48,7 +48,7 @@ class SurvivalArgs(CsvArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class CoxArgs(SurvivalArgs):
-    """Unpenalised Cox regression: hazard ratios, Wald p, concordance, Schoenfeld's global test."""
+    """Unpenalised Cox regression: hazard ratios, Wald p, concordance, Schoenfeld's tests of each and of all."""
 
     covariates: tuple[str, ...]
     """Columns of numbers."""

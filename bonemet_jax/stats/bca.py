@@ -22,6 +22,8 @@ from bonemet_jax.stats.bootstrap import (
     keep_defined,
 )
 
+#: Beyond this many patients leaving out each in turn needs gigabytes.
+_MAX_LEFT_OUT = 30_000
 _Z = np.array([-1.0, 1.0]) * float(stats.norm.ppf(0.975))
 
 
@@ -53,9 +55,12 @@ def compute_fraction_intervals(
 def _leave_one_out(draws: Draws) -> Draws:
     """Everyone once, then everyone but the first patient, everyone but the second ...: the estimate, the jackknife.
 
-    Made by the draws' own arithmetic, so that a draw that equals the estimate does so to the last bit.
+    Made by the draws' own arithmetic, so that a draw that equals the estimate does so to the last bit. The estimate
+    alone where patients are too many.
     """
     n = draws.positive.size
+    if n > _MAX_LEFT_OUT:
+        return Draws(draws.positive, np.ones((1, n), np.uint8))
     by_patient = np.ones((n, n + 1), np.uint8)
     by_patient[np.arange(n), np.arange(n) + 1] = 0
     return Draws(draws.positive, by_patient.T)
@@ -71,7 +76,7 @@ def compute_bca_interval(
         values: the statistic in every draw; NaN where a draw has none.
         estimate: the statistic of the data.
         positive: each patient's class, the strata of the draws.
-        left_out: the statistic without each patient.
+        left_out: the statistic without each patient; empty where patients are too many.
     """
     defined = keep_defined(values)
     if defined is None:
@@ -82,6 +87,8 @@ def compute_bca_interval(
     share = ((defined < estimate).mean() + (defined <= estimate).mean()) / 2
     if not 0 < share < 1:
         return BootstrapInterval(percentile, "percentile", "all draws lie on one side of the estimate")
+    if not left_out.size:
+        return BootstrapInterval(percentile, "percentile", "too many patients to leave out one by one")
     acceleration = compute_acceleration(positive, left_out)
     if acceleration is None:
         return BootstrapInterval(percentile, "percentile", "leaving a patient out leaves no value, or changes nothing")

@@ -5,6 +5,7 @@ Sources: Cox, J R Stat Soc B 34 (1972) 187; Efron, J Am Stat Assoc 72 (1977) 557
 (1994) 515, in the score-test form of survival 3.
 """
 
+import bisect
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,12 +21,19 @@ _MAX_STEPS = 60
 _MAX_HALVINGS = 30
 #: A log hazard ratio per SD beyond this is separation: the likelihood rises for ever.
 _SEPARATION = 12.0
+#: A condition number of the information beyond this is singular; a coefficient of its null vector below that is none.
+_SINGULAR, _NO_PART = 1e11, 1e-5
+_MAX_NAMED = 8
+#: Share of a Schoenfeld test's variance that must be left once the coefficients are fitted.
+_NO_VARIANCE = 1e-10
+_COLLINEAR_CHANGES = "the covariates' changes over time are collinear: no test of all together"
+_FEW_TIMES = "the covariates vary at too few event times for a test of proportional hazards"
 _Z95 = float(stats.norm.ppf(0.975))
 
 
 @dataclass(frozen=True)
 class CoxTerm:
-    """One covariate: log hazard ratio, its standard error, hazard ratio, 95 % interval, Wald z and p."""
+    """One covariate: log hazard ratio, its standard error, hazard ratio, 95 % interval, Wald z and p, Schoenfeld p."""
 
     name: str
     coef: float
@@ -34,11 +42,12 @@ class CoxTerm:
     ci95: tuple[float, float]
     z: float
     p: float
+    schoenfeld_p: float | None
 
 
 @dataclass(frozen=True)
 class CoxFit:
-    """A fitted Cox model; loglik is (all coefficients 0, fitted)."""
+    """A fitted Cox model; loglik is (all coefficients 0, fitted); the reason is why a Schoenfeld p is None."""
 
     terms: tuple[CoxTerm, ...]
     loglik: tuple[float, float]
@@ -47,6 +56,7 @@ class CoxFit:
     n: int
     n_events: int
     schoenfeld_global_p: float | None
+    schoenfeld_reason: str | None
 
 
 @dataclass(frozen=True)
@@ -163,10 +173,12 @@ def fit_cox(
     beta, null, state = _climb(risk, names)
     covariance = np.linalg.inv(_information(risk, state, np.ones(risk.events.size)))
     se = np.sqrt(np.diag(covariance)) / scale
-    terms = tuple(_make_term(name, b, s) for name, b, s in zip(names, beta / scale, se, strict=True))
-    concordance = compute_concordance(risk.time, risk.event, risk.x @ beta)
-    return CoxFit(terms, (null, state.loglik), concordance, ties, times.size, int(events.sum()),
-                  _schoenfeld_p(risk, state))
+    together, each = _compute_schoenfeld_p(risk, state)
+    terms = tuple(map(_make_term, names, beta / scale, se, each))
+    profiles, of_patient = np.unique(risk.x, axis=0, return_inverse=True)  # equal rows, equal scores to the last bit
+    concordance = compute_concordance(risk.time, risk.event, (profiles @ beta)[of_patient])
+    reason = _FEW_TIMES if None in each else _COLLINEAR_CHANGES if together is None else None
+    return CoxFit(terms, (null, state.loglik), concordance, ties, times.size, int(events.sum()), together, reason)
 
 
 def _climb(risk: _Risk, names: tuple[str, ...] | list[str]) -> tuple[np.ndarray, float, _State]:
@@ -177,16 +189,15 @@ def _climb(risk: _Risk, names: tuple[str, ...] | list[str]) -> tuple[np.ndarray,
     null = state.loglik
     for _ in range(_MAX_STEPS):
         information = _information(risk, state, ones)
-        if np.linalg.cond(information) > 1e11:
-            raise NotEstimableError(_blame(beta, names, "columns are collinear, or constant among those at risk"), "",
-                                    "leave one out")
+        if np.linalg.cond(information) > _SINGULAR:
+            raise NotEstimableError(_blame(beta, names) or _tell_collinear(information, names), "", "leave one out")
         step = np.linalg.solve(information, _score(risk, state, ones))
         beta, state = _take_step(risk, beta, state, step)
         if np.abs(beta).max() > _SEPARATION:
             break
         if np.abs(step).max() < 1e-10:
             return beta, null, state
-    raise NotEstimableError(_blame(beta, names, "the likelihood has no maximum"), "", "use fewer covariates")
+    raise NotEstimableError(_blame(beta, names) or "the likelihood has no maximum", "", "use fewer covariates")
 
 
 def _take_step(risk: _Risk, beta: np.ndarray, state: _State, step: np.ndarray) -> tuple[np.ndarray, _State]:
@@ -198,45 +209,90 @@ def _take_step(risk: _Risk, beta: np.ndarray, state: _State, step: np.ndarray) -
     return beta, state
 
 
-def _blame(beta: np.ndarray, names: tuple[str, ...] | list[str], otherwise: str) -> str:
+def _blame(beta: np.ndarray, names: tuple[str, ...] | list[str]) -> str | None:
     """Name the covariate that separates events from the rest, when one does."""
     worst = int(np.abs(beta).argmax())
-    return f"{names[worst]} separates events from the rest" if abs(beta[worst]) > _SEPARATION / 2 else otherwise
+    return f"{names[worst]} separates events from the rest" if abs(beta[worst]) > _SEPARATION / 2 else None
 
 
-def _make_term(name: str, coef: float, se: float) -> CoxTerm:
+def _tell_collinear(
+    information: Float[np.ndarray, "covariate covariate"], names: tuple[str, ...] | list[str]
+) -> str:
+    """The first column that those before it give, and which of them: the only null vector of the first singular block.
+
+    In the information, and not in the table: columns may be independent in patients who left before the first event.
+    """
+    sizes = range(1, len(names) + 1)  # a larger block is never better conditioned
+    n = sizes[bisect.bisect_left(sizes, True, key=lambda n: bool(np.linalg.cond(information[:n, :n]) > _SINGULAR))]
+    null = np.abs(np.linalg.eigh(information[:n, :n])[1][:, 0])
+    *others, last = (name for name, part in zip(names, null, strict=False) if part > _NO_PART * null.max())
+    if not others:
+        return f"column {last} is constant among those at risk"
+    more = f" and {len(others) - _MAX_NAMED} more" if len(others) > _MAX_NAMED else ""
+    return f"column {last} is a linear combination of {', '.join(others[:_MAX_NAMED])}{more}"
+
+
+def _make_term(name: str, coef: float, se: float, schoenfeld_p: float | None) -> CoxTerm:
     z = float(coef / se)
     low, high = np.exp(coef - _Z95 * se), np.exp(coef + _Z95 * se)
     return CoxTerm(name, float(coef), float(se), float(np.exp(coef)), (float(low), float(high)), z,
-                   float(2 * stats.norm.sf(abs(z))))
+                   float(2 * stats.norm.sf(abs(z))), schoenfeld_p)
 
 
 def compute_concordance(time: ArrayLike, event: ArrayLike, risk_score: ArrayLike) -> float:
     """Share of comparable pairs in which the earlier event has the higher risk score; tied scores count half.
 
     A pair is comparable when the earlier time is an event; at equal times, when exactly one is an event (R survival).
-    Raises: NotEstimableError when no pair is comparable.
+    Counted in whole numbers without a matrix of pairs: O(n log(n)^2) time, O(n) memory.
+    Raises: NotEstimableError when no pair is comparable, or for a score that is not finite.
     """
     times, events = check_survival(time, event)
-    scores = np.asarray(risk_score, dtype=float)
-    later = (times > times[events, None]) | ((times == times[events, None]) & ~events)
-    if not later.any():
+    rank = np.unique(check_finite("a risk score", risk_score), return_inverse=True)[1]
+    place = 2 * np.unique(times, return_inverse=True)[1] + ~events  # an event is compared with every later place
+    won = n_pairs = 0
+    for bit in range(int(place.max()).bit_length()):
+        more_won, more_pairs = _count_parted_by(bit, place, events, rank)
+        won, n_pairs = won + more_won, n_pairs + more_pairs
+    if not n_pairs:
         raise NotEstimableError("no two patients can be compared", "", "more follow-up is needed")
-    sign = np.sign(scores[events, None] - scores)
-    return float((sign[later].mean() + 1) / 2)
+    return won / n_pairs
 
 
-def _schoenfeld_p(risk: _Risk, state: _State) -> float | None:
-    """Global test of proportional hazards against covariates times 1 - Kaplan-Meier(t-); None when it is singular."""
+def _count_parted_by(
+    bit: int, place: Int[np.ndarray, " patient"], event: Bool[np.ndarray, " patient"],
+    rank: Int[np.ndarray, " patient"],
+) -> tuple[float, int]:
+    """Pairs won and all pairs of those whose places first differ in this bit: within equal higher bits, 0 against 1.
+
+    Every two places first differ in one bit, so every pair is counted once.
+    """
+    group, is_later = (place >> bit + 1) * place.size, (place >> bit & 1).astype(bool)
+    later = np.sort((group + rank)[is_later])
+    start = group[event & ~is_later]
+    own = start + rank[event & ~is_later]
+    first, below, not_above, last = (
+        np.searchsorted(later, value, side) for value, side in
+        ((start, "left"), (own, "left"), (own, "right"), (start + place.size, "left")))
+    return float((below + not_above - 2 * first).sum()) / 2, int((last - first).sum())
+
+
+def _compute_schoenfeld_p(risk: _Risk, state: _State) -> tuple[float | None, list[float | None]]:
+    """Tests of proportional hazards against covariates times 1 - Kaplan-Meier(t-): of all together, of each alone.
+
+    None where it is singular.
+    """
     c = _km_before(risk)
     c = c - c.mean()
     information = _information(risk, state, np.ones(c.size))
-    cross = _information(risk, state, c)
-    own = _information(risk, state, c * c) - cross @ np.linalg.solve(information, cross)
-    if np.linalg.cond(own) > 1e12:
-        return None
+    cross, square = _information(risk, state, c), _information(risk, state, c * c)
+    own = square - cross @ np.linalg.solve(information, cross)
     score = _score(risk, state, c)
-    return float(stats.chi2.sf(score @ np.linalg.solve(own, score), df=score.size))
+    has_variance = np.diag(own) > _NO_VARIANCE * np.diag(square)
+    each = [float(stats.chi2.sf(s * s / v, df=1)) if has else None
+            for s, v, has in zip(score, np.diag(own), has_variance, strict=True)]
+    if np.linalg.cond(own) > 1e12:
+        return None, each
+    return float(stats.chi2.sf(score @ np.linalg.solve(own, score), df=score.size)), each
 
 
 def _km_before(risk: _Risk) -> Float[np.ndarray, " event"]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from bonemet_jax.errors import InputDataError
-from bonemet_jax.stats.bca import compute_auc_interval
-from bonemet_jax.stats.bootstrap import draw_patients
+from bonemet_jax.stats.bca import BootstrapInterval, compute_auc_interval
+from bonemet_jax.stats.bootstrap import Draws, draw_patients
 from bonemet_jax.stats.cox import CoxFit, Ties, fit_cox
 from bonemet_jax.stats.csv_table import CsvTable
 from bonemet_jax.stats.km import compute_logrank, fit_km
@@ -23,6 +23,10 @@ from bonemet_jax.stats.table1 import compare_counts, compare_means, count_levels
 
 #: A numeric column of more distinct values than this is taken for a continuous one.
 _MAX_LEVELS = 5
+#: Patients times draws that the bootstrap holds: at most 2 GB.
+_MAX_WEIGHTS = 1_000_000_000
+#: Keys of the results of roc that are no score.
+_ROC_KEYS = frozenset({"paired", "n", "n_patients", "n_positive", "n_bootstrap"})
 
 
 # --- ROC --------------------------------------------------------------------------------------------------
@@ -41,26 +45,36 @@ def compute_roc(
         n_draws: bootstrap draws.
     Raises: InputDataError for columns that cannot be used.
     """
+    taken = next((name for name in scores if name in _ROC_KEYS), None)
+    if taken is not None:
+        raise InputDataError(f"a score is named '{taken}' as a part of the results is", table.path, "rename it")
     truth = table.binary(label)
     values = {name: table.varying(name) for name in scores}
     who, labels = _find_patients(table, patient, label, truth)
-    draws = draw_patients(labels, n_draws, seed)
+    draws = draw_patients(labels, n_draws, seed) if labels.size * n_draws <= _MAX_WEIGHTS else None
     repeated = len(labels) < len(truth)
     reason = "patients have several rows: DeLong's variance needs independent ones" if repeated else None
     found: dict[str, Any] = {}
     for name, score in values.items():
-        interval = compute_auc_interval(draws, who, score)
+        interval = _compute_interval(draws, who, score)
         delong = None if repeated else compute_auc_delong(truth, score)
         found[name] = {
             "auc": compute_auc(truth, score),
             "ci95_delong": delong and delong.ci95, "var_delong": delong and delong.var,
-            "ci95_bootstrap": interval.ci95, "bootstrap_method": interval.method, "reason": reason,
+            "ci95_bootstrap": interval.ci95, "bootstrap_method": interval.method,
+            "bootstrap_reason": interval.reason, "reason": reason,
         }
     pairs = [] if repeated else [_compare(truth, values, a, b) for a, b in combinations(scores, 2)]
     return make_plain(found | {
         "paired": pairs, "n": len(truth), "n_patients": len(labels), "n_positive": int(labels.sum()),
-        "n_bootstrap": n_draws,
+        "n_bootstrap": n_draws if draws is not None else 0,
     })
+
+
+def _compute_interval(draws: Draws | None, who: np.ndarray, score: np.ndarray) -> BootstrapInterval:
+    if draws is None:
+        return BootstrapInterval(None, None, f"more than {_MAX_WEIGHTS:.0e} patients times draws: lower the draws")
+    return compute_auc_interval(draws, who, score)
 
 
 def _find_patients(
@@ -94,7 +108,8 @@ def compute_cox(table: CsvTable, time: str, event: str, covariates: Sequence[str
 
 def _describe_cox(fit: CoxFit) -> dict[str, Any]:
     return {"n": fit.n, "n_events": fit.n_events, "ties": fit.ties, "loglik": fit.loglik,
-            "concordance": fit.concordance, "terms": fit.terms, "schoenfeld_global_p": fit.schoenfeld_global_p}
+            "concordance": fit.concordance, "terms": fit.terms, "schoenfeld_global_p": fit.schoenfeld_global_p,
+            "schoenfeld_reason": fit.schoenfeld_reason}
 
 
 def compute_lasso_cox(

@@ -2,6 +2,8 @@
 
 import csv
 import difflib
+import io
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +19,13 @@ from bonemet_jax.errors import InputDataError
 Missing = Literal["refuse", "drop"]
 _MISSING = {"", "na", "nan", "null", "none", "n/a", "."}
 _HEADER_ROWS = 1
+#: What is read at most: a table this size takes under 2 GB of memory (measured).
+_MAX_BYTES, _MAX_ROWS, _MAX_COLUMNS = 64 * 2**20, 1_000_000, 2_000
 
 
 @dataclass(frozen=True)
 class CsvTable:
-    """Cells as text, and the file they came from. Row 1 is the header, as spreadsheets count."""
+    """Cells as text, indexed by row as spreadsheets count (the header is row 1), and the file they came from."""
 
     path: Path
     cells: pd.DataFrame
@@ -93,34 +97,52 @@ class CsvTable:
         return CsvTable(self.path, kept)
 
     def _place(self, row: int, name: str) -> str:
-        return f"{self.path}, row {self.cells.index[row] + _HEADER_ROWS + 1}, column {name}"
+        return f"{self.path}, row {self.cells.index[row]}, column {name}"
 
 
 def load_csv(path: Path) -> CsvTable:
     """Read a CSV of UTF-8 (a byte order mark is fine), separated by comma, semicolon or tab.
 
-    Raises: InputDataError for a file that is not there, empty, of another encoding, ragged, or with a name twice.
+    Raises: InputDataError for a file that is not there, empty, of another encoding, ragged, or with a name twice; for
+        more than 64 MiB, a million rows or 2000 columns.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            separator = max(",;\t", key=first.count)
-            rows = [row for row in csv.reader(file, delimiter=separator) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputDataError(f"cannot read the table ({reason})", path, "give a CSV file, UTF-8") from error
+    rows = _read_rows(path)
     if len(rows) <= _HEADER_ROWS:
         raise InputDataError("the table has no rows", path, "give a header and one row a patient")
-    header = [name.strip() for name in rows[0]]
+    if len(rows) > _MAX_ROWS + _HEADER_ROWS:
+        raise InputDataError(f"the table has more than {_MAX_ROWS} rows", path, "give one row a patient")
+    numbers, cells = zip(*rows, strict=True)
+    header = [name.strip() for name in cells[0]]
+    if len(header) > _MAX_COLUMNS:
+        raise InputDataError(f"the table has {len(header)} columns, more than {_MAX_COLUMNS}", path,
+                             "keep those that are used")
     doubled = next((name for name in header if header.count(name) > 1), None)
     if doubled is not None:
         raise InputDataError(f"column '{doubled}' comes twice", path, "give every column its own name")
-    ragged = next((i for i, row in enumerate(rows) if len(row) != len(header)), None)
+    ragged = next(((number, len(row)) for number, row in rows if len(row) != len(header)), None)
     if ragged is not None:
-        raise InputDataError(f"{len(rows[ragged])} cells where the header has {len(header)}",
-                             f"{path}, row {ragged + 1}", "mend the row, or quote cells that hold the separator")
-    return CsvTable(path, pd.DataFrame([[_clean(cell) for cell in row] for row in rows[1:]], columns=header))
+        raise InputDataError(f"{ragged[1]} cells where the header has {len(header)}", f"{path}, row {ragged[0]}",
+                             "mend the row, or quote cells that hold the separator")
+    text = [[_clean(cell) for cell in row] for row in cells[1:]]
+    return CsvTable(path, pd.DataFrame(text, columns=header, index=numbers[1:]))
+
+
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Number and cells of the rows that are not blank; of too many, one more than may be."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise InputDataError(f"the table is larger than {_MAX_BYTES // 2**20} MiB", path, "keep the columns used")
+        text = io.StringIO(data.decode("utf-8-sig"), newline="")
+        first = next((line for line in text if line.strip()), "")
+        text.seek(0)
+        separator = max(",;\t", key=first.count)
+        rows = ((i, row) for i, row in enumerate(csv.reader(text, delimiter=separator), start=1) if row)
+        return list(itertools.islice(rows, _MAX_ROWS + _HEADER_ROWS + 1))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputDataError(f"cannot read the table ({reason})", path, "give a CSV file, UTF-8") from error
 
 
 def _clean(cell: str) -> str | float:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bonemet_jax.stats.estimable import NotEstimableError, check_binary, check_finite
-from bonemet_jax.stats.intervals import Proportion
+from bonemet_jax.stats.intervals import UNKNOWN, Proportion
 from bonemet_jax.stats.threshold import compute_confusion, compute_operating_points
 
 
@@ -37,9 +37,10 @@ def judge_cutoff(label: ArrayLike, value: ArrayLike, cutoff: float) -> tuple[Pro
 
 @dataclass(frozen=True)
 class HeldOutCutoff:
-    """Cut-offs learned without the patients they are judged on: one a fold, decisions pooled."""
+    """Cut-offs learned without the patients they are judged on: one a fold, decisions pooled over all folds."""
 
-    cutoffs: tuple[float, ...]
+    cutoffs: tuple[float | None, ...]
+    """None where a fold has none; then sensitivity and specificity are not known either."""
     sens: Proportion
     spec: Proportion
 
@@ -54,10 +55,18 @@ def learn_cutoff_held_out(
         value: the variable, original scale.
         test_fold: the fold that tests each patient.
 
-    Raises: NotEstimableError when any fold has no cut-off.
+    No fold's cut-off, nor whether it has one, depends on the patients it tests.
     """
-    truth, values = check_binary("label", label), check_finite("value", value)
-    fold = np.asarray(test_fold)
-    cutoffs = tuple(learn_cutoff(truth[fold != k], values[fold != k]) for k in range(int(fold.max()) + 1))
-    confusion = compute_confusion(truth, values < np.asarray(cutoffs)[fold])
+    truth, values, fold = np.asarray(label), np.asarray(value, dtype=float), np.asarray(test_fold)
+    cutoffs = tuple(_learn_or_none(truth[fold != k], values[fold != k]) for k in range(int(fold.max()) + 1))
+    if None in cutoffs:
+        return HeldOutCutoff(cutoffs, UNKNOWN, UNKNOWN)
+    confusion = compute_confusion(check_binary("label", truth), values < np.asarray(cutoffs, dtype=float)[fold])
     return HeldOutCutoff(cutoffs, confusion.wilson("sens"), confusion.wilson("spec"))
+
+
+def _learn_or_none(label: np.ndarray, value: np.ndarray) -> float | None:
+    try:
+        return learn_cutoff(label, value)
+    except NotEstimableError:
+        return None

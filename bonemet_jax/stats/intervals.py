@@ -16,6 +16,10 @@ class Proportion:
     n: int
 
 
+#: A proportion of nobody, or one that cannot be computed.
+UNKNOWN = Proportion(None, None, 0, 0)
+
+
 def compute_wilson(k: int, n: int, z: float = _Z95) -> Proportion:
     """Proportion k / n with Wilson's score interval.
 

@@ -9,19 +9,19 @@ import pandas as pd
 from bonemet_jax import schema
 from bonemet_jax.cohort.clinical import ClinicalEncoder
 from bonemet_jax.cohort.folds import Folds
-from bonemet_jax.stats import published
+from bonemet_jax.published import load_published
 from bonemet_jax.stats.cohort_results import label_encoded
 from bonemet_jax.stats.cox import fit_cox
-from bonemet_jax.stats.cutoff import HeldOutCutoff, judge_cutoff, learn_cutoff, learn_cutoff_held_out
+from bonemet_jax.stats.cutoff import judge_cutoff, learn_cutoff, learn_cutoff_held_out
 from bonemet_jax.stats.estimable import NotEstimableError
-from bonemet_jax.stats.intervals import Proportion
+from bonemet_jax.stats.intervals import UNKNOWN
 from bonemet_jax.stats.km import KaplanMeier, compute_logrank, fit_km
 from bonemet_jax.stats.lasso import LAMBDA_RULE, LassoCox, fit_lasso_cox
 from bonemet_jax.stats.plain import make_plain
 
 ENDPOINT = "distant-metastasis-free survival (DMFS), months from surgery"
 _SFI = "sfi_cm2_m2"
-_UNKNOWN = Proportion(None, None, 0, 0)
+_REFIT = ("coef", "se", "hr", "ci95", "z", "p", "schoenfeld_p")
 
 
 def _with_survival(cohort: pd.DataFrame) -> pd.DataFrame:
@@ -67,11 +67,11 @@ def _describe_terms(lasso: LassoCox | None, planted_log_hr: Mapping[str, float])
     refit = {t.name: t for t in lasso.refit.terms} if lasso and lasso.refit else {}
     terms = []
     for name, label in label_encoded().items():
-        term = make_plain(refit[name]) if name in refit else dict.fromkeys(("coef", "se", "hr", "ci95", "z", "p"))
+        term = make_plain(refit[name]) if name in refit else dict.fromkeys(_REFIT)
         terms.append(term | {
             "name": name, "label": label, "lasso_coef": lasso.chosen.coef[name] if lasso else None,
             "planted_hr": float(np.exp(planted_log_hr[name])) if name in planted_log_hr else None,
-            "paper": published.TABLE2.get(name),
+            "paper": load_published().table2.get(name),
         })
     return terms
 
@@ -79,7 +79,7 @@ def _describe_terms(lasso: LassoCox | None, planted_log_hr: Mapping[str, float])
 def _describe_refit(lasso: LassoCox | None) -> dict[str, Any] | None:
     if lasso is None:
         return None
-    found: dict[str, Any] = dict.fromkeys(("ties", "loglik", "concordance", "schoenfeld_global_p"))
+    found: dict[str, Any] = dict.fromkeys(("ties", "loglik", "concordance", "schoenfeld_global_p", "schoenfeld_reason"))
     found["reason"] = lasso.refit_reason
     if lasso.refit:
         found |= {key: getattr(lasso.refit, key) for key in found if key != "reason"}
@@ -116,7 +116,7 @@ def compute_km_results(cohort: pd.DataFrame, folds: Folds) -> dict[str, Any]:
     known = known[known[_SFI].notna()]
     column = next(c for c in schema.CLINICAL if c.name == _SFI)
     paper = _describe_cutoff(known, schema.PAPER_SFI_CUTOFF_CM2_M2) | {
-        "source": "paper", "held_out": None, "printed": published.SFI_CUTOFF}
+        "source": "paper", "held_out": None, "printed": load_published().sfi_cutoff}
     return make_plain({
         "variable": _SFI, "label": column.label, "endpoint": ENDPOINT, "time_unit": "months",
         "cutoffs": [paper, _describe_learned(known, folds)],
@@ -131,25 +131,19 @@ def compute_km_results(cohort: pd.DataFrame, folds: Folds) -> dict[str, Any]:
 
 
 def _describe_learned(known: pd.DataFrame, folds: Folds) -> dict[str, Any]:
-    base: dict[str, Any] = {"source": "learned", "held_out": None, "printed": None}
+    test_fold = [folds.test_fold(p) for p in known[schema.PATIENT_ID]]
+    held_out = learn_cutoff_held_out(known[schema.LABEL], known[_SFI], test_fold) if test_fold else None
+    base: dict[str, Any] = {"source": "learned", "held_out": held_out, "printed": None}
     try:
         cutoff = learn_cutoff(known[schema.LABEL], known[_SFI])
     except NotEstimableError as error:
-        return base | {"cutoff": None, "sens": _UNKNOWN, "spec": _UNKNOWN, "logrank_chisq": None, "logrank_p": None,
+        return base | {"cutoff": None, "sens": UNKNOWN, "spec": UNKNOWN, "logrank_chisq": None, "logrank_p": None,
                        "reason": error.what, "groups": []}
-    return base | _describe_cutoff(known, cutoff) | {"held_out": _judge_held_out(known, folds)}
-
-
-def _judge_held_out(known: pd.DataFrame, folds: Folds) -> HeldOutCutoff | None:
-    test_fold = [folds.test_fold(p) for p in known[schema.PATIENT_ID]]
-    try:
-        return learn_cutoff_held_out(known[schema.LABEL], known[_SFI], test_fold)
-    except NotEstimableError:
-        return None
+    return base | _describe_cutoff(known, cutoff)
 
 
 def _describe_cutoff(known: pd.DataFrame, cutoff: float) -> dict[str, Any]:
-    found: dict[str, Any] = {"cutoff": cutoff, "sens": _UNKNOWN, "spec": _UNKNOWN, "logrank_chisq": None,
+    found: dict[str, Any] = {"cutoff": cutoff, "sens": UNKNOWN, "spec": UNKNOWN, "logrank_chisq": None,
                              "logrank_p": None, "reason": None}
     low = np.asarray(known[_SFI] < cutoff)
     try:

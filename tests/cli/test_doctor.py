@@ -85,6 +85,7 @@ def test_flags_change_the_config(small: Path, capsys: pytest.CaptureFixture[str]
     assert run["mb_per_patient"] == pytest.approx((64 * 80 * 5 + 4 * 4 * 5 * 8 * 4) / 1e6)
 
 
+@pytest.mark.slow
 def test_eight_devices_on_a_mesh(small: Path) -> None:
     flags = f"--xla_force_host_platform_device_count={DEVICES}"
     done = _ask_process([str(small), "--engine.folds", "mesh", "--json"], XLA_FLAGS=flags)

@@ -69,12 +69,27 @@ def test_learned_cutoff_is_half_way_and_low_is_positive() -> None:
         learn_cutoff(1 - label, value)
 
 
-def test_held_out_cutoff_never_sees_its_patient() -> None:
+def _draw_three_folds() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, values that are lower among positives, folds of 90 patients."""
     rng = np.random.default_rng(0)
     label = rng.random(90) < 0.3
-    value = rng.normal(50, 10, 90) - 12 * label
-    fold = np.arange(90) % 3
+    return label, rng.normal(50, 10, 90) - 12 * label, np.arange(90) % 3
+
+
+def test_held_out_cutoff_never_sees_its_patient() -> None:
+    label, value, fold = _draw_three_folds()
     found = learn_cutoff_held_out(label, value, fold)
     changed = np.where(fold == 1, value + 500, value)
     assert learn_cutoff_held_out(label, changed, fold).cutoffs[1] == found.cutoffs[1]
     assert found.sens.n == label.sum() and found.spec.n == (~label).sum()
+
+
+def test_a_fold_keeps_its_cutoff_where_its_patients_leave_another_fold_none() -> None:
+    """Only whether the others have one depends on the patients of fold 1."""
+    label, value, fold = _draw_three_folds()
+    found = learn_cutoff_held_out(label, value, fold)
+    changed = np.where(fold == 1, 1000.0 * label, value)  # the highest values are the positives', in two of three folds
+    other = learn_cutoff_held_out(np.where(fold == 1, True, label), changed, fold)
+    assert other.cutoffs[1] == found.cutoffs[1] is not None
+    alone = learn_cutoff_held_out(label, np.where(fold == 1, value, 1000.0 * label), fold)
+    assert alone.cutoffs[1] is None and alone.sens.value is None is alone.spec.value

@@ -151,6 +151,8 @@ def test_tables(rows: tuple[Path, dict[tuple[str, str, str], Any], dict[str, Any
     assert table2["terms"][3]["paper"]["hr"] == 2.544 and table2["terms"][3]["planted_hr"] == pytest.approx(2.5)
     selected = {t["name"] for t in table2["terms"] if t["lasso_coef"]}
     assert selected == {t["name"] for t in table2["terms"] if t["hr"] is not None}
+    assert selected == {t["name"] for t in table2["terms"] if t["schoenfeld_p"] is not None}
+    assert table2["refit"]["schoenfeld_reason"] is None
     chosen = next(p for p in table2["path"] if p["lambda"] == table2["lambda_chosen"])
     assert set(chosen["nonzero"]) == selected
     paper, learned = stats["km"]["cutoffs"]
@@ -191,6 +193,8 @@ def test_tiny_cohorts_give_null_with_a_reason(make_run: MakeRun, n: int, n_posit
         assert all((r["raw"] and r["recalibrated"]) or r["reason"] for r in stats["calibration"]["rows"])
         assert all(r["net_benefit"] or r["reason"] for r in stats["decision_curve"]["rows"])
         assert stats["table2"]["lambda_chosen"] is not None or stats["table2"]["reason"]
+        fitted, refit = [t for t in stats["table2"]["terms"] if t["hr"] is not None], stats["table2"]["refit"]
+        assert all(t["schoenfeld_p"] is not None for t in fitted) or refit["schoenfeld_reason"]
         assert stats["planted"]["hazard_ratios"] or stats["planted"]["hazard_ratios_reason"]
         assert all(c["logrank_p"] is not None or c["reason"] for c in stats["km"]["cutoffs"])
         for v in stats["table1"]["variables"]:
