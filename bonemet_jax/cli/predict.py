@@ -43,15 +43,19 @@ def main(verb: str, argv: list[str]) -> int:
 
     cohort_dir = args.output / "cohort"
     ingested = ingest.ingest(list(args.input), cohort_dir, **args.choice())
+    table = artifacts.load_table(cohort_dir / "cohort.parquet").sort_values(schema.PATIENT_ID, ignore_index=True)
+    records = _make_records(table, cohort_dir, run.config)
     results = {
         "run": run.config.name, "fingerprint": run.config.fingerprint, "warning": WARNING,
-        "patients": predict(run, cohort_dir, with_clinical=args.clinical is not None),
+        "patients": predict(run, cohort_dir, table, records, with_clinical=args.clinical is not None),
         "failed": ingested["failed"],
     }
     artifacts.write_json(args.output / "predictions.json", results)
     for patient, facts in results["patients"].items():
         print(describe(patient, facts))
-    print(f"overlays in {cohort_dir / 'overlays'}; {WARNING}")
+    with artifacts.atomic_dir(args.output / "gradcam") as pictures:
+        draw_maps(run, cohort_dir, records, results["patients"], pictures)
+    print(f"overlays in {cohort_dir / 'overlays'}, Grad-CAM in {args.output / 'gradcam'}; {WARNING}")
     code = exit_code(results)
     read = [args.run / "config.json", *args.sources(args.input)]
     report.write(results, read, [args.output], run.config, exit_code=code)
@@ -70,19 +74,19 @@ def open_finished(directory: Path) -> Run:
     return run
 
 
-def predict(run: Run, cohort_dir: Path, with_clinical: bool) -> dict[str, dict[str, Any]]:
-    """Per patient: areas in cm2, warnings, score_imaging and (with clinical data) score_both, each in [0, 1]."""
+def predict(run: Run, cohort_dir: Path, table: Any, records: Any, with_clinical: bool) -> dict[str, dict[str, Any]]:
+    """Per patient: areas in cm2, warnings, scores in [0, 1]: score_network, the networks' own, and of gradient boosting
+    score_imaging and (with clinical data) score_both."""
     import numpy as np
 
     from bonemet_jax.fusion.run import score_new
     from bonemet_jax.readout.embeddings import embed
 
-    table = artifacts.load_table(cohort_dir / "cohort.parquet").sort_values(schema.PATIENT_ID, ignore_index=True)
-    records = _make_records(table, cohort_dir, run.config)
     feature_sets = ["imaging", *(["both"] if with_clinical else [])]
-    scores: dict[str, list[Any]] = {name: [] for name in feature_sets}
+    scores: dict[str, list[Any]] = {name: [] for name in ("network", *feature_sets)}
     for fold in range(run.config.folds.n_folds):
-        embedding = embed(records, run.config, run.directory, [fold])[0][0]
+        (embedding,), (own,) = embed(records, run.config, run.directory, [fold])
+        scores["network"].append(own)
         for name in feature_sets:
             clinical = table if name == "both" else None
             scores[name].append(score_new(run.directory, fold, name, embedding, clinical))
@@ -95,6 +99,26 @@ def predict(run: Run, cohort_dir: Path, with_clinical: bool) -> dict[str, dict[s
             told |= _judge_clinical(row, told)
         results[row[schema.PATIENT_ID]] = told
     return results
+
+
+def draw_maps(run: Run, cohort_dir: Path, records: Any, told: dict[str, dict[str, Any]], directory: Path) -> None:
+    """A picture a slice, named as its overlay: what raises and what lowers the networks' own score."""
+    from bonemet_jax.progress import track
+    from bonemet_jax.readout.gradcam import EVIDENCE, find_stages, read_mean_gradcam
+    from bonemet_jax.readout.tissue_shares import make_regions
+    from bonemet_jax.report.gradcam_figure import draw_patient_gradcam
+    from data_pipelines.bonemet_ct.tissue import TissueReader
+
+    reader, stages = TissueReader(cohort_dir, run.config.records), find_stages(run.config.model)
+    maps = ((at, batch.cam[:, :, k]) for batch in read_mean_gradcam(records, run.config, run.directory)
+            for k, at in enumerate(batch.position.tolist()))
+    for at, cam in track(maps, "Grad-CAM", len(records)):
+        patient = records.patient_id[at]
+        name, regions = reader.slice_ids[patient], make_regions(*reader.read([patient]))[0]
+        heading = (f"{name}: {told[patient]['score_network']:.3f}, mean of {run.config.folds.n_folds} networks\n"
+                   "Research only, not a medical device")
+        picture = draw_patient_gradcam(records.ct[at], regions, dict(zip(EVIDENCE, cam, strict=True)), stages, heading)
+        artifacts.write_bytes(directory / f"{name}.png", picture)
 
 
 def _judge_clinical(row: Any, told: dict[str, Any]) -> dict[str, Any]:

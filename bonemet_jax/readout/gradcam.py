@@ -9,6 +9,7 @@ sections 3 and 3.3.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -38,6 +39,8 @@ Evidence = Literal["for", "against"]
 EVIDENCE: tuple[Evidence, ...] = ("for", "against")
 #: Class whose logit is explained: bone metastasis.
 _POSITIVE = 1
+#: Patients a device takes at once where nothing is trained: their feature maps wait for the backward pass.
+_AT_ONCE = 4
 
 
 class CamBatch(NamedTuple):
@@ -74,6 +77,20 @@ def compute_gradcam(
     state = load_state(config, run_dir, fold, get_fed_engine(records, config).engine.state_template())
     batches = read_gradcam(records, config, state, at, stages, run_dir)
     return np.concatenate([batch.cam[which] for batch in batches], axis=1)
+
+
+def read_mean_gradcam(records: Records, config: Config, run_dir: Path) -> Iterator[CamBatch]:
+    """Maps of every patient at every stage, of the mean logit of all folds' networks: for patients whom none has seen.
+
+    A few patients at a time, for a machine that could not train. Errors as `compute_gradcam`.
+    """
+    size = min(config.train.batch_size, _AT_ONCE * jax.device_count())
+    config = replace(config, train=replace(config.train, batch_size=size))
+    template = get_fed_engine(records, config).engine.state_template()
+    states = [load_state(config, run_dir, fold, template) for fold in range(config.folds.n_folds)]
+    everyone = range(len(records))
+    for batches in zip(*(read_gradcam(records, config, s, everyone, run_dir=run_dir) for s in states), strict=True):
+        yield CamBatch(batches[0].position, np.mean([batch.cam for batch in batches], axis=0))
 
 
 def read_gradcam(

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from bonemet_jax import schema
 from bonemet_jax.report.drawing import LINES, open_figure, to_svg
 from bonemet_jax.report.formats import format_number
-from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, SUMMARY_MODELS
+from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, SUMMARY_MODELS, name_model
 
 Json = Mapping[str, Any]
 _GREY = "#999999"
@@ -37,7 +37,7 @@ def _draw_model(axes: Axes, row: Json) -> None:
         if row[key]:
             _draw_groups(axes, row[key]["groups"], marker, colour)
             _draw_smooth(axes, row[key]["curve"], colour, dash, key)
-    title = f"{CLASSIFIER_NAMES[row['classifier']]}, {FEATURE_SET_NAMES[row['feature_set']].lower()}"
+    title = name_model(row["feature_set"], row["classifier"])
     axes.set(title=title, xlabel="Predicted probability", ylabel="Observed share", xlim=(0, 1), ylim=(0, 1),
              aspect="equal")
     axes.legend(loc="upper left")

@@ -3,20 +3,27 @@
 from collections.abc import Sequence
 
 from bonemet_jax.report.formats import DASH, format_interval, format_number, format_percent
-from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, Cell, Json, Table, _cells, _reasons
+from bonemet_jax.report.tables import (
+    Cell,
+    Json,
+    Table,
+    _cells,
+    list_reasons,
+    name_model,
+)
 
 
 def make_calibration_table(calibration: Json) -> Table:
     """Calibration of every model's test probabilities, recalibrated and as they are."""
     rows = tuple(
-        _cells(_name_model(r),
+        _cells(name_model(r["feature_set"], r["classifier"]),
                *_calibration_cells(r["recalibrated"]), *_calibration_cells(r["raw"]))
         for r in calibration["rows"]
     )
     names = ("intercept", "slope", "Brier", "scaled Brier %")
     header = ("Model", *names, *(f"raw: {name}" for name in names))
     parts = [part for r in calibration["rows"] for part in (r["recalibrated"], r["raw"]) if part]
-    notes = (*_reasons([*calibration["rows"], *parts]), *calibration["notes"])
+    notes = (*list_reasons([*calibration["rows"], *parts]), *calibration["notes"])
     return Table("Calibration of test probabilities, recalibrated and raw", header, rows, notes)
 
 
@@ -33,12 +40,12 @@ def make_net_benefit_table(decision: Json, thresholds: Sequence[float] = (0.05, 
     places = [decision["thresholds"].index(t) for t in thresholds]
     all_row = (_cells("Treat all", *(format_number(1000 * decision["treat_all"][i], 0) for i in places)),)
     rows = tuple(
-        _cells(_name_model(r),
+        _cells(name_model(r["feature_set"], r["classifier"]),
                *(_benefit_cell(r, i) for i in places)) for r in decision["rows"]
     )
     header = ("Model", *(f"at {format_number(100 * t, 0)} %" for t in thresholds))
     caption = "Net benefit by threshold: true positives a 1000 patients, net of false ones (treat none: 0)"
-    return Table(caption, header, all_row + rows, (*_reasons(decision["rows"]), *decision["notes"]))
+    return Table(caption, header, all_row + rows, (*list_reasons(decision["rows"]), *decision["notes"]))
 
 
 def _benefit_cell(row: Json, place: int) -> Cell:
@@ -46,7 +53,3 @@ def _benefit_cell(row: Json, place: int) -> Cell:
         return Cell(DASH)
     low, value, high = (1000 * row[name][place] for name in ("lower", "net_benefit", "upper"))
     return Cell(format_number(value, 0), format_interval((low, high), 0))
-
-
-def _name_model(row: Json) -> str:
-    return f"{CLASSIFIER_NAMES[row['classifier']]}, {FEATURE_SET_NAMES[row['feature_set']].lower()}"

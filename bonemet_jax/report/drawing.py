@@ -43,6 +43,13 @@ def open_figure(width_in: float, height_in: float) -> Iterator[Figure]:
         yield Figure(figsize=(width_in, height_in), layout="constrained")
 
 
+def to_png(figure: Figure) -> bytes:
+    """The drawing as pixels."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_RASTER_DPI)
+    return buffer.getvalue()
+
+
 def to_svg(figure: Figure) -> bytes:
     """The drawing; equal numbers give equal bytes."""
     buffer = io.BytesIO()

@@ -10,7 +10,7 @@ from matplotlib.image import AxesImage
 from bonemet_jax import schema
 from bonemet_jax.report.drawing import LINES, open_figure, to_svg
 from bonemet_jax.report.formats import format_label, format_number, format_p
-from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, SPLIT_NAMES
+from bonemet_jax.report.tables import CLASSIFIER_NAMES, SPLIT_NAMES, name_model
 
 Json = Mapping[str, Any]
 #: Rows of a heat map that stay legible; a wider embedding shows its first ones.
@@ -180,7 +180,7 @@ def draw_planted(planted: Json) -> bytes:
             if row["bayes_auc"] is not None:
                 axes.plot(row["bayes_auc"], y, "D", color=LINES[1][0], markersize=5, markerfacecolor="white",
                           label="Bayes-optimal" if y == 0 else None)
-        names = [f"{CLASSIFIER_NAMES[r['classifier']]}, {FEATURE_SET_NAMES[r['feature_set']].lower()}" for r in rows]
+        names = [name_model(r["feature_set"], r["classifier"]) for r in rows]
         axes.set_yticks(range(len(rows)), list(reversed(names)))
         axes.axvline(0.5, color="#999999", linewidth=0.7)
         axes.set(xlabel="AUC", xlim=(0.4, 1.0), ylim=(-0.6, len(rows) - 0.4))

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bonemet_jax.report.drawing import LINES, open_figure, to_svg
+from bonemet_jax.readout.tissue_shares import REGIONS
+from bonemet_jax.report.drawing import LINES, open_figure, to_png, to_svg
 from bonemet_jax.report.formats import format_number, format_stage
 
 Json = Mapping[str, Any]
@@ -20,6 +22,8 @@ _COLOURS = "inferno"
 _OPACITY = 0.75
 #: Outlines on the CT: region -> colour (Okabe and Ito), name in the legend.
 _OUTLINES = {"sat": ("#F0E442", "SAT"), "vat": ("#56B4E9", "VAT"), "muscle": ("#D55E00", "erector spinae")}
+#: What each kind of map tells of the score.
+_TOLD = {"for": "raised", "against": "lowered"}
 _PANEL_IN = 1.44
 _MAX_PATIENTS, _MAX_STAGES = 6, 4
 
@@ -36,17 +40,50 @@ def draw_gradcam(cams: Mapping[str, np.ndarray], evidence: str) -> bytes:
     n, (height, width) = min(len(cams["shown_ct"]), _MAX_PATIENTS), cams["shown_ct"].shape[1:]
     size_in = (_PANEL_IN * (1.65 + len(stages)), n * (_PANEL_IN * height / width + 0.05) + 0.75)
     with open_figure(*size_in) as figure:
-        figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.02, hspace=0, wspace=0)
-        grid = figure.subplots(n, 1 + len(stages), squeeze=False)
+        grid = _open_panels(figure, n, stages)
         for row in range(n):
             _draw_slice(grid[row, 0], cams["shown_ct"][row], cams["shown_region"][row], cams["region"].tolist())
             grid[row, 0].set_ylabel(_describe(cams, row), rotation=0, ha="right", va="center", labelpad=6)
             for column in range(len(stages)):
                 _draw_map(grid[row, 1 + column], cams["shown_ct"][row], cams["shown_cam"][which, column, row])
-        for axes, title in zip(grid[0], ("CT, tissues", *map(format_stage, stages)), strict=True):
-            axes.set_title(title)
-        _add_keys(figure, grid, evidence)
+        _add_keys(figure, grid, f"Where the score is {_TOLD[evidence]}, share of the map's maximum")
         return to_svg(figure)
+
+
+def draw_patient_gradcam(
+    ct: UInt8[np.ndarray, "height width"], region: UInt8[np.ndarray, "height width"],
+    maps: Mapping[str, Float[np.ndarray, "stage height width"]], stages: Sequence[str], heading: str,
+) -> bytes:
+    """PNG of one patient: what raises the score and what lowers it, each map in parts of its own maximum.
+
+    Args:
+        ct: On the grid of the records, window of row C1.
+        region: Places in REGIONS (readout/tissue_shares.py).
+        maps: By evidence, "for" and "against".
+        stages: Of the maps.
+        heading: Above the pictures.
+    """
+    height, width = ct.shape
+    size_in = (_PANEL_IN * (1.65 + len(stages)), 2 * (_PANEL_IN * height / width + 0.05) + 1.0)
+    with open_figure(*size_in) as figure:
+        grid = _open_panels(figure, 2, stages)
+        for row, (evidence, told) in zip(grid, _TOLD.items(), strict=True):
+            _draw_slice(row[0], ct, region, list(REGIONS))
+            row[0].set_ylabel(f"Where the\nscore is\n{told}", rotation=0, ha="right", va="center", labelpad=6)
+            for axes, cam in zip(row[1:], maps[evidence], strict=True):
+                _draw_map(axes, ct, cam / max(float(cam.max()), np.finfo(np.float32).tiny))
+        figure.suptitle(heading, fontsize=8.5)
+        _add_keys(figure, grid, "Share of the map's maximum")
+        return to_png(figure)
+
+
+def _open_panels(figure: Figure, n_rows: int, stages: Sequence[str]) -> np.ndarray:
+    """A column for the CT, then one a stage, each under its title."""
+    figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.02, hspace=0, wspace=0)
+    grid = figure.subplots(n_rows, 1 + len(stages), squeeze=False)
+    for axes, title in zip(grid[0], ("CT, tissues", *map(format_stage, stages)), strict=True):
+        axes.set_title(title)
+    return grid
 
 
 def _describe(cams: Mapping[str, np.ndarray], row: int) -> str:
@@ -79,14 +116,13 @@ def _show(axes: Axes, ct: np.ndarray) -> None:
         spine.set_visible(False)
 
 
-def _add_keys(figure: Figure, grid: np.ndarray, evidence: str) -> None:
+def _add_keys(figure: Figure, grid: np.ndarray, label: str) -> None:
     scale = ScalarMappable(Normalize(0, 1), _COLOURS)
     # On all panels, or those that give it room would stand lower than the others of their row.
     width = 1 - 1 / grid.shape[1]
     bar = figure.colorbar(scale, ax=grid.ravel().tolist(), location="bottom", fraction=0.03, pad=0.01, shrink=width,
                           aspect=60 * width, anchor=(1, 0.5))
-    told = {"for": "raised", "against": "lowered"}[evidence]
-    bar.set_label(f"Where the score is {told}, share of the map's maximum", fontsize=7)
+    bar.set_label(label, fontsize=7)
     lines = [Line2D([], [], color=colour, label=name) for colour, name in _OUTLINES.values()]
     key = grid[-1, 0].legend(handles=lines, loc="upper center", bbox_to_anchor=(0.4, -0.04), fontsize=6.5, ncols=3,
                              handlelength=1, columnspacing=0.8, borderpad=0)

@@ -5,7 +5,7 @@ from typing import Any
 
 from bonemet_jax.report.drawing import LINES, open_figure, to_svg
 from bonemet_jax.report.formats import format_interval, format_number, format_p, format_percent
-from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, Cell, Table
+from bonemet_jax.report.tables import Cell, Table, name_model
 
 Json = Mapping[str, Any]
 MODE_NAMES = {"paper": "as published", "honest": "cross-fitted"}
@@ -15,7 +15,7 @@ def make_leakage_table(leakage: Json) -> Table:
     """Optimism of every model in each mode, and what the mode changes on the test patients."""
     rows: list[tuple[Cell, ...]] = []
     for row in leakage["rows"]:
-        rows.append((Cell(_name(row)),))
+        rows.append((Cell(name_model(row["feature_set"], row["classifier"])),))
         if row["reason"]:
             rows.append((Cell(f"not available, {row['reason']}"), *[Cell("")] * 6))
             continue
@@ -26,9 +26,6 @@ def make_leakage_table(leakage: Json) -> Table:
     return Table("Leakage meter: what a model says of itself, and what it is", header, tuple(rows),
                  tuple(leakage["notes"]), may_break=True)
 
-
-def _name(row: Json) -> str:
-    return f"{CLASSIFIER_NAMES[row['classifier']]}, {FEATURE_SET_NAMES[row['feature_set']].lower()}"
 
 
 def _mode_row(name: str, found: Json) -> tuple[Cell, ...]:
@@ -60,7 +57,7 @@ def draw_leakage(leakage: Json) -> bytes:
                           markerfacecolor=colour if mode == "paper" else "white",
                           label=MODE_NAMES[mode] if y == 0 else None)
         axes.axvline(0, color="#999999", linewidth=0.7)
-        axes.set_yticks(range(len(rows)), [_name(row) for row in reversed(rows)])
+        axes.set_yticks(range(len(rows)), [name_model(row["feature_set"], row["classifier"]) for row in reversed(rows)])
         axes.set(xlabel="Optimism: AUC on what was learned from, less AUC on the test patients",
                  ylim=(-0.6, len(rows) - 0.4))
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)

@@ -7,7 +7,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from bonemet_jax import artifacts
-from bonemet_jax.report.sections import Bullets, Figure, Missing, Section, Text, is_synthetic, make_sections
+from bonemet_jax.report.blocks import Bullets, Figure, Missing, Section, Text
+from bonemet_jax.report.sections import is_synthetic, make_sections
 from bonemet_jax.report.sources import RunFacts, load_run_facts
 from bonemet_jax.report.tables import Table
 

@@ -1,73 +1,20 @@
 """The page's text: sections of paragraphs, tables and figures, made from a run's facts."""
 
-import base64
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bonemet_jax import schema
 from bonemet_jax.report import calibration_figures, clinical_use_tables, figures, tables
 from bonemet_jax.report import gradcam_figure as figure6
+from bonemet_jax.report.blocks import Block, Bullets, Figure, Missing, Section, Text, make_photo, present
 from bonemet_jax.report.channel_pictures import make_channel_pictures
 from bonemet_jax.report.contributions_figure import draw_contributions
 from bonemet_jax.report.formats import format_device, format_interval, format_label, format_number
 from bonemet_jax.report.leakage import draw_leakage, make_leakage_table
+from bonemet_jax.report.own_audit import describe_own_audit, make_findings_tables
+from bonemet_jax.report.related_work import make_related_table
 from bonemet_jax.report.sources import RunFacts
-from bonemet_jax.report.tables import CLASSIFIER_NAMES, FEATURE_SET_NAMES, Table
 from bonemet_jax.report.tripod import make_tripod_table
-
-
-@dataclass(frozen=True)
-class Text:
-    """A paragraph."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Bullets:
-    """A list of sentences."""
-
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A part that is not there, and why."""
-
-    title: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One image as a data: address."""
-
-    uri: str
-    alt: str
-    svg: bytes | None = None
-    """The drawing itself, for figures of our own."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One or several pictures under one caption; `name` is the file name of a drawing of our own."""
-
-    name: str
-    caption: str
-    pictures: tuple[Picture, ...]
-
-
-Block = Text | Bullets | Missing | Figure | Table
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands below it."""
-
-    title: str
-    blocks: tuple[Block, ...]
 
 
 def make_sections(facts: RunFacts) -> list[Section]:
@@ -85,6 +32,7 @@ def make_sections(facts: RunFacts) -> list[Section]:
         ("Planted truth", _planted),
         ("Survival", _survival),
         ("Network features and clinical data", _correlation),
+        ("Whether the tables agree", _agreement),
         ("How to read the numbers", _reading),
         ("How this run was made", _making),
         ("Reporting sheet", lambda facts: iter([make_tripod_table(facts)])),
@@ -110,23 +58,6 @@ def _stat(
         yield Missing(title, facts.missing[name])
 
 
-def _drawing(name: str, caption: str, alt: str, svg: bytes) -> Figure:
-    return Figure(name, caption, (Picture(_data_uri("image/svg+xml", svg), alt, svg),))
-
-
-def _photo(path: Path, alt: str) -> Picture:
-    return Picture(_data_uri("image/png", path.read_bytes()), alt)
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _find_test_row(roc: Mapping[str, Any], feature_set: str, classifier: str) -> Mapping[str, Any] | None:
-    wanted = (feature_set, classifier, "test")
-    return next((r for r in roc["rows"] if (r["feature_set"], r["classifier"], r["split"]) == wanted), None)
-
-
 # --- Sections -----------------------------------------------------------------------------------------
 
 
@@ -135,9 +66,9 @@ def _summary(facts: RunFacts) -> Iterator[Block]:
         yield Text(f"{roc['n_patients']} patients, {roc['n_positive']} with bone metastasis. Every patient is tested "
                    "once, by models that never saw that patient; AUC over the pooled test patients, 95 % interval by "
                    "DeLong's method:")
-        found = [(f, c, _find_test_row(roc, f, c)) for f, c in tables.SUMMARY_MODELS]
+        found = [(f, c, tables.find_test_row(roc, f, c)) for f, c in tables.SUMMARY_MODELS]
         yield Bullets(tuple(
-            f"{CLASSIFIER_NAMES[c]}, {FEATURE_SET_NAMES[f].lower()}: {format_number(row['auc'])} "
+            f"{tables.name_model(f, c)}: {format_number(row['auc'])} "
             f"{format_interval(row['auc_ci95_delong'])}" for f, c, row in found if row is not None
         ))
 
@@ -150,7 +81,7 @@ def _patients(facts: RunFacts) -> Iterator[Block]:
 
 def _images(facts: RunFacts) -> Iterator[Block]:
     if facts.overlays:
-        photos = tuple(_photo(path, f"CT slice {path.stem} with tissue outlines") for path in facts.overlays)
+        photos = tuple(make_photo(path, f"CT slice {path.stem} with tissue outlines") for path in facts.overlays)
         yield Figure("overlays", "Figure 1. Tissue masks on the T11 slice: " + ", ".join(p.stem for p in facts.overlays)
                      + ".", photos)
     else:
@@ -168,10 +99,10 @@ def _images(facts: RunFacts) -> Iterator[Block]:
         yield Missing("Figure 2, LBP and HOG pictures", facts.missing["example"])
     else:
         channels = make_channel_pictures(facts.example["hu"], facts.example["tissue"])
-        yield _drawing("channels", "Figure 2. The four input channels of one patient, on the grid of the slice: CT "
-                       f"window {schema.CT_WINDOW_HU[0]} to {schema.CT_WINDOW_HU[1]} HU, local binary pattern, "
-                       "histogram of oriented gradients, fat mask.",
-                       "CT, LBP, HOG and mask pictures of one slice", figures.draw_channels(channels))
+        yield present("channels", "Figure 2. The four input channels of one patient, on the grid of the slice: CT "
+                      f"window {schema.CT_WINDOW_HU[0]} to {schema.CT_WINDOW_HU[1]} HU, local binary pattern, "
+                      "histogram of oriented gradients, fat mask.",
+                      "CT, LBP, HOG and mask pictures of one slice", figures.draw_channels(channels))
 
 
 def _near_duplicates_statement(counts: Mapping[str, Any]) -> str:
@@ -185,20 +116,20 @@ def _near_duplicates_statement(counts: Mapping[str, Any]) -> str:
 def _network(facts: RunFacts) -> Iterator[Block]:
     if facts.metrics:
         yield tables.make_training_table(facts.metrics, facts.timing)
-        yield _drawing("loss", "Figure S1. Loss of each fold's network; the test patients are in neither curve.",
-                       "Training and validation loss by epoch, one panel a fold",
-                       figures.draw_loss_curves(facts.metrics))
+        yield present("loss", "Figure S1. Loss of each fold's network; the test patients are in neither curve.",
+                      "Training and validation loss by epoch, one panel a fold",
+                      figures.draw_loss_curves(facts.metrics))
     else:
         yield Missing("Training curves", facts.missing["training"])
     yield Text(_weights_statement(facts))
 
     def roc_blocks(roc: Mapping[str, Any]) -> Iterator[Block]:
-        if _find_test_row(roc, "imaging", "network") is None:
+        if tables.find_test_row(roc, "imaging", "network") is None:
             yield Missing("The network alone", "not available: roc.json has no row for the network's own score")
             return
         yield tables.make_network_table(roc)
-        yield _drawing("roc_network", "Figure 4a. ROC of the network's own score.",
-                       "ROC curves of the network in training, validation and test", figures.draw_network_roc(roc))
+        yield present("roc_network", "Figure 4a. ROC of the network's own score.",
+                      "ROC curves of the network in training, validation and test", figures.draw_network_roc(roc))
 
     yield from _stat(facts, "roc", "The network alone", roc_blocks)
 
@@ -221,27 +152,27 @@ def _looking(facts: RunFacts) -> Iterator[Block]:
         yield Missing("Figure 6, Grad-CAM", facts.missing["cams"])
     else:
         for letter, evidence, does in (("a", "for", "raises"), ("b", "against", "lowers")):
-            yield _drawing(f"gradcam_{evidence}", f"Figure 6{letter}. What {does} the score, stage by stage: in each "
-                           "fold the test patient with the highest score and the one with the lowest.",
-                           f"CT slices under maps of what {does} the score", figure6.draw_gradcam(facts.cams, evidence))
+            yield present(f"gradcam_{evidence}", f"Figure 6{letter}. What {does} the score, stage by stage: in each "
+                          "fold the test patient with the highest score and the one with the lowest.",
+                          f"CT slices under maps of what {does} the score", figure6.draw_gradcam(facts.cams, evidence))
     if facts.gradcam is None:
         yield Missing("Grad-CAM by tissue", facts.missing["gradcam"])
     else:
-        yield _drawing("gradcam_shares", "Figure 6c. Share of the maps in each tissue beside the tissue's share of the "
-                       "picture: means over test patients, 95 % intervals.",
-                       "Share of Grad-CAM in each tissue, one panel a stage",
-                       figure6.draw_gradcam_shares(facts.gradcam))
+        yield present("gradcam_shares", "Figure 6c. Share of the maps in each tissue beside the tissue's share of the "
+                      "picture: means over test patients, 95 % intervals.",
+                      "Share of Grad-CAM in each tissue, one panel a stage",
+                      figure6.draw_gradcam_shares(facts.gradcam))
         yield tables.make_gradcam_table(facts.gradcam)
 
 
 def _models(facts: RunFacts) -> Iterator[Block]:
     def blocks(roc: Mapping[str, Any]) -> Iterator[Block]:
         yield tables.make_models_table(roc)
-        yield _drawing("roc_classifiers", "Figure 4b. ROC of classifiers and feature sets, pooled test patients.",
-                       "ROC curves, one panel a classifier, one line a feature set", figures.draw_classifier_roc(roc))
-        yield tables.make_paired_table(roc)
+        yield present("roc_classifiers", "Figure 4b. ROC of classifiers and feature sets, pooled test patients.",
+                      "ROC curves, one panel a classifier, one line a feature set", figures.draw_classifier_roc(roc))
+        yield from (tables.make_paired_table(roc), make_related_table(roc))
 
-    yield from _stat(facts, "roc", "Table 4 and its ROC curves", blocks)
+    yield from _stat(facts, "roc", "Tables 4 and 5, ROC curves", blocks)
     if facts.models:
         yield Bullets(tuple(
             f"Fold {fold}: {model['screening_reason']} ({', '.join(model['screened_columns'])})."
@@ -256,9 +187,9 @@ def _contributions(facts: RunFacts) -> Iterator[Block]:
     if summary is None:
         yield Missing("SHAP values", facts.missing.get("shap", "not available: no gradient boosting on both"))
         return
-    yield _drawing("shap", "Mean |SHAP| of the gradient boosting on imaging and clinical data, test patients. "
-                   + " ".join(summary["notes"]), "Bars of mean absolute SHAP values, all folds and each fold",
-                   draw_contributions(summary))
+    yield present("shap", "Mean |SHAP| of the gradient boosting on imaging and clinical data, test patients. "
+                  + " ".join(summary["notes"]), "Bars of mean absolute SHAP values, all folds and each fold",
+                  draw_contributions(summary))
 
 
 def _leakage(facts: RunFacts) -> Iterator[Block]:
@@ -267,8 +198,8 @@ def _leakage(facts: RunFacts) -> Iterator[Block]:
             yield Missing("Leakage meter", f"not available: {leakage['reason']}")
             return
         yield make_leakage_table(leakage)
-        yield _drawing("leakage", "Optimism of every model, 95 % intervals.", "Optimism of models, one mark a mode",
-                       draw_leakage(leakage))
+        yield present("leakage", "Optimism of every model, 95 % intervals.", "Optimism of models, one mark a mode",
+                      draw_leakage(leakage))
         if leakage["reason"]:
             yield Missing("Cross-fitted mode beside it", f"not available: {leakage['reason']}")
 
@@ -279,19 +210,19 @@ def _clinical_use(facts: RunFacts) -> Iterator[Block]:
     def calibration_blocks(calibration: Mapping[str, Any]) -> Iterator[Block]:
         yield clinical_use_tables.make_calibration_table(calibration)
         if any(row["raw"] for row in calibration["rows"]):
-            yield _drawing("calibration", "Calibration on test patients: observed share by predicted probability. "
-                           "Points are tenths of the patients with 95 % intervals, lines are smoothed with 95 % bands, "
-                           "the diagonal is perfect.", "Calibration curves, one panel a model",
-                           calibration_figures.draw_calibration(calibration))
+            yield present("calibration", "Calibration on test patients: observed share by predicted probability. "
+                          "Points are tenths of the patients with 95 % intervals, lines are smoothed with 95 % bands, "
+                          "the diagonal is perfect.", "Calibration curves, one panel a model",
+                          calibration_figures.draw_calibration(calibration))
 
     def decision_blocks(decision: Mapping[str, Any]) -> Iterator[Block]:
         if decision["reason"]:
             yield Missing("Decision curves", f"not available: {decision['reason']}")
             return
-        yield _drawing("decision_curve", "Decision curves on test patients, recalibrated probabilities: net benefit "
-                       "over the prevalence, 95 % bands. A model is of use at a threshold where it lies above both "
-                       "treating all and treating none.", "Decision curves, one panel a classifier",
-                       calibration_figures.draw_decision_curve(decision))
+        yield present("decision_curve", "Decision curves on test patients, recalibrated probabilities: net benefit "
+                      "over the prevalence, 95 % bands. A model is of use at a threshold where it lies above both "
+                      "treating all and treating none.", "Decision curves, one panel a classifier",
+                      calibration_figures.draw_decision_curve(decision))
         yield clinical_use_tables.make_net_benefit_table(decision)
 
     yield from _stat(facts, "calibration", "Calibration", calibration_blocks)
@@ -308,8 +239,8 @@ def _planted(facts: RunFacts) -> Iterator[Block]:
                    + (" This is a null cohort: the outcome depends on nothing." if planted["null_cohort"] else ""))
         yield tables.make_planted_table(planted)
         if any(row["auc"] is not None for row in planted["rows"]):
-            yield _drawing("planted", "Test AUC beside the Bayes-optimal AUC.", "Test AUC and Bayes-optimal AUC",
-                           figures.draw_planted(planted))
+            yield present("planted", "Test AUC beside the Bayes-optimal AUC.", "Test AUC and Bayes-optimal AUC",
+                          figures.draw_planted(planted))
         if planted["hazard_ratios"]:
             yield tables.make_planted_hazard_table(planted)
         else:
@@ -327,9 +258,9 @@ def _survival(facts: RunFacts) -> Iterator[Block]:
         if not drawn:
             yield Missing("Figure 7, Kaplan-Meier", "not available: no cut-off splits the cohort into groups")
             return
-        yield _drawing("kaplan_meier", f"Figure 7. Distant-metastasis-free survival by {format_label(km['label'])}. "
-                       "Bands are 95 % intervals, ticks are censored patients, the numbers below are patients at risk.",
-                       "Kaplan-Meier curves with patients at risk", figures.draw_kaplan_meier(km))
+        yield present("kaplan_meier", f"Figure 7. Distant-metastasis-free survival by {format_label(km['label'])}. "
+                      "Bands are 95 % intervals, ticks are censored patients, the numbers below are patients at risk.",
+                      "Kaplan-Meier curves with patients at risk", figures.draw_kaplan_meier(km))
         yield from (tables.make_survival_table(cutoff) for cutoff in drawn)
 
     yield from _stat(facts, "km", "Kaplan-Meier", km_blocks)
@@ -337,13 +268,18 @@ def _survival(facts: RunFacts) -> Iterator[Block]:
 
 def _correlation(facts: RunFacts) -> Iterator[Block]:
     def blocks(correlation: Mapping[str, Any]) -> Iterator[Block]:
-        yield _drawing("correlation", f"Figure 5. Pearson r of network features and clinical columns, n = "
-                       f"{correlation['n']}; absolute values of 0.3 and more are printed. Grey: a constant column has "
-                       "no r. The pooled values are in report.json.",
-                       "Heat map of correlations", figures.draw_correlation(correlation))
+        yield present("correlation", f"Figure 5. Pearson r of network features and clinical columns, n = "
+                      f"{correlation['n']}; absolute values of 0.3 and more are printed. Grey: a constant column has "
+                      "no r. The pooled values are in report.json.",
+                      "Heat map of correlations", figures.draw_correlation(correlation))
         yield Bullets(tuple(correlation["notes"]))
 
     yield from _stat(facts, "correlation", "Figure 5, Pearson heat map", blocks)
+
+
+def _agreement(facts: RunFacts) -> Iterator[Block]:
+    yield from _stat(facts, "own_audit", "Audit of the own tables",
+                     lambda own: iter([Text(describe_own_audit(own)), *make_findings_tables(own)]))
 
 
 def _reading(facts: RunFacts) -> Iterator[Block]:
@@ -358,8 +294,7 @@ def _reading(facts: RunFacts) -> Iterator[Block]:
         "training performance, and a threshold chosen on it, look better than they are.",
         *facts.stats.get("roc", {}).get("notes", ()),
     ))
-    yield Text("Numbers of tables and figures follow the paper (doi 10.3233/CBM-230219): its figure 3 is a flow chart; "
-               "table 5 is not part of this report.")
+    yield Text("Numbers of tables and figures follow the paper (doi 10.3233/CBM-230219): its figure 3 is a flow chart.")
 
 
 def _making(facts: RunFacts) -> Iterator[Block]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bonemet_jax import artifacts
 from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.report.own_audit import audit_stats
 from bonemet_jax.versions import find_versions
 
 STATS = (
@@ -25,7 +26,7 @@ class RunFacts:
     near_duplicates: dict[str, Any] | None
     """Counts of near_duplicates.json: n patients, n_pairs, n_exact."""
     stats: dict[str, Any]
-    """Those of STATS that exist."""
+    """Those of STATS that exist, and `own_audit`: what an audit says of them."""
     gradcam: dict[str, Any] | None
     """gradcam.json"""
     shap: dict[str, Any] | None
@@ -58,12 +59,18 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
 
     overlays = sorted((cohort_dir / "overlays").glob("*.png"))[:n_overlays]
     manifest = load("cohort", cohort_dir / artifacts.MANIFEST, "cohort")
-    stats = {name: load(name, run_dir / "stats" / f"{name}.json", "stats") for name in STATS}
+    found = {name: load(name, run_dir / "stats" / f"{name}.json", "stats") for name in STATS}
+    stats = {name: value for name, value in found.items() if value is not None}
+    own_audit, why_not = audit_stats(stats)
+    if own_audit is None:
+        missing["own_audit"] = why_not
+    else:
+        stats["own_audit"] = own_audit
     facts = RunFacts(
         config=load("config", run_dir / "config.json", "run"),
         cohort=manifest["facts"] if manifest else None,
         near_duplicates=_count_pairs(load("near_duplicates", run_dir / "near_duplicates.json", "near_duplicates")),
-        stats={name: value for name, value in stats.items() if value is not None},
+        stats=stats,
         gradcam=load("gradcam", run_dir / "gradcam.json", "gradcam"),
         shap=load("shap", run_dir / "shap.json", "fuse"),
         cams=artifacts.load_npz(run_dir / "gradcam.npz") if (run_dir / "gradcam.npz").is_file() else None,

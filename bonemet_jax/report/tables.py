@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bonemet_jax import schema
-from bonemet_jax.report import paper
+from bonemet_jax.published import load_published
 from bonemet_jax.report.formats import (
     DASH,
     format_count,
@@ -28,8 +28,19 @@ CLASSIFIER_NAMES = {"gbdt": "GBDT", "svm": "SVM", "rf": "RF", "network": "Networ
 #: Feature set and classifier of the models shown first; fixed beforehand, never the best of several.
 SUMMARY_MODELS = (("imaging", "network"), ("imaging", "gbdt"), ("clinical", "gbdt"), ("both", "gbdt"))
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
-#: How a level of a 0/1 column may be spelt -> as paper.TABLE1_COUNTS spells it.
+#: How a level of a 0/1 column may be spelt -> as Published.table1_counts spells it.
 _BINARY_CODES = {"no": "0", "yes": "1", "0.0": "0", "1.0": "1"}
+
+
+def name_model(feature_set: str, classifier: str) -> str:
+    """As a reader knows it: GBDT, imaging and clinical."""
+    return f"{CLASSIFIER_NAMES[classifier]}, {FEATURE_SET_NAMES[feature_set].lower()}"
+
+
+def find_test_row(roc: Json, feature_set: str, classifier: str) -> Json | None:
+    """The model's row of roc.json over the pooled test patients; None where there is none."""
+    wanted = (feature_set, classifier, "test")
+    return next((r for r in roc["rows"] if (r["feature_set"], r["classifier"], r["split"]) == wanted), None)
 
 
 @dataclass(frozen=True)
@@ -50,13 +61,16 @@ class Table:
     notes: tuple[str, ...] = ()
     may_break: bool = False
     """In print, may go on on the next page."""
+    n_text: int = 1
+    """Columns of words, which come first and stand left; numbers stand right."""
 
 
 def _cells(*texts: str | Cell) -> tuple[Cell, ...]:
     return tuple(text if isinstance(text, Cell) else Cell(format_label(text)) for text in texts)
 
 
-def _reasons(rows: Iterable[Json]) -> tuple[str, ...]:
+def list_reasons(rows: Iterable[Json]) -> tuple[str, ...]:
+    """Why rows are not available, each reason once, as notes of their table."""
     return tuple(dict.fromkeys(f"{DASH}: not available, {row['reason']}." for row in rows if row.get("reason")))
 
 
@@ -66,16 +80,17 @@ def _reasons(rows: Iterable[Json]) -> tuple[str, ...]:
 def make_table1(stats: Json) -> Table:
     """Table 1 (row H1): every variable by bone metastasis, our tests, the paper's printed values beside."""
     groups = stats["groups"]
+    no, yes = load_published().groups
     header = ("", *(f"{_group_name(g)} (n = {g['n']})" for g in groups), "p",
-              "paper: no (n = 379)", "paper: yes (n = 52)", "paper: p")
+              f"paper: no (n = {no})", f"paper: yes (n = {yes})", "paper: p")
     rows: list[tuple[Cell, ...]] = []
     for variable in stats["variables"]:
         rows += _continuous_row(variable) if variable["kind"] == "continuous" else _category_rows(variable)
     notes = (
         "Mean ± SD with Student's t (equal variance); n (%) with chi-square, uncorrected; of two levels one is shown. "
         "Welch, Wilcoxon, Yates and Fisher p values and the quartiles are in report.json.",
-        f"{DASH}: the paper prints no value, or one that contradicts its own neighbours.",
-        *_missing_note(stats["variables"]), *_reasons(stats["variables"]),
+        f"{DASH}: the paper prints no value.",
+        *_missing_note(stats["variables"]), *list_reasons(stats["variables"]),
     )
     return Table("Table 1. Patients by bone metastasis", header, tuple(rows), notes, may_break=True)
 
@@ -85,9 +100,13 @@ def _group_name(group: Json) -> str:
 
 
 def _continuous_row(variable: Json) -> list[tuple[Cell, ...]]:
-    printed = paper.TABLE1_MEAN_SD.get(variable["name"], (DASH, DASH, DASH))
     values = [format_mean_sd(m, s) for m, s in zip(variable["mean"], variable["sd"], strict=True)]
-    return [_cells(variable["label"], *values, format_p(variable["student_p"]), *printed)]
+    return [_cells(variable["label"], *values, format_p(variable["student_p"]), *_printed_means(variable["name"]))]
+
+
+def _printed_means(name: str) -> tuple[str, str, str]:
+    no, yes, p = load_published().table1_mean_sd.get(name, ((None, None), (None, None), DASH))
+    return format_mean_sd(*no), format_mean_sd(*yes), p
 
 
 def _category_rows(variable: Json) -> list[tuple[Cell, ...]]:
@@ -103,7 +122,7 @@ def _level_row(variable: Json, index: int, name: str, p: str) -> tuple[Cell, ...
     counts = zip(variable["counts"], variable["percent"], strict=True)
     ours = [format_count(count[index], percent[index]) for count, percent in counts]
     level = _BINARY_CODES.get(str(variable["levels"][index]), str(variable["levels"][index]))
-    printed = paper.TABLE1_COUNTS.get((variable["name"], level))
+    printed = load_published().table1_counts.get((variable["name"], level))
     return _cells(name, *ours, p, *(map(str, printed) if printed else (DASH, DASH)), "")
 
 
@@ -130,7 +149,7 @@ def make_network_table(roc: Json) -> Table:
     found = _pick(roc, "imaging", "network")
     rows = tuple(make_performance_row(SPLIT_NAMES[r["split"]].capitalize(), r) for r in found)
     return Table("Table 3. The network alone", make_performance_header("Cohort"), rows,
-                 (*_count_notes(found), "The paper's value is its ResNet101's, CT alone.", *_reasons(found)))
+                 (*_count_notes(found), "The paper's value is its ResNet101's, CT alone.", *list_reasons(found)))
 
 
 def make_models_table(roc: Json) -> Table:
@@ -144,7 +163,7 @@ def make_models_table(roc: Json) -> Table:
         rows += [make_performance_row(f"{CLASSIFIER_NAMES[r['classifier']]}, {SPLIT_NAMES[r['split']]}", r)
                  for r in found]
         sources += found
-    notes = ("RF: random forest.", *_count_notes(sources), *_reasons(sources))
+    notes = ("RF: random forest.", *_count_notes(sources), *list_reasons(sources))
     return Table("Table 4. Nine models in three cohorts", make_performance_header("Model, cohort"), tuple(rows), notes)
 
 
@@ -169,7 +188,8 @@ def make_performance_header(first: str) -> tuple[str, ...]:
 def make_performance_row(name: str, row: Json) -> tuple[Cell, ...]:
     """One row of roc.json: AUC with its intervals, ACC, SENS, SPEC, the paper's AUC."""
     shares = (_share(row[name]) for name in ("acc", "sens", "spec"))
-    printed = paper.TEST_AUC.get((row["feature_set"], row["classifier"])) if row["split"] == "test" else None
+    model = (row["feature_set"], row["classifier"])
+    printed = load_published().test_auc.get(model) if row["split"] == "test" else None
     return _cells(
         name,
         Cell(format_number(row["auc"]), format_interval(row["auc_ci95_delong"])),
@@ -197,7 +217,8 @@ def make_paired_table(roc: Json) -> Table:
     )
     header = ("Classifier", "Comparison", "AUC, first", "AUC, second", "Difference [95 % CI]", "z", "p",
               "p, permutation")
-    return Table("Paired comparison of feature sets, test cohort (DeLong)", header, rows, _reasons(roc["paired"]))
+    return Table("Paired comparison of feature sets, test cohort (DeLong)", header, rows,
+                 list_reasons(roc["paired"]), n_text=2)
 
 
 def make_planted_table(planted: Json) -> Table:
@@ -211,7 +232,7 @@ def make_planted_table(planted: Json) -> Table:
         for r in planted["rows"]
     )
     header = ("Features", "Model", "Test AUC [DeLong]", "Bayes-optimal AUC", "Difference")
-    return Table("Planted truth: discrimination", header, rows, _reasons(planted["rows"]))
+    return Table("Planted truth: discrimination", header, rows, list_reasons(planted["rows"]), n_text=2)
 
 
 def make_planted_hazard_table(planted: Json) -> Table:
@@ -239,7 +260,8 @@ def make_gradcam_table(gradcam: Json) -> Table:
               "Against metastasis: share of the map %", "enrichment")
     weighed = "; ".join(f"{format_stage(stage)} {format_percent(share)} %" for stage, share in
                         ((stage, gradcam["for_share"][stage]) for stage in gradcam["stages"]))
-    notes = (*gradcam["notes"], f"Of both maps together, for metastasis (mean): {weighed}.", *_reasons(gradcam["rows"]))
+    notes = (*gradcam["notes"], f"Of both maps together, for metastasis (mean): {weighed}.",
+             *list_reasons(gradcam["rows"]))
     return Table("Grad-CAM by tissue, test patients [95 % CI]", header, tuple(rows), notes)
 
 
@@ -257,7 +279,7 @@ def make_table2(stats: Json) -> Table:
     rows = tuple(_term_row(term) for term in chosen)
     left_out = [format_label(t["label"]) for t in stats["terms"] if t not in chosen]
     notes = (f"Coefficient 0 in every column, not shown: {', '.join(left_out)}.",) if left_out else ()
-    header = ("Variable", "Lasso coefficient", "HR, refit [95 % CI]", "p", "planted HR",
+    header = ("Variable", "Lasso coefficient", "HR, refit [95 % CI]", "p", "PH p", "planted HR",
               "paper: coefficient", "paper: HR [95 % CI]", "paper: p")
     return Table("Table 2. Lasso-Cox and unpenalised refit", header, rows, (*notes, *_lasso_notes(stats)))
 
@@ -267,7 +289,7 @@ def _term_row(term: Json) -> tuple[Cell, ...]:
     return _cells(
         term["label"], format_number(term["lasso_coef"], 4) if term["lasso_coef"] else "0",
         Cell(format_number(term["hr"]), format_interval(term["ci95"])), format_p(term["p"]),
-        format_number(term["planted_hr"]), format_number(printed["lasso_coef"], 4),
+        format_p(term.get("schoenfeld_p")), format_number(term["planted_hr"]), format_number(printed["lasso_coef"], 4),
         Cell(format_number(printed["hr"]), format_interval(printed["ci95"])), str(printed["p"]),
     )
 
@@ -278,9 +300,12 @@ def _lasso_notes(stats: Json) -> list[str]:
         notes.append(f"Lambda {stats['lambda_chosen']:.4g} of {len(stats['path'])} ({stats['lambda_rule']}).")
     refit = stats["refit"]
     if refit and refit.get("concordance") is not None:
-        notes.append(f"Refit: {refit['ties']} ties, concordance {format_number(refit['concordance'])}, "
-                     f"Schoenfeld global p {format_p(refit['schoenfeld_global_p'])}.")
-    return [*notes, *_reasons([stats, *([refit] if refit else [])]), *stats["notes"]]
+        notes.append(f"Refit: {refit['ties']} ties, concordance {format_number(refit['concordance'])}.")
+        notes.append("PH p: of proportional hazards, that is a hazard ratio which stays the same over time "
+                     "(Schoenfeld's test, 1 − Kaplan-Meier for time); of all variables together "
+                     f"{format_p(refit['schoenfeld_global_p'])}.")
+    reasons = [stats, *([refit, {"reason": refit.get("schoenfeld_reason")}] if refit else [])]
+    return [*notes, *list_reasons(reasons), *stats["notes"]]
 
 
 def make_cutoff_table(km: Json) -> Table:
@@ -295,7 +320,8 @@ def make_cutoff_table(km: Json) -> Table:
         if cutoff["printed"]:
             rows.append(_printed_cutoff_row(cutoff["printed"]))
     header = ("Cut-off (cm²/m²)", "SENS %", "SPEC %", "log-rank χ²", "p")
-    return Table(f"{format_label(km['label'])} cut-offs", header, tuple(rows), (*_reasons(km["cutoffs"]), *km["notes"]))
+    return Table(f"{format_label(km['label'])} cut-offs", header, tuple(rows),
+                 (*list_reasons(km["cutoffs"]), *km["notes"]))
 
 
 def _cutoff_row(name: str, value: Json, *rest: str) -> tuple[Cell, ...]:

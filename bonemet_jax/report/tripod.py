@@ -19,7 +19,7 @@ def make_tripod_table(facts: RunFacts) -> Table:
     rows = tuple((Cell(item), Cell(topic), Cell(answer(facts))) for item, topic, answer in _ITEMS)
     n_open = sum(row[2].text == AUTHOR for row in rows)
     note = f"{len(rows) - n_open} of {len(rows)} items filled from the run's own files; {n_open} are its authors'."
-    return Table("TRIPOD+AI", ("Item", "Topic", "This run"), rows, (note,), may_break=True)
+    return Table("TRIPOD+AI", ("Item", "Topic", "This run"), rows, (note,), may_break=True, n_text=3)
 
 
 def _author(_facts: RunFacts) -> str:

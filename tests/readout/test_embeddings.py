@@ -8,39 +8,10 @@ import numpy as np
 import pytest
 
 from bonemet_jax import artifacts
-from bonemet_jax.cohort.folds import make_folds
-from bonemet_jax.config import Config, FoldsConfig, ModelConfig, OptimConfig, RecordsConfig, TrainConfig
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.input_pipeline.records import RecordArrays
-from bonemet_jax.readout.embeddings import compute_embeddings, embed
-from bonemet_jax.train.dry_run import make_random_records
-from bonemet_jax.train.loop import train_folds
-
-# Equal to the config of tests/train, so that one process compiles once.
-CONFIG = Config(
-    name="small",
-    records=RecordsConfig(height=64, width=80),
-    folds=FoldsConfig(n_folds=2),
-    model=ModelConfig(network="tiny"),
-    optim=OptimConfig(lr=1e-3),
-    train=TrainConfig(epochs=4, batch_size=4, class_weight="balanced"),
-)
-
-
-@pytest.fixture(scope="module")
-def records() -> RecordArrays:
-    """24 patients of noise."""
-    return make_random_records(24, 64, 80, seed=0)
-
-
-@pytest.fixture(scope="module")
-def run_dir(records: RecordArrays, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with both folds trained and embedded."""
-    path = tmp_path_factory.mktemp("run")
-    folds = make_folds(records.patient_id, records.label.tolist(), CONFIG.folds)
-    train_folds(records, folds, CONFIG, path)
-    compute_embeddings(records, CONFIG, path, CONFIG.folds.n_folds)
-    return path
+from bonemet_jax.readout.embeddings import embed
+from tests.train.small import CONFIG, make_small_folds
 
 
 def test_file_follows_the_contract(run_dir: Path, records: RecordArrays) -> None:
@@ -57,7 +28,7 @@ def test_score_is_the_validation_score(run_dir: Path, records: RecordArrays) -> 
 
     from sklearn.metrics import roc_auc_score
 
-    folds = make_folds(records.patient_id, records.label.tolist(), CONFIG.folds)
+    folds = make_small_folds(records)
     score = artifacts.load_npz(run_dir / "embeddings.npz")["score"]
     for fold in range(2):
         rows = [records.patient_id.index(p) for p in folds.patient_ids(fold, "val")]

@@ -8,17 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bonemet_jax.cohort.folds import make_folds
-from bonemet_jax.config import (
-    Config,
-    EngineConfig,
-    FoldsConfig,
-    MaskBiasConfig,
-    ModelConfig,
-    OptimConfig,
-    RecordsConfig,
-    TrainConfig,
-)
+from bonemet_jax.config import Config, EngineConfig, MaskBiasConfig
 from bonemet_jax.errors import CorruptFileError, NumericsError, UsageError
 from bonemet_jax.input_pipeline.order import eval_batches
 from bonemet_jax.input_pipeline.records import RecordArrays
@@ -32,39 +22,16 @@ from bonemet_jax.readout.gradcam import (
     get_cam_program,
     make_cam_step,
     read_gradcam,
+    read_mean_gradcam,
     upsample,
     weigh_maps,
 )
-from bonemet_jax.train.dry_run import make_random_records
 from bonemet_jax.train.loop import get_fed_engine, train_folds
 from bonemet_jax.train.optim import make_optimizer
 from bonemet_jax.train.state import TrainState, make_state
+from tests.train.small import CONFIG, make_small_folds
 
-# Equal to the config of tests/train, so that one process compiles once.
-CONFIG = Config(
-    name="small",
-    records=RecordsConfig(height=64, width=80),
-    folds=FoldsConfig(n_folds=2),
-    model=ModelConfig(network="tiny"),
-    optim=OptimConfig(lr=1e-3),
-    train=TrainConfig(epochs=4, batch_size=4, class_weight="balanced"),
-)
 STAGES = ("stage1", "stage2")
-
-
-@pytest.fixture(scope="module")
-def records() -> RecordArrays:
-    """24 patients of noise."""
-    return make_random_records(24, 64, 80, seed=0)
-
-
-@pytest.fixture(scope="module")
-def run_dir(records: RecordArrays, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with both folds trained for an epoch."""
-    path = tmp_path_factory.mktemp("run")
-    folds = make_folds(records.patient_id, records.label.tolist(), CONFIG.folds)
-    train_folds(records, folds, replace(CONFIG, train=replace(CONFIG.train, epochs=1)), path)
-    return path
 
 
 def _draw_state(config: Config) -> TrainState:
@@ -102,6 +69,23 @@ def test_upsampling_is_linear_and_looks_where_the_layers_look() -> None:
     np.testing.assert_allclose(got, _upsample_by_hand(one, 8, 20, 30), atol=1e-6)
     np.testing.assert_allclose(got[::8, ::8], one, atol=1e-6)
     np.testing.assert_allclose(upsample(jnp.ones((2, 5, 7)), 4, 20, 28), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("branches", ["joint", "per_channel"])
+def test_mean_of_all_networks(branches: str, records: RecordArrays, run_dir: Path, tmp_path: Path) -> None:
+    """Every patient in the records' order, more of them than are taken at once, whatever the batch trained with."""
+    config, run = CONFIG, run_dir
+    if branches == "per_channel":
+        model = replace(CONFIG.model, branches=branches, mask_bias=MaskBiasConfig(enabled=False))
+        config, run = replace(CONFIG, model=model, train=replace(CONFIG.train, epochs=1, batch_size=8)), tmp_path
+        train_folds(records, make_small_folds(records), config, run)
+    batches = list(read_mean_gradcam(records, config, run))
+    assert len(batches) == 6
+    np.testing.assert_array_equal(np.concatenate([batch.position for batch in batches]), np.arange(24))
+    got = np.concatenate([batch.cam for batch in batches], axis=2)
+    for which, evidence in enumerate(EVIDENCE):
+        want = np.mean([compute_gradcam(records, config, run, fold, evidence=evidence) for fold in (0, 1)], axis=0)
+        np.testing.assert_allclose(got[which], want, rtol=1e-4, atol=1e-6 * want.max())
 
 
 def test_maps_of_a_network_equal_finite_differences(records: RecordArrays) -> None:

@@ -83,8 +83,8 @@ def make_table2() -> dict[str, Any]:
     chosen = {"lvi": 0.4, "histology_ductal": -1.03, "cea_ng_ml": 0.06, "sfi_cm2_m2": -0.07}
     terms = [
         {"name": name, "label": name, "lasso_coef": chosen.get(name, 0.0),
-         **({"coef": 0.9, "se": 0.3, "hr": 2.46, "ci95": [1.37, 4.43], "z": 3.0, "p": 0.0027} if name in chosen
-            else dict.fromkeys(("coef", "se", "hr", "ci95", "z", "p"))),
+         **({"coef": 0.9, "se": 0.3, "hr": 2.46, "ci95": [1.37, 4.43], "z": 3.0, "p": 0.0027, "schoenfeld_p": 0.424}
+            if name in chosen else dict.fromkeys(("coef", "se", "hr", "ci95", "z", "p", "schoenfeld_p"))),
          "planted_hr": 2.544 if name == "lvi" else None,
          "paper": {"lasso_coef": 0.4006, "hr": 2.544, "ci95": [1.37, 4.723], "p": "<0.001"} if name == "lvi" else None}
         for name in schema.encoded_names()
@@ -93,7 +93,7 @@ def make_table2() -> dict[str, Any]:
             "reason": None, "path": [{"lambda": 0.1, "n_nonzero": 0, "cv_loglik": -300.0, "nonzero": {}}],
             "terms": terms, "n_imputed": {}, "notes": ["Standardised columns."],
             "refit": {"ties": "efron", "loglik": [-300.0, -250.0], "concordance": 0.79, "schoenfeld_global_p": 0.31,
-                      "reason": None}}
+                      "schoenfeld_reason": None, "reason": None}}
 
 
 def _km_group(label: str, rate: float, n: int) -> dict[str, Any]:

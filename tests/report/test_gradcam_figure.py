@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bonemet_jax.report.formats import format_stage
-from bonemet_jax.report.gradcam_figure import draw_gradcam, draw_gradcam_shares
+from bonemet_jax.report.gradcam_figure import draw_gradcam, draw_gradcam_shares, draw_patient_gradcam
 from bonemet_jax.report.tables import make_gradcam_table
 
 from .conftest import make_cams, make_gradcam
@@ -36,6 +36,21 @@ def test_bare_ct_shows_where_a_map_is_zero_and_the_top_where_it_is_not() -> None
     assert upper == pytest.approx([100, 100, 100], abs=1)
     # The colour map's bright end, 75 % opaque, over grey.
     assert lower == pytest.approx(0.25 * 100 + 0.75 * 255 * np.array([0.988, 1.0, 0.645]), abs=3)
+
+
+def test_a_patients_picture_shows_what_raises_above_what_lowers() -> None:
+    """CT of one grey; one kind of map at its top everywhere, the other zero: colour in its own row alone."""
+    ct, region = np.full((40, 50), 100, np.uint8), np.zeros((40, 50), np.uint8)
+    lit, dark = np.full((1, 40, 50), 7.0), np.zeros((1, 40, 50))
+
+    def colour(maps: dict[str, np.ndarray]) -> list[float]:
+        png = draw_patient_gradcam(ct, region, maps, ("stage1",), "one")
+        rgb = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+        coloured = (rgb[..., 0] - rgb[..., 2] > 60) & (rgb.min(-1) > 20)
+        return [part.mean() for part in np.array_split(coloured[: int(0.85 * len(rgb))], 2)]
+
+    raised, lowered = colour({"for": lit, "against": dark}), colour({"for": dark, "against": lit})
+    assert raised[0] > 0.2 > 5 * raised[1] and lowered[1] > 0.2 > 5 * lowered[0]
 
 
 def test_equal_arrays_give_equal_bytes() -> None:

@@ -13,6 +13,7 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.report.channel_pictures import make_channel_pictures
 from bonemet_jax.report.render import render_report
+from bonemet_jax.report.tables import make_table2
 
 from .conftest import STATS, write_fake_run
 
@@ -59,8 +60,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_page_reads_like_a_results_section(rendered: Path) -> None:
     page = _Page(rendered / "report.html")
     for wanted in ("SYNTHETIC cohort", "Not a medical device", "Table 1.", "Table 2.", "Table 3.", "Table 4.",
-                   "Figure 1.", "Figure 2.", "Figure S1.", "Figure 4a.", "Figure 4b.", "Figure 5.", "Figure 7.",
-                   "Figure 6a.", "Figure 6b.", "Figure 6c.",
+                   "Table 5.", "Figure 1.", "Figure 2.", "Figure S1.", "Figure 4a.", "Figure 4b.", "Figure 5.",
+                   "Figure 7.", "Figure 6a.", "Figure 6b.", "Figure 6c.",
                    "Bayes-optimal AUC", "No pretrained weights", "Wall time of each stage", "Limits",
                    "config " + artifacts.load_json(rendered / "config.json")["fingerprint"]):
         assert wanted in page.text, wanted
@@ -77,6 +78,16 @@ def test_nine_models_in_three_cohorts_with_intervals(rendered: Path) -> None:
         assert all(re.fullmatch(r"\d+\.\d" + interval, cell) for cell in row[4:7]), row
         if row[0].endswith("test"):
             assert re.fullmatch(r"0\.\d{3}" + interval, row[1]), row
+
+
+def test_table2_shows_each_variables_test_of_proportional_hazards(rendered: Path) -> None:
+    page = _Page(rendered / "report.html")
+    header = next(row for row in page.rows if row and row[0] == "Variable" and "PH p" in row)
+    lvi = next(row for row in page.rows if len(row) == len(header) and row[0] == "lvi")
+    assert lvi[header.index("PH p")] == "0.424" and "of all variables together 0.310" in page.text
+    table2 = STATS["table2"]()
+    table2["refit"].update(schoenfeld_global_p=None, schoenfeld_reason="too few event times")
+    assert "–: not available, too few event times." in make_table2(table2).notes
 
 
 def test_calibration_and_clinical_use(rendered: Path) -> None:
@@ -168,6 +179,7 @@ MISSING = (
     "planted.json is missing", "correlation.json is missing", "calibration.json is missing",
     "decision_curve.json is missing", "config.json is missing",
     "near_duplicates.json is missing",
+    "Audit of the own tables: not available: table1.json, table2.json, roc.json, km.json missing",
     "Training curves: not available", "Screening: not available", "Figure 1, tissue overlays: not available",
     "Figure 2, LBP and HOG pictures: not available", "Wall time of each stage: not available",
     "Figure 6, Grad-CAM: not available", "Grad-CAM by tissue: not available: gradcam.json is missing",
