@@ -1,4 +1,4 @@
-"""`python -m benchmarks list | NAME [--json FILE] [--device cpu|gpu|tpu] [--quick]`."""
+"""`python -m benchmarks list | NAME [--json FILE] [--device cpu|gpu|tpu] [--quick]`, `aot ...`, `gate ...`."""
 
 import argparse
 import importlib
@@ -21,10 +21,15 @@ BENCHMARKS = {
     "stats": "benchmarks.stats",
     "step_time": "benchmarks.step_time",
 }
+#: Nothing is timed here: programs compiled for devices that need not be here. Each has `main(argv) -> exit code`.
+COMMANDS = {"aot": "benchmarks.aot", "gate": "benchmarks.gate"}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one benchmark; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in COMMANDS:
+        return importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("name", choices=["list", *BENCHMARKS], help="which benchmark, or list")
     parser.add_argument("--json", type=Path, help="append the records to this JSON-lines file")
@@ -39,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _list() -> int:
-    for name, module in BENCHMARKS.items():
+    for name, module in (BENCHMARKS | COMMANDS).items():
         print(f"{name:<12} {(importlib.import_module(module).__doc__ or '').splitlines()[0]}")
     return 0
 

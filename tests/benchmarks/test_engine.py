@@ -21,6 +21,7 @@ def test_quick_dispatch(tmp_path: Path) -> None:
     assert 0 < records["ours_ms"]["median"] < 100 and records["ours_ms"]["parameters"]["arrays"] > 50
 
 
+@pytest.mark.slow
 def test_quick_folds(tmp_path: Path) -> None:
     records = _records("folds", tmp_path)
     for way in ("sequential", "mesh", "vmap"):

@@ -16,6 +16,7 @@ from bonemet_jax.input_pipeline.shards import open_records
 WAITS = ("wait_share", "loading_over_idle", "images_per_s")
 
 
+@pytest.mark.slow
 def test_quick_run_without_pytorch_says_that_it_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
