@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.studies.coverage import study_coverage
 from tests.studies.large import study_planted_factors
 from tests.studies.null import study_null
+from tests.studies.texture import study_texture
 
 
 def main(name: str, n_seeds: int, folder: Path) -> None:
@@ -18,8 +19,10 @@ def main(name: str, n_seeds: int, folder: Path) -> None:
         found = {"seeds": [study_planted_factors(seed=seed) for seed in range(n_seeds)]}
     elif name == "null":
         found = study_null(range(n_seeds), folder)
+    elif name == "texture":
+        found = study_texture(range(n_seeds), folder)
     else:
-        raise SystemExit(f"no study '{name}'; use coverage, large or null")
+        raise SystemExit(f"no study '{name}'; use coverage, large, null or texture")
     text = json.dumps(found, indent=1)
     (folder / f"{name}.json").write_text(text + "\n")
     print(text)
@@ -28,5 +31,5 @@ def main(name: str, n_seeds: int, folder: Path) -> None:
 if __name__ == "__main__":
     given = [*sys.argv[1:], *[None] * 3]
     study = given[0] or ""
-    main(study, int(given[1] or {"coverage": 200, "large": 4, "null": 20}.get(study, 1)),
+    main(study, int(given[1] or {"coverage": 200, "large": 4, "null": 20, "texture": 3}.get(study, 1)),
          Path(given[2] or f"runs/studies/{study}"))
