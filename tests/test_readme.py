@@ -1,4 +1,4 @@
-"""The README's words: every command in it parses, every path in it exists."""
+"""The words of the README and of docs/measured.md: every command in them parses, every path in them exists."""
 
 import re
 import shlex
@@ -20,14 +20,14 @@ from bonemet_jax.cli.verify import VerifyArgs
 from bonemet_jax.cli.weights import WeightsArgs
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README, MEASURED = ((ROOT / name).read_text() for name in ("README.md", "docs/measured.md"))
 ARGS = {"audit": AuditArgs, "build": BuildArgs, "ingest": SourceArgs, "measure": SourceArgs, "phantom": PhantomArgs,
         "predict": PredictArgs, "report": JoinedArgs, "verify": VerifyArgs, "weights": WeightsArgs}
 RUNS = {"run": RunArgs, "cv": CvArgs}
 BLOCKS = re.findall(r"^ *```\w*\n(.*?)^ *```$", README, re.S | re.M)
 COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines()
             if re.match(r"\s*bonemet [a-z]+ -|\s*bonemet (run|cv) +configs|\s*bonemet (weights import|stats)", line)]
-COMMANDS += re.findall(r"`(bonemet [a-z]+ (?:--|configs)[^`]*)`", README)
+COMMANDS += re.findall(r"`(bonemet [a-z]+ (?:--|configs)[^`]*)`", README + MEASURED)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -49,9 +49,11 @@ def test_it_shows_the_ways_to_use_it() -> None:
     assert verbs >= {"run", "cv", "ingest", "measure", "predict", "verify", "weights"}
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))
-def test_link_leads_somewhere(target: str) -> None:
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize(("folder", "target"), [
+    (folder, target) for folder, text in ((".", README), ("docs", MEASURED))
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text)])
+def test_link_leads_somewhere(folder: str, target: str) -> None:
+    assert (ROOT / folder / target).exists()
 
 
 @pytest.mark.parametrize("target", re.findall(r"^make ([a-z-]+)", README, re.M))

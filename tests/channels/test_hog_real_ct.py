@@ -67,6 +67,7 @@ def test_flips(real_ct: dict[str, np.ndarray]) -> None:
         assert max(naive_off) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["exact", "fast"])
 def test_float_images_in_other_bins(mode: str, real_ct: dict[str, np.ndarray]) -> None:
     """Of image / 255, gradients on the edge of a bin fall to either side: their share is printed and small."""

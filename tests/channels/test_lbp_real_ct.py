@@ -39,7 +39,8 @@ def real_ct(shared: Path) -> dict[str, Series]:
     return {name: _make_series(images) for name, images in load_real_ct(shared).items()}
 
 
-@pytest.mark.parametrize("method", ["default", "ror", "uniform"])
+@pytest.mark.parametrize("method", [
+    "default", *(pytest.param(method, marks=pytest.mark.slow) for method in ("ror", "uniform"))])
 def test_exact_and_fast(real_ct: dict[str, Series], method: str) -> None:
     """Exact: no pixel differs from scikit-image. Fast: only where neighbours tie, 0.1 % of a patient slice at most."""
     for name, series in real_ct.items():

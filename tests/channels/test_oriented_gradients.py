@@ -87,6 +87,7 @@ def test_four_pixels_by_hand() -> None:
     assert np.allclose(got[0, 0], wanted, rtol=1e-7)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_scikit_image_on_drawn_arguments(data: st.DataObject) -> None:
@@ -184,6 +185,7 @@ def test_gradient_equals_finite_differences(norm: str) -> None:
         assert not np.asarray(jax.grad(score)(jnp.zeros((24, 32)))).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["exact", "fast"])
 @pytest.mark.parametrize("takes_root", [False, True])
 def test_gradients_in_32_bit_processes(mode: str, takes_root: bool) -> None:

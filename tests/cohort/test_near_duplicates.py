@@ -246,6 +246,7 @@ def real_series(shared: Path) -> Iterator[dict[float, np.ndarray]]:
            3.0: np.pad(window_ct(np.rint(volume).astype(np.int16)).transpose(2, 1, 0), ((0, 0), (20, 20), (20, 20)))}
 
 
+@pytest.mark.slow
 def test_real_slices_far_apart_are_different(real_series: dict[float, np.ndarray]) -> None:
     for apart_mm, ct in real_series.items():
         near_mm = [apart_mm * abs(int(pair.first) - int(pair.second)) for pair in find(ct)]

@@ -4,7 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.cli import main
@@ -203,7 +205,10 @@ def test_real_slice_ingest_measure_predict(
     assert 0 < areas["sfa_cm2"] + areas["vfa_cm2"] < areas["trunk_fat_cm2"]
     assert areas["esma_cm2"] is None, "no label, no muscle"
     assert 0 < facts["score_imaging"] < 1
-    assert list(out.rglob("*.png"))
+    (overlay,) = (out / "cohort" / "overlays").glob("*.png")
+    with Image.open(out / "gradcam" / overlay.name) as maps:
+        assert maps.width > maps.height > 300
+        assert len(np.unique(np.asarray(maps.convert("RGB")).reshape(-1, 3), axis=0)) > 1000, "an empty picture"
 
 
 def test_predict_with_clinical_data_tells_what_was_filled_in(run_dir: Path, shared: Path, tmp_path: Path) -> None:

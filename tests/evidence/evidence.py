@@ -1,6 +1,8 @@
 """From embeddings to evidence: statistics against R, planted truth, leakage, Grad-CAM, speed, the report."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 from tests.evidence.harness import Show, demo, figures, lint, run_benchmark, run_pytest, said, tests
 
@@ -30,21 +32,38 @@ def planted(show: Show) -> str:
 def pipeline(show: Show) -> str:
     """The whole system at n 5,000: test AUC beside the Bayes-optimal one, within .05."""
     done = show.ok(".venv/bin/bonemet run configs/smoke.py -o runs/large --phantom.n 5000 --train.epochs 10")
-    read = ("import json; rows = json.load(open('runs/large/stats/planted.json'))['rows']; "
-            "print('; '.join(f\"{r['feature_set']} {r['classifier']} {r['auc']:.3f} of {r['bayes_auc']:.3f}\" "
-            "for r in rows)); assert rows[-1]['feature_set'] == 'both' and rows[-1]['gap'] >= -0.05")
-    return f"{show.ok(['.venv/bin/python', '-c', read]).out.strip().splitlines()[-2]}; {done.seconds:.0f} s"
+    rows = _load(show, "runs/large/stats/planted.json")["rows"]
+    told = "; ".join(f"{r['feature_set']} {r['classifier']} {r['auc']:.3f} of {r['bayes_auc']:.3f}" for r in rows)
+    assert rows[-1]["feature_set"] == "both" and rows[-1]["gap"] >= -0.05, told
+    return f"{told}; {done.seconds:.0f} s"
 
 
 def null(show: Show) -> str:
     """Twenty null cohorts at the smoke size, at most 45 minutes."""
     done = show.ok("make study-null", timeout=4000)
-    read = ("import json; rows = json.load(open('runs/studies/null/null.json'))['rows']; "
-            "print('; '.join(f\"{r['feature_set']}: honest {r['honest_test_auc']['mean']:.3f}, optimism as published "
-            "{r['paper_optimism']['mean']:.3f} {r['paper_optimism']['ci95']}\" for r in rows)); "
-            "assert all(0.45 <= r['honest_test_auc']['mean'] <= 0.55 for r in rows)")
-    told = show.ok([".venv/bin/python", "-c", read]).out.strip().splitlines()[-2]
+    rows = _load(show, "runs/studies/null/null.json")["rows"]
+    told = "; ".join(f"{r['feature_set']}: honest {r['honest_test_auc']['mean']:.3f}, optimism as published "
+                     f"{r['paper_optimism']['mean']:.3f} {r['paper_optimism']['ci95']}" for r in rows)
+    assert all(0.45 <= r["honest_test_auc"]["mean"] <= 0.55 for r in rows), told
     assert done.seconds <= 45 * 60, f"{done.seconds:.0f} s"
+    return f"{told}; {done.seconds:.0f} s"
+
+
+def texture(show: Show) -> str:
+    """Cohorts with the planted texture and without: the difference in imaging AUC, by input."""
+    done = show.ok("make study-texture", timeout=9000)
+    rows = _load(show, "runs/studies/texture/texture.json")["rows"]
+    told = "; ".join(f"{r['input']} {r['score']}: {r['with']['mean']:.3f} less {r['without']['mean']:.3f}, "
+                     f"{r['difference']['mean']:.3f} {r['difference']['ci95']}" for r in rows)
+    assert rows[0]["input"] == "all" and rows[0]["difference"]["ci95"][0] > 0, told
+    return f"{told}; {done.seconds:.0f} s"
+
+
+def ablation(show: Show) -> str:
+    """CT, +LBP, +HOG, +mask, +mask bias on one folds.json: AUC of each, paired differences."""
+    done = show.ok("make ablation", timeout=5000)
+    told = "; ".join(f"{r['feature_set']} {r['classifier']}: {r['a']} against {r['b']}, {r['auc_a']:.3f} "
+                     f"{r['auc_b']:.3f} p {r['p']}" for r in _load(show, "runs/ablation/joined/joined.json")["paired"])
     return f"{told}; {done.seconds:.0f} s"
 
 
@@ -76,8 +95,21 @@ def gradcam(show: Show) -> str:
     return run_pytest(show, "tests/readout/test_gradcam_truth.py tests/readout/test_gradcam.py --timeout 3000")
 
 
+def report(show: Show) -> str:
+    """Everything after the fusion of the demo's run, at most 60 s: Grad-CAM, statistics, page."""
+    show.ok("make demo")
+    told = {name: _load(show, f"runs/smoke/stages/{name}.json")["seconds"] for name in ("gradcam", "stats", "report")}
+    assert sum(told.values()) <= 60, told
+    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in told.items())
+
+
+def _load(show: Show, path: str) -> Any:
+    """A JSON file of the clone."""
+    return json.loads((show.clone / path).read_text())
+
+
 SHOWS: dict[str, Callable[[Show], str]] = {
     work.__name__: work
-    for work in (install, golden, audit, planted, pipeline, null, leakage, reliability, resampling, boosting, gradcam,
-                 demo, tests, lint)
+    for work in (install, golden, audit, planted, pipeline, null, texture, ablation, leakage, reliability, resampling,
+                 boosting, gradcam, demo, report, tests, lint)
 }

@@ -175,12 +175,14 @@ def test_test_patients_change_nothing_that_is_learned(honest: SmallRun, tmp_path
     assert before["fold_1.json"] != after["fold_1.json"], "fold 1 learns from these patients: the test has teeth"
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_workers(honest: SmallRun, tmp_path: Path) -> None:
     small = make_honest_run(tmp_path / "run")
     fuse(small.run, small.cohort, replace(HONEST, workers=2))
     assert _digests(small.run) == _digests(honest.run)
 
 
+@pytest.mark.slow
 def test_repeats_differ_and_the_first_stays(honest: SmallRun, tmp_path: Path) -> None:
     small = make_honest_run(tmp_path / "run")
     fuse(small.run, small.cohort, replace(HONEST, repeats=2))

@@ -77,6 +77,7 @@ def test_a_damaged_best_checkpoint_is_trained_again(
     assert_same(tmp_path / "run", whole, own)
 
 
+@pytest.mark.slow
 def test_a_training_beside_one_that_is_done_gives_the_same_bytes(
     records: RecordArrays, folds: Folds, config: Config, tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_whole_epoch_saved_at_sigterm_keeps_its_score(
     assert load(tmp_path, "done.json") == load(trained, "done.json")
 
 
+@pytest.mark.slow
 def test_folds_of_unequal_length_share_one_scanned_program(
     records: RecordArrays, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def check_equal(tmp_path: Path, n_devices: int, ways: str) -> None:
             assert np.allclose(one[name], two[name], rtol=1e-9, atol=1e-12), (way, name)
 
 
+@pytest.mark.slow
 def test_two_processes_of_one_device_train_what_one_of_two_trains(tmp_path: Path) -> None:
     check_equal(tmp_path, 1, FAST)
 
@@ -96,7 +97,8 @@ def check_left(tmp_path: Path, how: str, who: int, n_begun: int, **environment: 
     assert re.search(rf"process {who} of 2\b.*fold 0, epoch \d+, \w+ step \d+", told[0]), told
 
 
-@pytest.mark.parametrize(("how", "who"), DEATHS)
+@pytest.mark.parametrize(
+    ("how", "who"), [d if d == ("KILL", 1) else pytest.param(*d, marks=pytest.mark.slow) for d in DEATHS])
 def test_a_lost_process_is_named_and_the_other_leaves(tmp_path: Path, how: str, who: int) -> None:
     check_left(tmp_path, how, who, 12, BONEMET_WATCHDOG_S="8")
 
@@ -119,6 +121,7 @@ def check_asked_to_end(tmp_path: Path, way: str, n_begun: int) -> None:
     print(f"2/2 processes left with 143 as one was asked to end: {places.pop()}")
 
 
+@pytest.mark.slow
 def test_one_asked_to_end_ends_all_behind_the_same_step(tmp_path: Path) -> None:
     check_asked_to_end(tmp_path, "resident/jit/sequential", 7)
 

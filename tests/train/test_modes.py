@@ -210,6 +210,7 @@ def test_waits_are_counted_where_there_is_nothing_to_compute(late: bool) -> None
     assert wait_s >= 4 * 0.02 if late else wait_s == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_one_epoch_as_one_program_gives_the_same_numbers(records: RecordArrays, config: Config, dtype: Any) -> None:
     """In float64 to rounding. In float32 a compiler may round elsewhere: printed, and held to what it was measured."""
