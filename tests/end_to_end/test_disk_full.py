@@ -31,6 +31,7 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return [json.loads(row) for row in done.stdout.splitlines() if row.startswith("{")]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_site_fails_clearly_and_loses_nothing(trials: list[dict]) -> None:
     failed = [t for t in trials if t["code"] != 0 and not t["finished"]]

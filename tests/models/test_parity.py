@@ -41,7 +41,8 @@ def check_step(network: str, batch: peer.Batch, lowering: Lowering, options: dic
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("network", ["resnet34", pytest.param("resnet50", marks=pytest.mark.slow), "resnet101"])
+@pytest.mark.parametrize(
+    "network", ["resnet34", *(pytest.param(deep, marks=pytest.mark.slow) for deep in ("resnet50", "resnet101"))])
 def test_one_step_in_float64(network: str) -> None:
     check_step(network, peer.make_batch(2, 128, 160), PLAIN, None)
 
