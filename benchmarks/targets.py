@@ -93,9 +93,6 @@ TARGETS: dict[str, Target] = {target.name: target for target in (
     Target(
         "h100x8", "cuda", "NVIDIA H100 80GB HBM3", 8, "1x1x8", "resnet101", 400, 500, (32, 64),
         plugin="jax_plugins.xla_cuda12", extra="aot-gpu", environment=_CPU,
-        # The mask bias's small float32 product has no tiling that Triton's fusion takes (jax 0.10.2, no device to try
-        # others on): "Couldn't find output tile sizes". cuBLAS takes it. Convolutions are cuDNN's either way.
-        options={"xla_gpu_enable_triton_gemm": "False"},
         link=Link(450, "https://resources.nvidia.com/en-us-tensor-core/nvidia-tensor-core-gpu-datasheet"),
     ),
     Target(

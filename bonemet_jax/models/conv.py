@@ -15,6 +15,8 @@ HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 WINOGRAD_CHAN = 64
 Image = Float[Array, "batch height width chan"]
 Kernel = Float[Array, "rows columns chan features"]
+Fold = Callable[[Kernel], tuple[Kernel, Float[Array, " features"]]]
+"""Kernel to the kernel that is applied instead and what is added to its output."""
 
 
 class Conv(nn.Module):
@@ -27,11 +29,13 @@ class Conv(nn.Module):
     lowering: Lowering = PLAIN
 
     @nn.compact
-    def __call__(self, x: Image) -> Float[Array, "batch h w features"]:
+    def __call__(self, x: Image, fold: Fold | None = None) -> Float[Array, "batch h w features"]:
         """Feature maps in the compute dtype."""
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", HE_NORMAL, shape, parameter_dtype(self.dtype)).astype(self.dtype)
-        return self._choose(x.shape[-1])(x.astype(self.dtype), kernel, self.stride)
+        kernel = self.param("kernel", HE_NORMAL, shape, parameter_dtype(self.dtype))
+        kernel, shift = (kernel, None) if fold is None else fold(kernel)
+        y = self._choose(x.shape[-1])(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
+        return y if shift is None else _add_shift(y, shift)
 
     def _choose(self, chan: int) -> Callable[[Image, Kernel, int], Array]:
         if self.kernel == 1 and self.lowering.pointwise == "matmul":
@@ -45,6 +49,19 @@ class Conv(nn.Module):
     def _takes_short_way(self, chan: int) -> bool:
         exact = jnp.finfo(self.dtype).bits >= 32  # tiles in bfloat16 are five times further off than the plain sum
         return self.lowering.conv3x3 == "winograd" and chan >= WINOGRAD_CHAN and exact
+
+
+@jax.custom_vjp
+def _add_shift(y: Image, shift: Float[Array, " features"]) -> Image:
+    """In the maps' dtype, its gradient summed in the shift's."""
+    return y + shift.astype(y.dtype)
+
+
+def _shift_gradient(shift: Array, grad: Image) -> tuple[Image, Array]:
+    return grad, grad.astype(shift.dtype).sum((0, 1, 2))
+
+
+_add_shift.defvjp(lambda y, shift: (_add_shift(y, shift), shift), _shift_gradient)
 
 
 def convolve(x: Image, kernel: Kernel, stride: int) -> Float[Array, "batch h w features"]:

@@ -16,6 +16,8 @@ class Lowering:
     """3x3 convolutions of stride 1: as they stand, or with 2.25 times fewer multiplications (winograd.py)."""
     stem: Literal["conv", "space_to_depth"] = "conv"
     """The 7x7 stride-2 stem: as it stands, or as 4x4 over 2x2 pixels side by side."""
+    norm: Literal["plain", "lean"] = "plain"
+    """Normalisations: as they stand, or with fewer reads and writes of feature maps (layers.py)."""
     remat: bool = False
     """Recompute each residual block's inside in the backward pass instead of keeping it."""
     scan_blocks: bool = False

@@ -1,9 +1,11 @@
 """Mask bias (row D2, appendix 1.1): the fat mask, coded +-0.5, added to feature maps."""
 
+import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -37,20 +39,23 @@ def resize_mask(
         rows = _cell_centres(mask.shape[1], height)
         columns = _cell_centres(mask.shape[2], width)
         return mask[:, rows][:, :, columns]
-    rows = _cell_overlaps(mask.shape[1], height, mask.dtype)
-    columns = _cell_overlaps(mask.shape[2], width, mask.dtype)
-    # HIGHEST: a coded mask must come out exact on accelerators that multiply float32 in fewer bits.
-    return jnp.einsum("ph,bhw,qw->bpq", rows, mask, columns, precision=jax.lax.Precision.HIGHEST)
+    return _average_cells(_average_cells(mask, 1, height), 2, width)
+
+
+def _average_cells(mask: Array, axis: int, n_out: int) -> Array:
+    """Means over the cells of one axis. No matrix product: accelerators take those of float32 in fewer bits."""
+    n_in = mask.shape[axis]
+    cell = n_in / n_out
+    low = np.arange(n_out) * cell
+    first = np.floor(low).astype(int)
+    total = jnp.zeros((), mask.dtype)
+    for i in range(math.ceil(cell) + 1):
+        pixel = np.minimum(first + i, n_in - 1)
+        share = np.clip(np.minimum(low + cell, first + i + 1) - np.maximum(low, first + i), 0, None) / cell
+        share = share.reshape([-1 if a == axis else 1 for a in range(mask.ndim)])
+        total = total + jnp.take(mask, pixel, axis) * jnp.asarray(share, mask.dtype)
+    return total
 
 
 def _cell_centres(n_in: int, n_out: int) -> Float[Array, " n_out"]:
     return jnp.floor((jnp.arange(n_out) + 0.5) * (n_in / n_out)).astype(jnp.int32)
-
-
-def _cell_overlaps(n_in: int, n_out: int, dtype: jnp.dtype) -> Float[Array, "n_out n_in"]:
-    """Share of output cell i that input pixel j covers; rows sum to 1."""
-    cell = n_in / n_out
-    low = jnp.arange(n_out)[:, None] * cell
-    pixel = jnp.arange(n_in)[None]
-    overlap = jnp.minimum(low + cell, pixel + 1) - jnp.maximum(low, pixel)
-    return (jnp.clip(overlap, 0) / cell).astype(dtype)

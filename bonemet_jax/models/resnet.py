@@ -15,10 +15,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from bonemet_jax.config import MaskBiasConfig, ModelConfig
-from bonemet_jax.models.conv import Conv
+from bonemet_jax.models.layers import Layers
 from bonemet_jax.models.lowering import PLAIN, Lowering, parameter_dtype
 from bonemet_jax.models.mask_bias import MaskBias
-from bonemet_jax.models.norm import MaskedBatchNorm
 from bonemet_jax.models.pool import max_pool
 
 
@@ -69,8 +68,7 @@ class Block(nn.Module):
     width: int
     stride: int
     bottleneck: bool
-    conv: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
+    layers: Layers
     mask_bias: MaskBiasConfig | None = None
     """Added to the sum before the last ReLU; None: nothing is."""
 
@@ -80,25 +78,19 @@ class Block(nn.Module):
         weight: Float[Array, " batch"], train: bool,
     ) -> Float[Array, "batch h w chan_out"]:
         """Output of the block."""
-
-        def conv_norm(x: Array, features: int, kernel: int, stride: int, names: tuple[str, str]) -> Array:
-            x = self.conv(features, kernel, stride, name=names[0])(x)
-            return self.norm(name=names[1])(x, weight, train)
-
         chan_out = self.width * (4 if self.bottleneck else 1)
         steps = [(self.width, 1, 1), (self.width, 3, self.stride), (chan_out, 1, 1)] if self.bottleneck else [
             (self.width, 3, self.stride), (self.width, 3, 1)]
         y = x
         for i, step in enumerate(steps, start=1):
-            y = conv_norm(y, *step, (f"conv{i}", f"bn{i}"))
-            if i < len(steps):
-                y = nn.relu(y)
+            y = self.layers.conv_norm(y, weight, train, *step, (f"conv{i}", f"bn{i}"), clip=i < len(steps))
         if x.shape[-1] != chan_out or self.stride != 1:
-            x = conv_norm(x, chan_out, 1, self.stride, ("downsample_conv", "downsample_bn"))
+            names = "downsample_conv", "downsample_bn"
+            x = self.layers.conv_norm(x, weight, train, chan_out, 1, self.stride, names, clip=False)
         total = x + y
         if self.mask_bias is not None and mask is not None:
             total = MaskBias(self.mask_bias)(total, mask)
-        return nn.relu(total)
+        return self.layers.relu(total)
 
 
 class ResNet(nn.Module):
@@ -119,14 +111,13 @@ class ResNet(nn.Module):
         weight: Float[Array, " batch"], train: bool, added: Added | None = None,
     ) -> Output:
         """Logits, features, pooled maps and taps; `mask` is coded +-0.5, `weight` is 0 for padding."""
-        conv = partial(Conv, dtype=self.dtype, lowering=self.lowering)
-        norm = partial(MaskedBatchNorm, dtype=self.dtype, mode=self.norm, axis=self.axis)
+        layers = Layers(self.dtype, self.lowering, self.norm, self.axis)
         taps: dict[str, Array] = {}
         with jax.named_scope("stem"):
-            x = nn.relu(norm(name="bn1")(conv(self.depth.stem, 7, 2, name="conv1")(x), weight, train))
+            x = layers.conv_norm(x, weight, train, self.depth.stem, 7, 2, ("conv1", "bn1"), clip=True)
             taps["stem"] = x
             x = max_pool(x)
-        make_block = partial(self._make_block, conv, norm)
+        make_block = partial(self._make_block, layers)
         for stage in range(1, len(self.depth.blocks) + 1):
             with jax.named_scope(f"stage{stage}"):
                 x = self._stage(stage, make_block, x, mask, weight, train)
@@ -165,15 +156,13 @@ class ResNet(nn.Module):
         return x
 
     @nn.nowrap
-    def _make_block(
-        self, conv: Callable[..., nn.Module], norm: Callable[..., nn.Module], stage: int, i: int, name: str
-    ) -> nn.Module:
+    def _make_block(self, layers: Layers, stage: int, i: int, name: str) -> nn.Module:
         """Block `i` of a stage; the mask bias before a ReLU is its last block's."""
         block = nn.remat(Block, static_argnums=(4,)) if self.lowering.remat else Block
         last = i == self.depth.blocks[stage - 1] - 1
         biased = last and _adds_mask(self.mask_bias, stage, "before_relu")
         return block(
-            self.depth.widths[stage - 1], 2 if stage > 1 and i == 0 else 1, self.depth.bottleneck, conv, norm,
+            self.depth.widths[stage - 1], 2 if stage > 1 and i == 0 else 1, self.depth.bottleneck, layers,
             self.mask_bias if biased else None, name=name,
         )
 

@@ -44,5 +44,5 @@ def choose_lowering(platform: str, engine: EngineConfig) -> Lowering:
     cpu = platform == "cpu"
     return Lowering(
         pointwise="matmul" if cpu else "conv", conv3x3="winograd" if cpu else "conv", stem=engine.stem,
-        remat=engine.remat, scan_blocks=engine.scan_blocks,
+        norm="plain" if cpu else "lean", remat=engine.remat, scan_blocks=engine.scan_blocks,
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
+from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Bool, Float, Int32
 
 from bonemet_jax.channels.stack import find_needed, make_channels
@@ -91,6 +92,7 @@ def make_train_step(
         with jax.named_scope("gradient_sum"):
             grads = _sum_over(axis, grads, gradient_dtype)
             loss, n_unsound = _sum_over(axis, (share, unsound.sum().astype(share.dtype)))
+            grads = jax.tree.map(_lay_out, grads)
         # Maximum on some backends forgets a NaN, so a finite loss alone proves nothing.
         finite = (n_unsound == 0) & jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
         sound = state.sound & (finite | (n == 0))
@@ -150,3 +152,12 @@ def _sum_over(axis: str | None, values: Tree, dtype: jnp.dtype | None = None) ->
         return values
     sums = jax.lax.psum(jax.tree.map(lambda x: x.astype(dtype or x.dtype), values), axis)
     return jax.tree.map(lambda total, x: total.astype(x.dtype), sums, values)
+
+
+def _lay_out(grad: Array) -> Array:
+    """In memory as the parameter is, before the update begins.
+
+    GPUs give kernels' gradients with their axes in another order. Were they turned inside the update, it could not
+    happen in place: the whole state would be written twice.
+    """
+    return jax.lax.optimization_barrier(with_layout_constraint(grad, Layout(tuple(range(grad.ndim)))))

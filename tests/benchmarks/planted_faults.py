@@ -20,7 +20,7 @@ from benchmarks.figures import make_figures
 from benchmarks.programs import compile_program
 from benchmarks.targets import find_target
 from bonemet_jax.config import Config, FoldsConfig, ModelConfig, RecordsConfig
-from bonemet_jax.models.norm import MaskedBatchNorm
+from bonemet_jax.models.layers import Layers
 from bonemet_jax.train import parallel, step
 from bonemet_jax.train.program import Spread
 
@@ -32,13 +32,13 @@ LOCAL_BATCH = 2
 @contextlib.contextmanager
 def upcast() -> Iterator[None]:
     """The last normalisation of the first block forgets to go back to bfloat16."""
-    normalise = MaskedBatchNorm.__call__
+    conv_norm = Layers.conv_norm
 
-    def forget(self: Any, x: Any, weight: Any, train: bool) -> Any:
-        out = normalise(self, x, weight, train)
-        return out.astype(jnp.float32) if self.path[-2:] == ("layer1_0", "bn2") else out
+    def forget(self: Any, x: Any, weight: Any, train: bool, features: int, *rest: Any, clip: bool) -> Any:
+        out = conv_norm(self, x, weight, train, features, *rest, clip=clip)
+        return out.astype(jnp.float32) if features == 8 and not clip else out
 
-    with mock.patch.object(MaskedBatchNorm, "__call__", forget):
+    with mock.patch.object(Layers, "conv_norm", forget):
         yield
 
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from bonemet_jax.models.conv import Conv
-from bonemet_jax.models.norm import MaskedBatchNorm
+from bonemet_jax.models.layers import Layers
+from bonemet_jax.models.lowering import PLAIN, Lowering
 from bonemet_jax.models.resnet import Block
 
 N = 4
@@ -23,10 +23,14 @@ Mode = Literal["sync", "local", "frozen"]
 Step = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 
 
-def make_step(mode: Mode, axis: str | None) -> Step:
+def make_block(mode: Mode, axis: str | None, lowering: Lowering) -> Block:
+    """A strided bottleneck."""
+    return Block(3, 2, True, Layers(jnp.dtype("float64"), lowering, mode, axis))
+
+
+def make_step(mode: Mode, axis: str | None, lowering: Lowering = PLAIN) -> Step:
     """(variables, x, weight) -> what all devices share (loss, gradients of parameters), statistics, gradients of x."""
-    dtype = jnp.dtype("float64")
-    block = Block(3, 2, True, partial(Conv, dtype=dtype), partial(MaskedBatchNorm, dtype=dtype, mode=mode, axis=axis))
+    block = make_block(mode, axis, lowering)
 
     def step(variables: Any, x: Any, weight: Any) -> tuple[Any, Any, Any]:
         def share(params: Any, x: Any) -> tuple[Any, Any]:
@@ -45,7 +49,7 @@ def make_inputs() -> tuple[Any, np.ndarray]:
     """Variables of the block, all different from their initial values, and eight feature maps."""
     random = np.random.default_rng(0)
     x = random.normal(1.0, 2.0, (8, 5, 6, 4))
-    block = Block(3, 2, True, partial(Conv, dtype=jnp.float64), partial(MaskedBatchNorm, dtype=jnp.float64))
+    block = make_block("sync", None, PLAIN)
     shapes = jax.eval_shape(partial(block.init, mask=None, weight=WEIGHT, train=False), jax.random.key(0), x)
     return jax.tree.map(lambda leaf: random.uniform(0.5, 1.5, leaf.shape), shapes), x
 
@@ -70,10 +74,10 @@ def check_same(got: Any, want: Any) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * max(1, np.abs(b).max())), got, want)
 
 
-def check_mode(mode: Mode, variables: Any, x: np.ndarray) -> list[int]:
-    """shard_map and pmap against one device; returns the number of sums over devices in shard_map's program."""
+def check_mode(mode: Mode, variables: Any, x: np.ndarray, lowering: Lowering) -> int:
+    """shard_map and pmap against one device, plain; returns the number of sums over devices in shard_map's program."""
     want = compute_on_one(mode, variables, x)
-    step = make_step(mode, "data")
+    step = make_step(mode, "data", lowering)
     specs = {"in_specs": (WHOLE, SPLIT, SPLIT), "out_specs": (WHOLE, WHOLE, SPLIT)}
     mesh = jax.make_mesh((N,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     mapped = jax.jit(jax.shard_map(step, mesh=mesh, check_vma=False, **specs)).lower(variables, x, WEIGHT).compile()
@@ -89,10 +93,11 @@ def check_mode(mode: Mode, variables: Any, x: np.ndarray) -> list[int]:
 
 
 def main() -> None:
-    """Every mode."""
+    """Every mode, computed plainly and with less traffic."""
     variables, x = make_inputs()
-    sums = {mode: check_mode(mode, variables, x) for mode in ("sync", "local", "frozen")}
-    print(f"equal on {N} devices; sums over devices {sums}")
+    for norm in ("plain", "lean"):
+        sums = {mode: check_mode(mode, variables, x, Lowering(norm=norm)) for mode in ("sync", "local", "frozen")}
+        print(f"{norm}: equal on {N} devices; sums over devices {sums}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from .equality import compute_spread, compute_step, make_images
 AFTER, BEFORE = MaskBiasConfig(), MaskBiasConfig(position="before_relu")
 WEIGHT = np.array([1.0, 1.0, 0.0, 1.0])
 ALL = Lowering("matmul", "space_to_depth", remat=True, scan_blocks=True)
+LEAN = Lowering(norm="lean")
 
 
 def _compute(config: ModelConfig, lowering: Lowering) -> tuple[Any, Any, Any]:
@@ -33,8 +34,8 @@ def _compute(config: ModelConfig, lowering: Lowering) -> tuple[Any, Any, Any]:
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(("bias", "lowerings"), [
-    (AFTER, [Lowering("matmul", "space_to_depth"), Lowering(remat=True), Lowering(scan_blocks=True)]),
-    (BEFORE, [ALL]),
+    (AFTER, [Lowering("matmul", "space_to_depth"), Lowering(remat=True), Lowering(scan_blocks=True), LEAN]),
+    (BEFORE, [ALL, replace(ALL, norm="lean")]),
 ], ids=["after_relu", "before_relu"])  # fmt: skip
 def test_each_lowering_is_the_plain_network(bias: MaskBiasConfig, lowerings: list[Lowering]) -> None:
     config = ModelConfig(network="tiny", mask_bias=bias)
@@ -47,7 +48,9 @@ def test_each_lowering_is_the_plain_network(bias: MaskBiasConfig, lowerings: lis
 def test_a_network_a_channel_under_every_lowering_at_once() -> None:
     config = ModelConfig(network="tiny", channels=("hog", "mask"), branches="per_channel",
                          mask_bias=replace(AFTER, enabled=False), norm="frozen")  # fmt: skip
-    assert compute_spread(_compute(config, ALL), _compute(config, Lowering())) < 1e-11
+    want = _compute(config, Lowering())
+    assert compute_spread(_compute(config, ALL), want) < 1e-11
+    assert compute_spread(_compute(config, LEAN), want) < 1e-11
 
 
 @pytest.mark.usefixtures("short")
@@ -79,6 +82,8 @@ def test_each_lowering_is_another_program() -> None:
         return str(jax.make_jaxpr(partial(compute_step, model))(variable_shapes(model), x, weight))
 
     plain = text(Lowering())
+    lean = text(LEAN)
+    assert "optimization_barrier" not in plain and "optimization_barrier" in lean
     for lowering, sign, n in (
         (Lowering(remat=True), "remat", 16), (Lowering(scan_blocks=True), "scan[", 2 * 4),
         (Lowering(stem="space_to_depth"), "f32[4,4,16,64]", 1),

@@ -17,7 +17,7 @@ from bonemet_jax.train.platform import choose_lowering, compiler_options  # noqa
 from tests.models import peer  # noqa: E402
 
 NETWORKS = ("resnet34", "resnet50", "resnet101")
-PLATFORM = choose_lowering("cpu", EngineConfig())
+PLATFORM, ACCELERATOR = (choose_lowering(platform, EngineConfig()) for platform in ("cpu", "gpu"))
 N_ADAM_STEPS, LR = 10, 1e-3
 #: How far the float32 nearest to a number may be from it, over the number.
 ROUNDING = 2.0**-24
@@ -45,6 +45,13 @@ def check_step(network: str, batch: peer.Batch, lowering: Lowering, options: dic
     "network", ["resnet34", *(pytest.param(deep, marks=pytest.mark.slow) for deep in ("resnet50", "resnet101"))])
 def test_one_step_in_float64(network: str) -> None:
     check_step(network, peer.make_batch(2, 128, 160), PLAIN, None)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("network", [pytest.param("resnet34", marks=pytest.mark.slow), "resnet50",
+                                     pytest.param("resnet101", marks=pytest.mark.slow)])  # fmt: skip
+def test_one_step_in_float64_as_accelerators_compute_it(network: str) -> None:
+    check_step(network, peer.make_batch(2, 64, 80), ACCELERATOR, None)
 
 
 @pytest.mark.slow
