@@ -15,6 +15,7 @@ VERBS: dict[str, str] = {
     "report": "one stage of a run: statistics, tables, figures, report.html",
     "stats": "ROC, Cox, Lasso-Cox, Kaplan-Meier or Table 1 of any CSV",
     "predict": "imaging score of new patients from a finished run",
+    "export": "a finished run's networks as safetensors and one StableHLO program",
     "audit": "contradictions among a paper's printed tables, or a run's own",
     "doctor": "devices, software, memory and disk, a health check; with a config, what would run where",
     "info": "versions and capabilities, without importing jax",
