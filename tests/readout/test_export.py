@@ -118,6 +118,22 @@ def test_example_of_the_docs_in_a_process_without_this_package(
     np.testing.assert_allclose(1 / (1 + np.exp(logits[:, 0, 0] - logits[:, 0, 1])), found["score"], **CLOSE)
 
 
+def test_the_weights_alone_in_pytorch(exported: Path, finished: Path, records: RecordArrays) -> None:
+    """Loaded by their names into PyTorch's own layers, with the mask bias written there: the run's embeddings."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (make peers)")
+    from safetensors.torch import load_file as load_torch
+
+    from benchmarks.peers.torch_resnet import ResNet
+
+    network = ResNet("tiny", 4, bias_stages=(1, 2)).eval()
+    missing = network.load_state_dict(load_torch(exported / "fold_0" / "model.safetensors"), strict=False)
+    assert not missing.unexpected_keys and all("num_batches" in name for name in missing.missing_keys)
+    x = make_channels(records.ct, records.lbp, records.hog, records.mask, jnp.zeros((24, 2), bool))
+    with torch.no_grad():
+        found = network.features(network.pooled(torch.tensor(np.moveaxis(x, 3, 1)))).numpy()
+    np.testing.assert_allclose(found, artifacts.load_npz(finished / "embeddings.npz")["embedding"][0], **CLOSE)
+
+
 def test_any_number_of_patients_and_a_wrong_shape(exported: Path, finished: Path, records: RecordArrays) -> None:
     program = export.deserialize((exported / "model.stablehlo").read_bytes())
     assert program.platforms == ("cpu", "cuda", "tpu")
