@@ -1,4 +1,8 @@
-"""`python -m benchmarks list | NAME [--json FILE] [--device cpu|gpu|tpu] [--quick]`, `aot ...`, `gate ...`."""
+"""`python -m benchmarks [all | list | NAME] [--quick] [--json FILE] [--device cpu|gpu|tpu] [--peer NAME]`.
+
+`all`, which is also what no name means, runs every benchmark, each in a process of its own, and prints one table.
+`export`, `plot`, `aot` and `gate` take arguments of their own: `python -m benchmarks export --help`.
+"""
 
 import argparse
 import importlib
@@ -21,26 +25,42 @@ BENCHMARKS = {
     "stats": "benchmarks.stats",
     "step_time": "benchmarks.step_time",
 }
-#: Nothing is timed here: programs compiled for devices that need not be here. Each has `main(argv) -> exit code`.
-COMMANDS = {"aot": "benchmarks.aot", "gate": "benchmarks.gate"}
+#: Nothing is timed here. Each has `main(argv) -> exit code`.
+COMMANDS = {
+    "aot": "benchmarks.aot",
+    "export": "benchmarks.export",
+    "gate": "benchmarks.gate",
+    "plot": "benchmarks.plot",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one benchmark; returns the exit code."""
+    """Run one benchmark, or all; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in COMMANDS:
         return importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
-    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=["list", *BENCHMARKS], help="which benchmark, or list")
-    parser.add_argument("--json", type=Path, help="append the records to this JSON-lines file")
-    parser.add_argument("--device", choices=["cpu", "gpu", "tpu"], help="refuse to run on any other platform")
-    parser.add_argument("--quick", action="store_true", help="toy size, to see that it runs")
+    parser = _make_parser()
     args = parser.parse_args(argv)
     try:
-        return _list() if args.name == "list" else _run(args)
+        return _list() if args.name == "list" else _run_all(args) if args.name == "all" else _run(args)
     except BonemetError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    from benchmarks.harness import PEERS
+
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", default="all", choices=["all", "list", *BENCHMARKS],
+                        help="which benchmark; all: every one; list: their names")
+    parser.add_argument("--json", type=Path, help="append the records to this JSON-lines file")
+    parser.add_argument("--device", choices=["cpu", "gpu", "tpu"], help="refuse to run on any other platform")
+    parser.add_argument("--quick", action="store_true", help="toy size, to see that it runs")
+    parser.add_argument("--peer", action="append", default=[], choices=["none", *PEERS],
+                        help="run only this peer beside ours, may be given again (default: all that are installed)")
+    return parser
 
 
 def _list() -> int:
@@ -49,11 +69,22 @@ def _list() -> int:
     return 0
 
 
+def _run_all(args: argparse.Namespace) -> int:
+    from benchmarks import harness, suite
+
+    harness.choose_peers(args.peer)
+    flags = ["--quick"] if args.quick else []
+    flags += ["--device", args.device] if args.device else []
+    flags += [flag for name in args.peer for flag in ("--peer", name)]
+    return suite.run_all(list(BENCHMARKS), flags, args.json)
+
+
 def _run(args: argparse.Namespace) -> int:
     from benchmarks import harness
 
+    peers = harness.choose_peers(args.peer)
     harness.check_device(args.device)
-    options = harness.Options(device=args.device, quick=args.quick)
+    options = harness.Options(device=args.device, quick=args.quick, peers=peers)
     measurements = importlib.import_module(BENCHMARKS[args.name]).measure(options)
     records = [harness.make_record(measurement, args.quick) for measurement in measurements]
     for record in records:

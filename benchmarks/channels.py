@@ -77,7 +77,9 @@ def measure(options: Options) -> list[Measurement]:
         "peers": {"scikit-image": metadata.version("scikit-image")},
     }  # fmt: skip
     sheet = _Sheet(Config("channels", phantom=size.phantom), parameters, parity, per)
-    return [*_compare(size, images, programs, sheet), *_grow(size, images, programs["both_fast"], sheet)]
+    beside = options.has_peer("scikit-image")
+    found = _compare(size, images, programs, sheet, beside)
+    return found + _grow(size, images, programs["both_fast"], sheet, beside)
 
 
 @dataclass(frozen=True)
@@ -95,36 +97,40 @@ class _Sheet:
 
     def add(
         self, name: str, metric: str, unit: str, samples: PerImage, *, better: Literal["lower", "higher"] = "higher",
-        ratio: Ratio | None = None, **parameters: Any,
+        ratio: Ratio | None = None, compared: tuple[str, str] | None = None, **parameters: Any,
     ) -> Measurement:
         """The record of program `name` (part_mode), or of scikit-image's (part), with the parity of its parts."""
         part, _, mode = name.partition("_")
         quality = {key: value for key, value in self.parity.get(mode.partition("_")[0], {}).items()
                    if key.startswith(_PARTS[part])}  # fmt: skip
         return Measurement("channels", metric, unit, better, samples.tolist(), self.parameters | parameters,
-                           self.config, quality, ratio)
+                           self.config, quality, ratio, compared)
 
 
-def _compare(size: Size, images: Images, programs: Mapping[str, Program], sheet: _Sheet) -> list[Measurement]:
+def _compare(
+    size: Size, images: Images, programs: Mapping[str, Program], sheet: _Sheet, beside: bool
+) -> list[Measurement]:
+    """Every program, and beside it, if asked, scikit-image; then how far the fastest is from a copy."""
     few, copied = images[: size.peer_images], np.ones(size.copy_mib * 2**20, np.uint8)
     sweep = {f"both_fast_batch_{b}": b for b in size.other_batch_sizes}
     calls = {name: partial(run_batches, program, images, size.batch_size) for name, program in programs.items()}
     calls |= {name: partial(run_batches, programs["both_fast"], images, b) for name, b in sweep.items()}
-    peers = {part: partial(run_reference, (part,), few) for part in ("lbp", "hog")}
+    peers = {part: partial(run_reference, (part,), few) for part in ("lbp", "hog")} if beside else {}
     timings = interleave({**calls, **peers, "copy": make_copy(copied, sheet.per)}, size.n_rounds, 2)
     cost = {name: sheet.seconds(timing) for name, timing in timings.items()}
-    peer = {"lbp": cost["lbp"] / len(few), "hog": cost["hog"] / len(few)}
-    peer["both"] = peer["lbp"] + peer["hog"]
+    peer = {part: cost[part] / len(few) for part in peers}
+    if beside:
+        peer["both"] = peer["lbp"] + peer["hog"]
 
     found = []
     for name in calls:
-        own = cost[name] / len(images)
-        theirs = peer[name.partition("_")[0]]
+        own, part = cost[name] / len(images), name.partition("_")[0]
         add = partial(sheet.add, name, batch_size=sweep.get(name, size.batch_size))
-        found += [
-            add(f"images_per_{sheet.per}_s_{name}", f"images/{sheet.per}-s", 1 / own),
-            add(f"speedup_vs_scikit_image_{name}", "1", theirs / own, ratio=ratio_interval(theirs, own)),
-        ]
+        found.append(add(f"images_per_{sheet.per}_s_{name}", f"images/{sheet.per}-s", 1 / own))
+        if part in peer:
+            compared = found[-1].metric, f"images_per_core_s_scikit_image_{part}"
+            found.append(add(f"speedup_vs_scikit_image_{name}", "1", peer[part] / own,
+                             ratio=ratio_interval(peer[part], own), compared=compared))  # fmt: skip
     for part, seconds in peer.items():
         found.append(sheet.add(part, f"images_per_core_s_scikit_image_{part}", "images/core-s", 1 / seconds,
                                images=len(few), batch_size=1))  # fmt: skip
@@ -145,7 +151,7 @@ def _compare_with_copy(
     )  # fmt: skip
 
 
-def _grow(size: Size, images: Images, program: Program, sheet: _Sheet) -> list[Measurement]:
+def _grow(size: Size, images: Images, program: Program, sheet: _Sheet, beside: bool) -> list[Measurement]:
     """Stream more and more images, the slices over and over, every output fetched and dropped."""
     found = []
     for n in size.growth:
@@ -159,6 +165,8 @@ def _grow(size: Size, images: Images, program: Program, sheet: _Sheet) -> list[M
             add(f"ms_per_image_both_fast_{n}", f"{sheet.per}-ms", sheet.seconds(timing) * 1e3 / done),
             add(f"peak_memory_both_fast_{n}", "MiB", np.array([memory.mib])),
         ]
+    if not beside:
+        return found
     n = size.growth[0]
     _, core_s = time_once(partial(run_reference, _PARTS["both"], images[np.arange(n) % len(images)]))
     peer = sheet.add("both", f"ms_per_image_scikit_image_{n}", "core-ms", np.array([core_s * 1e3 / n]), better="lower",

@@ -38,7 +38,7 @@ def measure(options: Options) -> list[Measurement]:
              for name, values in seconds.items()]  # fmt: skip
     return found + [
         Measurement("compile", f"{name}_over_unrolled_cold", "1", "lower", list(values / plain), parameters, config,
-                    ratio=ratio_interval(values, plain))
+                    ratio=ratio_interval(values, plain), compared=(f"{name}_s", "unrolled_cold_s"))
         for name, values in seconds.items() if name != "unrolled_cold"
     ]  # fmt: skip
 

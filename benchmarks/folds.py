@@ -41,7 +41,7 @@ def measure(options: Options) -> list[Measurement]:
     for way in ("mesh", "vmap"):
         own = np.array(found[way]["cpu_s"])
         made.append(Measurement("folds", f"{way}_over_sequential", "1", "lower", list(own / base), parameters, config,
-                                ratio=ratio_interval(own, base)))  # fmt: skip
+                                ratio=ratio_interval(own, base), compared=(f"{way}_core_s", "sequential_core_s")))
     return made
 
 

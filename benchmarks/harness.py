@@ -1,11 +1,12 @@
 """What every benchmark shares: its record, the device it asked for, its printed line."""
 
+import importlib.util
 import json
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,13 +17,18 @@ from jaxtyping import Float64
 from benchmarks.processes import cpu_seconds
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, fingerprint
-from bonemet_jax.errors import DeviceError
+from bonemet_jax.errors import DeviceError, UsageError
 from bonemet_jax.host_memory import keep_memory
 from bonemet_jax.telemetry.device import cpu_model, describe_device
 from bonemet_jax.versions import PACKAGES, find_versions
 
-#: Raised when a field changes its meaning.
-SCHEMA = 2
+#: Raised when a field changes its meaning, or one comes or goes; benchmarks/record.schema.json says what each holds.
+SCHEMA = 3
+#: What a benchmark can be held beside -> the module that must be there for it.
+PEERS = {
+    "torch": "torch", "tf.data": "tensorflow_datasets", "nnx": "flax", "scikit-image": "skimage",
+    "scikit-learn": "sklearn", "scikit-survival": "sksurv", "all-pairs": "numpy",
+}  # fmt: skip
 ROOT = Path(__file__).parents[1]
 
 
@@ -34,6 +40,12 @@ class Options:
     """Required platform; None takes the one that jax chose."""
     quick: bool = False
     """A toy size, to see that it runs: its numbers mean nothing."""
+    peers: frozenset[str] | None = None
+    """Names of PEERS to run beside ours; None: all that are installed."""
+
+    def has_peer(self, name: str) -> bool:
+        """Whether this peer is run."""
+        return is_installed(name) if self.peers is None else name in self.peers
 
 
 class Ratio(NamedTuple):
@@ -60,6 +72,8 @@ class Measurement:
     """A figure that shows the work was real, such as the loss."""
     ratio: Ratio | None = None
     """Where the number is a ratio: the ratio of two medians with its interval; `samples` are the paired ratios."""
+    compared: tuple[str, str] | None = None
+    """Where both numbers of the ratio are records of the same run: the metric of ours and that of the other."""
 
 
 class Timing(NamedTuple):
@@ -102,6 +116,49 @@ def ratio_interval(
     return Ratio(float(np.median(a) / np.median(b)), float(low), float(high))
 
 
+def summarize(samples: Sequence[float]) -> dict[str, Any]:
+    """Median, 90th percentile, median absolute deviation, interval of the median, number of samples."""
+    values = np.array(samples)
+    median = np.median(values)
+    return {
+        "median": float(median),
+        "p90": float(np.percentile(values, 90)),
+        "mad": float(np.median(np.abs(values - median))),
+        "interval": median_interval(values),
+        "n": len(values),
+    }
+
+
+def median_interval(samples: Float64[np.ndarray, " sample"]) -> list[float] | None:
+    """The narrowest symmetric pair of order statistics that holds the true median at least 95 times in 100.
+
+    Whatever the distribution: the number of samples below its median is binomial. None for fewer than six samples:
+    even the smallest and the largest of five hold it only 94 times in 100.
+    """
+    from scipy import stats  # not at the top: what a process needs to time a thing is all that its memory should hold
+
+    left_out = int(stats.binom.ppf(0.025, len(samples), 0.5)) - 1
+    ordered = np.sort(samples)
+    return None if left_out < 0 else [float(ordered[left_out]), float(ordered[-1 - left_out])]
+
+
+def is_installed(peer: str) -> bool:
+    """Whether this peer is there to be run."""
+    return importlib.util.find_spec(PEERS[peer]) is not None
+
+
+def choose_peers(asked: Iterable[str]) -> frozenset[str] | None:
+    """Peers as the command line names them: none named means all that are installed, `none` leaves every one out.
+
+    Raises: UsageError for a peer that is asked for and not installed.
+    """
+    names = frozenset(asked)
+    for name in sorted(names - {"none"}):
+        if not is_installed(name):
+            raise UsageError(f"peer {name} is not installed", "--peer", "run `make peers`, or drop it")
+    return names - {"none"} if names else None
+
+
 def check_device(wanted: str | None) -> None:
     """Raises: DeviceError when jax runs on another platform than the one asked for."""
     keep_memory()
@@ -113,15 +170,12 @@ def check_device(wanted: str | None) -> None:
 
 def make_record(measurement: Measurement, quick: bool) -> dict[str, Any]:
     """The measurement with all that a reader needs to judge it (benchmarks/README.md)."""
-    samples = np.array(measurement.samples)
     record = {name: value for name, value in asdict(measurement).items() if name not in ("config", "ratio")}
     ratio = measurement.ratio
     return record | {
         "schema": SCHEMA,
         "quick": quick,
-        "median": float(np.median(samples)),
-        "p90": float(np.percentile(samples, 90)),
-        "n": len(samples),
+        **summarize(measurement.samples),
         "ratio": ratio and ratio.value,
         "ci95": ratio and [ratio.low, ratio.high],
         "config_fingerprint": fingerprint(measurement.config),

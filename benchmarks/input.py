@@ -7,7 +7,7 @@ processes and threads too. Full size: 256 patients at 400x500, 11 rounds. Quick:
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from benchmarks.harness import Measurement, Options, Ratio, interleave, ratio_interval, time_once
+from benchmarks.harness import Measurement, Options, Ratio, interleave, is_installed, ratio_interval, time_once
 from benchmarks.input_wait import WaitSize, measure_waits
 from benchmarks.peers.tf_data import make_dataset
 from bonemet_jax import schema
@@ -63,7 +63,7 @@ def measure(options: Options) -> list[Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         records_dir = make_records(size.config, Path(folder))
         reader = open_records(records_dir)
-        found = [_measure_opening(size, records_dir), *_measure_readers(size, records_dir, reader)]
+        found = [_measure_opening(size, records_dir), *_measure_readers(size, records_dir, reader, options)]
         return found + [m for wait in size.waits for m in measure_waits(size.config, wait, reader)]
 
 
@@ -79,8 +79,8 @@ def _measure_opening(size: Size, records_dir: Path) -> Measurement:
     return Measurement("input", "open_records_s", "s", "lower", samples, parameters, size.config)
 
 
-def _measure_readers(size: Size, records_dir: Path, reader: RecordReader) -> list[Measurement]:
-    readers, peers = make_readers(records_dir, reader, size)
+def _measure_readers(size: Size, records_dir: Path, reader: RecordReader, options: Options) -> list[Measurement]:
+    readers, peers = make_readers(records_dir, reader, size, options)
     pixels = check_same(readers)
     timings = interleave({name: partial(walk, batches) for name, batches in readers.items()}, size.n_rounds)
     n = len(reader)
@@ -102,28 +102,32 @@ def _measure_readers(size: Size, records_dir: Path, reader: RecordReader) -> lis
         ]
         if name != "ours":
             ratio = ratio_interval(timing.cpu_s, own.cpu_s)
-            found.append(measurement(f"speedup_per_core_vs_{name}", "1", timing.cpu_s / own.cpu_s, ratio))
+            compared = ("images_per_core_s_ours", f"images_per_core_s_{name}")
+            speedup = measurement(f"speedup_per_core_vs_{name}", "1", timing.cpu_s / own.cpu_s, ratio)
+            found.append(replace(speedup, compared=compared))
     return found
 
 
-def make_readers(records_dir: Path, reader: RecordReader, size: Size) -> tuple[dict[str, Batches], dict[str, str]]:
-    """Ours and every peer that is installed, and each peer's version or why it is left out."""
+def make_readers(
+    records_dir: Path, reader: RecordReader, size: Size, options: Options
+) -> tuple[dict[str, Batches], dict[str, str]]:
+    """Ours and every peer that is run, and each peer's version or why it is left out."""
     readers: dict[str, Batches] = {"ours": ShuffledRecords(reader, size.batch_size)}
-    peers = {"tensorflow-datasets": metadata.version("tensorflow-datasets")}
-    try:
+    peers = dict.fromkeys(("tensorflow-datasets", "torch"), "skipped: not asked for")
+    if options.has_peer("torch"):
         readers |= make_torch_readers(records_dir, reader, size)
         peers["torch"] = metadata.version("torch")
-    except ModuleNotFoundError:
+    elif not is_installed("torch"):
         peers["torch"] = "skipped: not installed (make peers)"
         say("input: PyTorch is not installed (make peers): its DataLoader is skipped")
-    return readers | {"tf_data": make_dataset(records_dir, NAMES, size.batch_size)}, peers
+    if options.has_peer("tf.data"):
+        readers["tf_data"] = make_dataset(records_dir, NAMES, size.batch_size)
+        peers["tensorflow-datasets"] = metadata.version("tensorflow-datasets")
+    return readers, peers
 
 
 def make_torch_readers(records_dir: Path, reader: RecordReader, size: Size) -> dict[str, Batches]:
-    """The DataLoader over records taken apart by protobuf, as is usual, and over our own reader.
-
-    Raises: ModuleNotFoundError without PyTorch.
-    """
+    """The DataLoader over records taken apart by protobuf, as is usual, and over our own reader."""
     from benchmarks.peers import torch_loader
 
     shards = sorted(records_dir.glob("*.tfrecord-*"))

@@ -44,7 +44,8 @@ def measure(options: Options) -> list[Measurement]:
         if way == "jit_1":
             continue
         made.append(Measurement("scaling", f"{way}_over_jit_1", "1", "lower", list(np.array(samples) / base),
-                                parameters, config, ratio=ratio_interval(np.array(samples), base)))  # fmt: skip
+                                parameters, config, ratio=ratio_interval(np.array(samples), base),
+                                compared=(f"step_time_{way}_s", "step_time_jit_1_s")))  # fmt: skip
     return made
 
 

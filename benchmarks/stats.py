@@ -59,27 +59,37 @@ _AS_TIMED = Scale()
 def measure(options: Options) -> list[Measurement]:
     """Seconds of each statistic, and its peer's over ours."""
     size = QUICK if options.quick else FULL
-    found = measure_bootstrap(size)
+    found = measure_bootstrap(size, options)
     for patients in size.delong_patients:
-        found += measure_delong(patients, size)
-    return found + measure_survival(size)
+        found += measure_delong(patients, size, options)
+    return found + measure_survival(size, options)
 
 
 def _compare(
     name: str, peer: str, timings: dict[str, Timing], parameters: dict[str, Any], quality: dict[str, float],
     scale: Scale = _AS_TIMED,
 ) -> list[Measurement]:
-    """Seconds of ours and of the peer, and how many times ours the peer takes."""
-    ours, theirs = timings["ours"], timings["peer"]
+    """Seconds of ours and, where it was run, of the peer, and how many times ours the peer takes."""
+    sides = {"ours": (f"{name}_s", scale.ours), "peer": (f"{name}_s_{peer}", scale.peer)}
     found = [
-        Measurement("stats", metric, "s", "lower", list(factor * times.wall_s), parameters, CONFIG, quality)
-        for metric, times, factor in ((f"{name}_s", ours, scale.ours), (f"{name}_s_{peer}", theirs, scale.peer))
-    ]
-    for metric, field in ((f"{name}_speedup_vs_{peer}", "wall_s"), (f"{name}_speedup_per_core_vs_{peer}", "cpu_s")):
-        a, b = scale.peer * getattr(theirs, field), scale.ours * getattr(ours, field)
+        Measurement("stats", sides[side][0], "s", "lower", list(sides[side][1] * timing.wall_s), parameters, CONFIG,
+                    quality)
+        for side, timing in timings.items()
+    ]  # fmt: skip
+    if "peer" not in timings:
+        return found
+    both = sides["ours"][0], sides["peer"][0]
+    for metric, field, compared in ((f"{name}_speedup_vs_{peer}", "wall_s", both),
+                                    (f"{name}_speedup_per_core_vs_{peer}", "cpu_s", None)):
+        a, b = scale.peer * getattr(timings["peer"], field), scale.ours * getattr(timings["ours"], field)
         found.append(Measurement("stats", metric, "1", "higher", list(a / b), parameters, CONFIG, quality,
-                                 ratio_interval(a, b)))  # fmt: skip
+                                 ratio_interval(a, b), compared))  # fmt: skip
     return found
+
+
+def _time(ours: Callable[[], Any], peer: Callable[[], Any] | None, n: int) -> dict[str, Timing]:
+    """Both in turn; ours alone where the peer is left out."""
+    return interleave({"ours": ours} | ({} if peer is None else {"peer": peer}), n)
 
 
 def _repeat(call: Callable[[], Any], n: int) -> Callable[[], None]:
@@ -126,7 +136,7 @@ def _count(rows: CohortRows, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return denominators & (truth == said), denominators
 
 
-def measure_bootstrap(size: Size) -> list[Measurement]:
+def measure_bootstrap(size: Size, options: Options) -> list[Measurement]:
     """All rows with every draw, beside the loop over a few draws."""
     rows, rng = make_cohort_rows(size), np.random.default_rng(1)
     looped: list[list[np.ndarray]] = [[] for _ in rows]
@@ -135,19 +145,24 @@ def measure_bootstrap(size: Size) -> list[Measurement]:
         for part, kept in zip(rows, looped, strict=True):
             kept.append(bootstrap_by_loop(part, size.loop_draws, rng))
 
-    timings = interleave({"ours": lambda: bootstrap_rows(rows, size.draws), "peer": loop}, size.rounds)
-    values = [np.concatenate(kept, axis=1) for kept in looped]
+    timings = _time(lambda: bootstrap_rows(rows, size.draws), loop if options.has_peer("scikit-learn") else None,
+                    size.rounds)
     parameters: dict[str, Any] = {
         "patients": size.patients, "rows": size.models * len(rows), "draws": size.draws, "measures": 6,
         "loop_draws": size.loop_draws, "loop": "extrapolated in proportion to the draws", "warm_up": 1,
     }  # fmt: skip
+    quality = judge_loop(rows, [np.concatenate(kept, axis=1) for kept in looped]) if "peer" in timings else {}
+    return _compare("bootstrap", "scikit_learn_loop", timings, parameters, quality,
+                    Scale(peer=size.draws / size.loop_draws))
+
+
+def judge_loop(rows: list[CohortRows], values: list[np.ndarray]) -> dict[str, float]:
+    """How far the loop's intervals lie from ours, and how far chance alone puts them."""
     by_loop, by_chance = (np.max(ends, axis=0) for ends in zip(*map(compare_ends, rows, values), strict=True))
-    quality = {
+    return {
         "largest_difference_over_mc_se": float(by_loop), "the_same_by_chance": float(np.median(by_chance)),
         "p_by_chance": float((1 + (by_chance >= by_loop).sum()) / (1 + _BATCHES)),
     }  # fmt: skip
-    return _compare("bootstrap", "scikit_learn_loop", timings, parameters, quality,
-                    Scale(peer=size.draws / size.loop_draws))
 
 
 def compare_ends(rows: CohortRows, looped: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -179,18 +194,17 @@ def _deviate(value: np.ndarray, others: np.ndarray) -> float:
 # --- DeLong ---------------------------------------------------------------------------------------------
 
 
-def measure_delong(patients: int, size: Size) -> list[Measurement]:
+def measure_delong(patients: int, size: Size, options: Options) -> list[Measurement]:
     """Midranks in O(n log n) beside the matrix of all pairs."""
     rng = np.random.default_rng(patients)
     label = np.arange(patients) < patients * 52 // 431
     common = rng.normal(size=patients) + label
     a, b = (common + rng.normal(0, 0.8, patients) for _ in range(2))
     n_calls = max(1, 20_000 // patients)
-    calls = {"ours": _repeat(lambda: compute_paired_delong(label, a, b), n_calls),
-             "peer": _repeat(lambda: compare_by_all_pairs(label, a, b), n_calls)}
+    peer = _repeat(lambda: compare_by_all_pairs(label, a, b), n_calls) if options.has_peer("all-pairs") else None
+    timings = _time(_repeat(lambda: compute_paired_delong(label, a, b), n_calls), peer, size.rounds)
     parameters = {"patients": patients, "calls_a_sample": n_calls, "warm_up": 1}
     quality = {"difference_of_z": abs(compute_paired_delong(label, a, b).z - compare_by_all_pairs(label, a, b))}
-    timings = interleave(calls, size.rounds)
     return _compare(f"delong_{patients}", "all_pairs", timings, parameters, quality,
                     Scale(1 / n_calls, 1 / n_calls))
 
@@ -198,7 +212,7 @@ def measure_delong(patients: int, size: Size) -> list[Measurement]:
 # --- Survival -------------------------------------------------------------------------------------------
 
 
-def measure_survival(size: Size) -> list[Measurement]:
+def measure_survival(size: Size, options: Options) -> list[Measurement]:
     """Cox and Lasso-Cox beside scikit-survival's."""
     from benchmarks.peers.survival import fit_cox_sksurv, fit_lasso_sksurv
 
@@ -210,18 +224,18 @@ def measure_survival(size: Size) -> list[Measurement]:
     theirs = fit_lasso_sksurv(time, event, x, penalties)
     parameters: dict[str, Any] = {
         "patients": size.patients, "events": int(event.sum()), "covariates": x.shape[1], "warm_up": 1}
-    by_cox = {"ours": _repeat(lambda: fit_cox(time, event, x, names), _COX_CALLS),
-              "peer": _repeat(lambda: fit_cox_sksurv(time, event, x), _COX_CALLS)}
-    by_lasso: dict[str, Callable[[], Any]] = {
-        "ours": lambda: fit_lasso_cox(time, event, x, names),
-        "peer": lambda: fit_lasso_sksurv(time, event, x, penalties)}
+    beside = options.has_peer("scikit-survival")
+    by_cox = _time(_repeat(lambda: fit_cox(time, event, x, names), _COX_CALLS),
+                   _repeat(lambda: fit_cox_sksurv(time, event, x), _COX_CALLS) if beside else None, size.rounds)
+    by_lasso = _time(lambda: fit_lasso_cox(time, event, x, names),
+                     (lambda: fit_lasso_sksurv(time, event, x, penalties)) if beside else None, size.rounds)
     cox_off = np.abs(np.array([t.coef for t in cox.terms]) - fit_cox_sksurv(time, event, x)).max()
     lasso_off = np.abs(coef[: len(theirs)] - theirs).max()
     peer = "scikit_survival"
     return [
-        *_compare("cox", peer, interleave(by_cox, size.rounds), parameters | {"calls_a_sample": _COX_CALLS},
+        *_compare("cox", peer, by_cox, parameters | {"calls_a_sample": _COX_CALLS},
                   {"difference_of_coef": float(cox_off)}, Scale(1 / _COX_CALLS, 1 / _COX_CALLS)),
-        *_compare("lasso_cox", peer, interleave(by_lasso, size.rounds), parameters | {"penalties": penalties.size},
+        *_compare("lasso_cox", peer, by_lasso, parameters | {"penalties": penalties.size},
                   {"difference_of_coef": float(lasso_off)}),
     ]
 

@@ -5,7 +5,6 @@ computes the same network, loss and Adam, channels last, on all cores; it is giv
 """
 
 import gc
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
@@ -13,7 +12,7 @@ from typing import Any, Literal
 
 import jax
 
-from benchmarks.harness import Measurement, Options, Timing, interleave, ratio_interval
+from benchmarks.harness import Measurement, Options, Timing, interleave, is_installed, ratio_interval
 from bonemet_jax.config import Config, ModelConfig, RecordsConfig, TrainConfig
 from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import epoch_batches
@@ -39,17 +38,17 @@ def measure(options: Options) -> list[Measurement]:
     configs, n, warm_up = (QUICK, 3, 1) if options.quick else (FULL, 10, 5)
     found = []
     for config in configs:
-        found += measure_config(config, n, warm_up)
+        found += measure_config(config, n, warm_up, options)
         gc.collect()  # the two networks together would not fit
         jax.clear_caches()
     return found
 
 
-def measure_config(config: Config, n: int, warm_up: int) -> list[Measurement]:
+def measure_config(config: Config, n: int, warm_up: int, options: Options) -> list[Measurement]:
     """All figures of one network, steps of both sides in turn."""
     height, width, batch_size = config.records.height, config.records.width, config.train.batch_size
     gflop = compute_train_gflop_per_image(config.model, height, width)
-    steps, peer = {"ours": make_step(config)}, find_peer()
+    steps, peer = {"ours": make_step(config)}, find_peer(options)
     if peer is None:
         from benchmarks.peers.torch_resnet import make_step as make_torch_step
 
@@ -80,15 +79,18 @@ def measure_config(config: Config, n: int, warm_up: int) -> list[Measurement]:
         for metric, times in (("speedup_vs_torch", "wall_s"), ("speedup_per_core_vs_torch", "cpu_s")):
             theirs, own = getattr(timings["torch"], times), getattr(timings["ours"], times)
             ratio = ratio_interval(theirs, own)
-            found.append(replace(measurement(metric, "1", "higher", theirs / own), ratio=ratio))
+            compared = ("step_time_s", "step_time_s_torch") if times == "wall_s" else None
+            found.append(replace(measurement(metric, "1", "higher", theirs / own), ratio=ratio, compared=compared))
     return found
 
 
-def find_peer() -> str | None:
+def find_peer(options: Options) -> str | None:
     """Why PyTorch is left out; None when it is compared with."""
     if describe_device()["platform"] != "cpu":
         return "skipped: compared on the CPU only"
-    return None if importlib.util.find_spec("torch") else "skipped: not installed (make peers)"
+    if options.has_peer("torch"):
+        return None
+    return "skipped: not asked for" if is_installed("torch") else "skipped: not installed (make peers)"
 
 
 def time_steps(steps: dict[str, Step], n: int, warm_up: int) -> tuple[dict[str, Timing], dict[str, float]]:

@@ -1,24 +1,26 @@
+import json
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import build
-from benchmarks.harness import Options
+from benchmarks.__main__ import main
 from bonemet_jax import schema
 from data_pipelines.bonemet_ct.rows import load_rows
 from data_pipelines.bonemet_ct.tasks import make_tasks
 
 
-def test_every_slice_is_built_and_deleted() -> None:
-    case = build.QUICK[0]
-    found = {m.metric: m for m in build.measure(Options(quick=True))}
+def test_every_slice_is_built_and_deleted(tmp_path: Path) -> None:
+    case, out = build.QUICK[0], tmp_path / "records.jsonl"
+    assert main(["build", "--quick", "--json", str(out)]) == 0
+    found = {record["metric"]: record for record in map(json.loads, out.read_text().splitlines())}
     label = "112x144_1p"
-    assert found[f"images_per_s_{label}"].quality == {"n": case.n}
-    assert found[f"images_per_s_{label}"].samples[0] > 0
-    assert found[f"peak_memory_{label}"].samples[0] > 50
+    assert found[f"images_per_s_{label}"]["quality"] == {"n": case.n}
+    assert found[f"images_per_s_{label}"]["samples"][0] > 0
+    assert found[f"peak_memory_{label}"]["samples"][0] > 50
     raw_bytes = 112 * 144 * 5 + 4 * 7 * 9 * 8 * 4
-    assert raw_bytes < found[f"disk_bytes_per_image_{label}"].samples[0] < 1.1 * raw_bytes
-    assert set(found[f"images_per_s_{label}"].parameters["stage_core_ms_per_image"]) == {
+    assert raw_bytes < found[f"disk_bytes_per_image_{label}"]["samples"][0] < 1.1 * raw_bytes
+    assert set(found[f"images_per_s_{label}"]["parameters"]["stage_core_ms_per_image"]) == {
         "read", "measure", "channels", "write",
     }  # fmt: skip
 

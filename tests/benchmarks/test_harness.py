@@ -84,11 +84,12 @@ def test_record_and_line_of_a_ratio(capsys: pytest.CaptureFixture[str]) -> None:
     ratio = Measurement("x", "speedup", "1", "higher", [2.0, 4.0], {}, Config("x"), {"equal": 1.0}, interval)
     record = make_record(ratio, quick=False)
     assert (record["ratio"], record["ci95"], record["median"], record["n"]) == (3.1, [2.5, 3.5], 3.0, 2)
-    assert record["schema"] == harness.SCHEMA == 2
+    assert record["schema"] == harness.SCHEMA == 3
     print_record(record)
     assert "ratio 3.1 (95 % 2.5 to 3.5), n 2" in capsys.readouterr().out
 
 
 def test_record_of_a_number_has_no_ratio() -> None:
     record = make_record(Measurement("x", "s", "s", "lower", [1.0], {}, Config("x")), quick=True)
-    assert record["ratio"] is record["ci95"] is None and record["quick"] is True
+    assert record["ratio"] is record["ci95"] is record["compared"] is None and record["quick"] is True
+    assert record["interval"] is None and record["mad"] == 0

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, COMMANDS, main
+from benchmarks.harness import Options
+from benchmarks.record import SCHEMA_FILE
 from benchmarks.step_time import find_peer
 
-FIELDS = {
-    "schema", "benchmark", "metric", "unit", "better", "samples", "median", "p90", "n", "ratio", "ci95", "parameters",
-    "quality", "quick", "config_fingerprint", "commit", "dirty", "device", "versions", "xla_flags", "cpu_model",
-    "cpu_count", "load_average", "system",
-}  # fmt: skip
+FIELDS = set(json.loads(SCHEMA_FILE.read_text())["properties"])
 
 
 def test_list_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +37,12 @@ def test_quick_step_time_writes_whole_records(tmp_path: Path, capsys: pytest.Cap
 
 def test_without_torch_our_figures_stand_alone_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert find_peer() == "skipped: not installed (make peers)"
+    assert find_peer(Options()) == "skipped: not installed (make peers)"
+
+
+def test_a_peer_that_is_not_asked_for_is_left_out() -> None:
+    wanted = "not asked for" if find_spec("torch") else "not installed (make peers)"
+    assert find_peer(Options(peers=frozenset({"nnx"}))) == f"skipped: {wanted}"
 
 
 def test_refuses_a_device_it_was_not_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
