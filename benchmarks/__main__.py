@@ -72,7 +72,9 @@ def _list() -> int:
 def _run_all(args: argparse.Namespace) -> int:
     from benchmarks import harness, suite
 
-    harness.choose_peers(args.peer)
+    missing = [name for name in harness.PEERS if not harness.is_installed(name)]
+    if harness.choose_peers(args.peer) is None and missing:
+        print(f"not installed (make peers), left out: {', '.join(missing)}", file=sys.stderr)
     flags = ["--quick"] if args.quick else []
     flags += ["--device", args.device] if args.device else []
     flags += [flag for name in args.peer for flag in ("--peer", name)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import harness
-from benchmarks.record import SCHEMA_FILE
+from benchmarks.record import SCHEMA_FILE, find_latest
 
 WRITE = harness.append_records
 
@@ -19,6 +19,7 @@ def check_records(path: Path, records: list[dict[str, Any]]) -> None:
     from jsonschema import Draft202012Validator
 
     validator = Draft202012Validator(json.loads(SCHEMA_FILE.read_text()))
+    assert len(find_latest(records)) == len(records), "a number is told from the next by its metric and network"
     metrics = {record["metric"] for record in records}
     for record in records:
         validator.validate(json.loads(json.dumps(record)))

@@ -93,7 +93,12 @@ def test_peers_asked_for_must_be_there(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert Options().has_peer("nnx") and not Options(peers=frozenset()).has_peer("nnx")
     assert harness.choose_peers([]) is None and harness.choose_peers(["none"]) == frozenset()
     monkeypatch.setitem(harness.PEERS, "torch", "no_such_module")
+    monkeypatch.setattr(suite, "run_one", lambda name, flags: ([], ""))
     assert not Options().has_peer("torch")
+    assert main([]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("not installed (make peers), left out: torch\n1/")
+    assert told.out.endswith("\nnothing was measured\n")
     for argv in (["all", "--peer", "torch"], ["dispatch", "--quick", "--peer", "torch"]):
         assert main(argv) == 2
         assert capsys.readouterr().err == "error: peer torch is not installed; --peer; run `make peers`, or drop it\n"
