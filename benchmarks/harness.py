@@ -169,7 +169,7 @@ def check_device(wanted: str | None) -> None:
 
 
 def make_record(measurement: Measurement, quick: bool) -> dict[str, Any]:
-    """The measurement with all that a reader needs to judge it (benchmarks/README.md)."""
+    """The measurement with all that a reader needs to judge it (docs/benchmarks.md)."""
     record = {name: value for name, value in asdict(measurement).items() if name not in ("config", "ratio")}
     ratio = measurement.ratio
     return record | {
