@@ -15,8 +15,10 @@ from bonemet_jax.errors import BonemetError
 BENCHMARKS = {
     "build": "benchmarks.build",
     "channels": "benchmarks.channels",
+    "checkpoint": "benchmarks.checkpoint",
     "compile": "benchmarks.compile",
     "dispatch": "benchmarks.dispatch",
+    "embed": "benchmarks.embed",
     "folds": "benchmarks.folds",
     "gbdt": "benchmarks.gbdt",
     "input": "benchmarks.input",
@@ -24,6 +26,7 @@ BENCHMARKS = {
     "scaling": "benchmarks.scaling",
     "stats": "benchmarks.stats",
     "step_time": "benchmarks.step_time",
+    "study": "benchmarks.study",
 }
 #: Nothing is timed here. Each has `main(argv) -> exit code`.
 COMMANDS = {

@@ -1,7 +1,7 @@
 """Every record that a test has written is held against its schema."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from benchmarks import harness
+from benchmarks.__main__ import main
 from benchmarks.record import SCHEMA_FILE, find_latest
 
+RunQuick = Callable[[str], list[dict[str, Any]]]
 WRITE = harness.append_records
 
 
@@ -34,3 +36,15 @@ def records_keep_the_schema() -> Iterator[None]:
         if find_spec("jsonschema") is not None:
             patch.setattr(harness, "append_records", check_records)
         yield
+
+
+@pytest.fixture
+def run_quick(tmp_path: Path) -> RunQuick:
+    """Runs one benchmark at toy size and gives the records that it wrote."""
+
+    def run(name: str) -> list[dict[str, Any]]:
+        out = tmp_path / f"{name}.jsonl"
+        assert main([name, "--quick", "--json", str(out)]) == 0
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    return run

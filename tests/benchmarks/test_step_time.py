@@ -52,5 +52,5 @@ def test_refuses_a_device_it_was_not_asked_for(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_readme_explains_every_field() -> None:
-    readme = (Path(__file__).parents[2] / "benchmarks" / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
     assert not [name for name in FIELDS if f"`{name}`" not in readme]
