@@ -1,7 +1,7 @@
 """`python -m benchmarks [all | list | NAME] [--quick] [--json FILE] [--device cpu|gpu|tpu] [--peer NAME]`.
 
 `all`, which is also what no name means, runs every benchmark, each in a process of its own, and prints one table.
-`export`, `plot`, `aot` and `gate` take arguments of their own: `python -m benchmarks export --help`.
+The other commands of `list` take arguments of their own: `python -m benchmarks export --help`.
 """
 
 import argparse
@@ -34,6 +34,7 @@ COMMANDS = {
     "export": "benchmarks.export",
     "gate": "benchmarks.gate",
     "plot": "benchmarks.plot",
+    "sweep": "benchmarks.sweep",
 }
 
 

@@ -138,12 +138,12 @@ def _check_named(cases: Cases) -> None:
 
 
 @pytest.mark.slow
-def test_planted_faults_are_named() -> None:
+def test_five_planted_faults_are_named() -> None:
     _check_named(_plant("cpu8"))
 
 
 @pytest.mark.slow
-def test_planted_faults_are_named_on_h100s() -> None:
+def test_five_planted_faults_have_names_on_h100s() -> None:
     _skip_without("h100x8")
     _check_named(_plant("h100x8"))
 
