@@ -31,6 +31,7 @@ BENCHMARKS = {
 #: Nothing is timed here. Each has `main(argv) -> exit code`.
 COMMANDS = {
     "aot": "benchmarks.aot",
+    "compare": "benchmarks.compare",
     "export": "benchmarks.export",
     "gate": "benchmarks.gate",
     "plot": "benchmarks.plot",
