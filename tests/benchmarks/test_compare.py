@@ -71,14 +71,15 @@ def judge_noise(kind: str, slowdown: float, n_metrics: int, n_trials: int, round
 def test_a_whole_comparison_gives_a_false_alarm_as_rarely_as_it_says(kind: str) -> None:
     """The worst case: every metric is exactly as much slower as is let pass."""
     alarms = sum("regressed" in words for words in judge_noise(kind, RULE.tolerance, 4, 400))
-    assert 1 <= alarms, "a rule that never alarms tells nothing"
+    assert alarms >= 1, "a rule that never alarms tells nothing"
     assert stats.binomtest(alarms, 400, RULE.alpha, alternative="greater").pvalue > 0.01, alarms
 
 
-@pytest.mark.parametrize("kind", ["heavy tails", "bursts", "drift"])
-def test_a_slowdown_is_caught_and_nothing_is_alarming_without_one(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "caught"), [("heavy tails", 190), ("bursts", 150), ("drift", 190)])
+def test_a_slowdown_is_caught_and_nothing_is_alarming_without_one(kind: str, caught: int) -> None:
+    """Where a third of all runs are held up for any length, more of it is undecided, and never passed."""
     slower, alike = ([words[0] for words in judge_noise(kind, x, 1, 200)] for x in (1.3, 1.0))
-    assert slower.count("regressed") >= 190 and "pass" not in slower
+    assert slower.count("regressed") >= caught and "pass" not in slower
     assert alike.count("regressed") == 0 and alike.count("pass") >= 120
 
 
@@ -170,6 +171,7 @@ def make_checkout(folder: Path, side: str, seconds: float, **changes: Any) -> st
     package = folder / side / "benchmarks"
     package.mkdir(parents=True)
     record = make_record(commit=side, **changes)
+    (package / "__init__.py").touch()
     (package / "__main__.py").write_text(FAKE.format(side=side, seconds=seconds, record=record))
     return str(folder / side)
 
@@ -207,7 +209,7 @@ def test_files_of_several_runs(
 
 
 def test_metrics_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A ratio counts as it is quoted; what one side lacks or what has no ratio is told, and chosen metrics are judged."""
+    """A ratio counts as it is quoted; what one side lacks or what has no ratio is told; chosen metrics are judged."""
     shared = [make_record(metric="x_over_y", samples=[9.0], ratio=2.0), make_record(metric="growth", samples=[-1.0])]
     base = save(tmp_path / "base", [*shared, make_record(metric="gone")] * 4)
     new = save(tmp_path / "new", [*shared, make_record(metric="more")] * 4)
