@@ -37,7 +37,8 @@ def records(show: Show) -> str:
     for to, out in (("github", "lower.json"), ("markdown", "summary.md"), ("pyperf", "pyperf.json")):
         show.ok(f"{_BENCH} export --to {to} runs/bench/quick.jsonl -o runs/bench/{out}")
     show.ok(f"{_PYTHON} -m pyperf stats -q runs/bench/pyperf.json")
-    held = run_pytest(show, "tests/benchmarks/test_record.py tests/benchmarks/test_export.py tests/benchmarks/test_ci.py")
+    names = ("record", "export", "ci")
+    held = run_pytest(show, " ".join(f"tests/benchmarks/test_{name}.py" for name in names))
     return f"{held}; workflow {told.strip().splitlines()[-1]}; pyperf reads its file"
 
 
