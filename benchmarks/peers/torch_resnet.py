@@ -94,10 +94,16 @@ class ResNet(nn.Module):
 
 def make_step(config: Config) -> Callable[[], float]:
     """A training step on random channels: forward, cross-entropy, backward, Adam; returns the loss."""
-    net = make_net(config).train()
+    torch.manual_seed(0)
+    model = config.model
+    bias_stages = model.mask_bias.stages if model.mask_bias.enabled else ()
+    net = ResNet(model.network, len(model.channels), model.n_features, model.n_classes, bias_stages)
+    net = net.to(memory_format=torch.channels_last).train()  # pyrefly: ignore  # its stubs leave this form out
     optimizer = torch.optim.Adam(net.parameters(), lr=config.optim.lr)
-    n = config.train.batch_size
-    x, label = make_images(config, n), torch.as_tensor(np.arange(n) % 2)
+    n, height, width = config.train.batch_size, config.records.height, config.records.width
+    x = torch.rand(n, len(model.channels), height, width) * 2 - 1
+    x[:, -1] = x[:, -1].sign() / 2
+    x, label = x.to(memory_format=torch.channels_last), torch.as_tensor(np.arange(n) % 2)
 
     def step() -> float:
         optimizer.zero_grad()
@@ -107,34 +113,6 @@ def make_step(config: Config) -> Callable[[], float]:
         return float(loss.detach())
 
     return step
-
-
-def make_score(config: Config, n_images: int, batch_size: int) -> Callable[[], None]:
-    """Features and logits of so many random images, batch after batch."""
-    net, x = make_net(config).eval(), make_images(config, n_images)
-
-    @torch.inference_mode()
-    def score() -> None:
-        for batch in x.split(batch_size):
-            net.classes(net.features(net.pooled(batch))).numpy()
-
-    return score
-
-
-def make_net(config: Config) -> ResNet:
-    """The config's network, random weights, channels last."""
-    torch.manual_seed(0)
-    model = config.model
-    bias_stages = model.mask_bias.stages if model.mask_bias.enabled else ()
-    net = ResNet(model.network, len(model.channels), model.n_features, model.n_classes, bias_stages)
-    return net.to(memory_format=torch.channels_last)  # pyrefly: ignore  # its stubs leave this form out
-
-
-def make_images(config: Config, n: int) -> Tensor:
-    """Random channels, the last one a coded mask, channels last."""
-    x = torch.rand(n, len(config.model.channels), config.records.height, config.records.width) * 2 - 1
-    x[:, -1] = x[:, -1].sign() / 2
-    return x.to(memory_format=torch.channels_last)
 
 
 def area_mean(mask: Tensor, height: int, width: int) -> Tensor:
