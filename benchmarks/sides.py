@@ -63,7 +63,8 @@ def open_checkout(source: str) -> Iterator[Path]:
     Raises: UsageError when it is neither.
     """
     folder = Path(source)
-    if (folder / "benchmarks" / "__main__.py").is_file():
+    # Without these files python would take the packages of another checkout that it finds later on its path.
+    if all((folder / package / "__init__.py").is_file() for package in ("benchmarks", "bonemet_jax")):
         yield folder.resolve()
         return
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{source}^{{commit}}")
@@ -71,7 +72,7 @@ def open_checkout(source: str) -> Iterator[Path]:
         worktree = str(Path(temporary) / "checkout")
         if commit is None or _git("worktree", "add", "--quiet", "--detach", worktree, commit) is None:
             raise UsageError(f"no revision, checkout or file of records: {source}", ROOT,
-                             "give a git revision, a folder with benchmarks/ in it, or what --json wrote")
+                             "give a git revision, a folder with benchmarks and bonemet_jax, or what --json wrote")
         try:
             yield Path(worktree)
         finally:

@@ -3,7 +3,7 @@
 The unit is a run, one launch of a process: samples of one process share its memory layout, its neighbours and its luck,
 so however many they are they count once, as one value (`run_value`). Runs in turn are paired by their round, and the
 interval is that of the sign test: order statistics of the rounds' ratios, for their median. It asks nothing of the
-noise's shape: a quarter of the rounds may be spoilt by any factor. Runs that were not in turn are two groups, and the
+noise's shape: a third of 30 rounds may be spoilt by any factor. Runs that were not in turn are two groups, and the
 interval is that of the rank-sum test: it knows the scatter between runs, not what changed between the two series.
 
 Each end of the interval is missed with probability `Rule.alpha` at most. A metric is regressed when NEW is more than

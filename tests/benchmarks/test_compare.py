@@ -17,20 +17,14 @@ from benchmarks.sides import alternate
 from benchmarks.verdict import Effect, Rule, Word, compare_groups, compare_pairs, decide, holm, run_value
 
 RULE = Rule()
-#: A checkout that burns as many units of processor time as it is told, and records them as a benchmark would.
+#: A checkout whose benchmark records the seconds that it is told.
 FAKE = """
-import json, pathlib, sys, time
-assert sys.argv[1:] == ["dispatch", "--json", sys.argv[3], "--quick"], sys.argv
+import json, pathlib, sys
+assert sys.argv[1:] == ["dispatch", "--json", sys.argv[3], "--quick"], "unknown"
 log = pathlib.Path(__file__).parents[2] / "log"
 with log.open("a") as stream:
     stream.write("{side} ")
-samples = []
-for _ in range(3):
-    start = time.process_time()
-    while time.process_time() < start + {seconds}:
-        pass
-    samples.append({seconds})
-record = {record} | {{"samples": samples}}
+record = {record} | {{"samples": [{seconds}] * 3}}
 pathlib.Path(sys.argv[3]).write_text(json.dumps(record) + chr(10))
 """
 
@@ -53,8 +47,8 @@ def noise(random: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.
     """Seconds of runs in turn, the last axis BASE then NEW: what a machine does to them."""
     if kind == "heavy tails":
         return np.exp(0.03 * np.abs(random.standard_cauchy(shape)).clip(0, 100))
-    if kind == "bursts":  # a third of the runs are held up, up to threefold
-        return random.lognormal(0, 0.01, shape) * np.where(random.random(shape) < 0.33, random.uniform(1, 3, shape), 1)
+    if kind == "bursts":  # a quarter of the runs are held up, up to threefold
+        return random.lognormal(0, 0.01, shape) * np.where(random.random(shape) < 0.25, random.uniform(1, 3, shape), 1)
     drift = np.exp(0.02 * np.cumsum(random.standard_normal((*shape[:-2], shape[-2] * 2)), axis=-1))
     return drift.reshape(shape) * random.lognormal(0, 0.01, shape)
 
@@ -75,11 +69,10 @@ def test_a_whole_comparison_gives_a_false_alarm_as_rarely_as_it_says(kind: str) 
     assert stats.binomtest(alarms, 400, RULE.alpha, alternative="greater").pvalue > 0.01, alarms
 
 
-@pytest.mark.parametrize(("kind", "caught"), [("heavy tails", 190), ("bursts", 150), ("drift", 190)])
-def test_a_slowdown_is_caught_and_nothing_is_alarming_without_one(kind: str, caught: int) -> None:
-    """Where a third of all runs are held up for any length, more of it is undecided, and never passed."""
+@pytest.mark.parametrize("kind", ["heavy tails", "bursts", "drift"])
+def test_a_slowdown_is_caught_and_nothing_is_alarming_without_one(kind: str) -> None:
     slower, alike = ([words[0] for words in judge_noise(kind, x, 1, 200)] for x in (1.3, 1.0))
-    assert slower.count("regressed") >= caught and "pass" not in slower
+    assert slower.count("regressed") >= 180 and "pass" not in slower
     assert alike.count("regressed") == 0 and alike.count("pass") >= 120
 
 
@@ -168,11 +161,12 @@ def test_sides_take_turns() -> None:
 
 
 def make_checkout(folder: Path, side: str, seconds: float, **changes: Any) -> str:
-    package = folder / side / "benchmarks"
-    package.mkdir(parents=True)
+    for package in ("benchmarks", "bonemet_jax"):
+        (folder / side / package).mkdir(parents=True)
+        (folder / side / package / "__init__.py").touch()
     record = make_record(commit=side, **changes)
-    (package / "__init__.py").touch()
-    (package / "__main__.py").write_text(FAKE.format(side=side, seconds=seconds, record=record))
+    code = FAKE.format(side=side, seconds=seconds, record=record)
+    (folder / side / "benchmarks" / "__main__.py").write_text(code)
     return str(folder / side)
 
 
@@ -243,6 +237,12 @@ def test_what_may_differ(tmp_path: Path) -> None:
     assert compare.main([mixed, mixed]) == 8, "a side of two commits"
 
 
+def test_a_folder_whose_code_would_not_be_what_runs_is_refused(tmp_path: Path) -> None:
+    base = make_checkout(tmp_path, "base", 0.001)
+    (tmp_path / "base" / "benchmarks" / "__init__.py").unlink()
+    assert compare.main([base, base, "dispatch"]) == 2
+
+
 def test_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = save(tmp_path / "file", [make_record()])
     for argv in (["no-such-revision", "HEAD"], [file, "HEAD"], [file, file, "dispatch"]):
@@ -274,8 +274,8 @@ def test_a_revision_is_checked_out_and_removed(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.slow
 def test_real_work_half_as_long_again_is_caught() -> None:
     """Core-seconds of real processes, which a busy machine disturbs least; `compare --self-test` gives the rates."""
-    assert run_trial(30, ROUNDS, RULE)["core_s"].word == "regressed"
-    assert run_trial(20, ROUNDS, RULE)["core_s"].word != "regressed"
+    assert run_trial(15, ROUNDS, RULE)["core_s"].word == "regressed"
+    assert run_trial(10, ROUNDS, RULE)["core_s"].word != "regressed"
 
 
 @pytest.mark.slow
