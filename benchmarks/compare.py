@@ -30,7 +30,8 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks import sides
-from benchmarks.sides import Key, Record, Runs, Side
+from benchmarks.record import Record, load_records
+from benchmarks.sides import Key, Runs, Side
 from benchmarks.verdict import Effect, Rule, Word, compare_groups, compare_pairs, decide, run_value
 from bonemet_jax import artifacts
 from bonemet_jax.errors import BonemetError, InputDataError, UsageError
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     """Run, judge, print; returns the exit code."""
     args = _parse(argv)
     if args.self_test:
-        from benchmarks.compare_self_test import self_test
+        from benchmarks.trials import self_test
 
         return self_test(args.slowdown, args.trials, args.null_trials, args.rounds, Rule(args.tolerance))
     try:
@@ -116,7 +117,7 @@ def _gather(args: argparse.Namespace) -> tuple[Runs, Design]:
         if not all(are_files) or args.names:
             raise UsageError("a file of records is compared with another one, whole", "",
                              "give two files and no NAME; --metric chooses metrics")
-        return {side: sides.load_records(Path(source)) for side, source in sources.items()}, "apart"
+        return {side: load_records([Path(source)]) for side, source in sources.items()}, "apart"
     flags = [*(["--device", args.device] if args.device else []), *(["--quick"] if args.quick else [])]
     with ExitStack() as stack:
         checkouts = {side: stack.enter_context(sides.open_checkout(source)) for side, source in sources.items()}

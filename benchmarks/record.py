@@ -9,6 +9,8 @@ from bonemet_jax.errors import CorruptFileError, UsageError
 
 Record = dict[str, Any]
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
+_NEEDED = {"schema", "benchmark", "metric", "better", "samples", "ratio", "parameters", "commit", "dirty", "device",
+           "versions"}  # fmt: skip
 
 
 def load_records(paths: Iterable[Path]) -> list[Record]:
@@ -35,13 +37,14 @@ def _read_line(path: Path, number: int, line: str) -> Record:
     where = f"{path}, line {number}"
     try:
         record = json.loads(line)
-        schema, samples = record["schema"], record["samples"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptFileError("not a benchmark record", where, "delete the line, or name a file of --json") from error
-    if schema not in (SCHEMA - 1, SCHEMA):
-        raise UsageError(f"record of schema {schema}; this version reads {SCHEMA - 1} and {SCHEMA}", where,
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not _NEEDED.issubset(record) or not record["samples"]:
+        raise CorruptFileError("not a benchmark record", where, "delete the line, or name a file of --json")
+    if record["schema"] not in (SCHEMA - 1, SCHEMA):
+        raise UsageError(f"record of schema {record['schema']}; this version reads {SCHEMA - 1} and {SCHEMA}", where,
                          "measure again")
-    return {"compared": None} | summarize(samples) | record
+    return {"compared": None} | summarize(record["samples"]) | record | {"schema": SCHEMA}
 
 
 def name_metric(record: Record) -> str:

@@ -11,20 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from bonemet_jax.errors import BonemetError, CorruptFileError, InputDataError, UsageError
+from benchmarks.record import Record, load_records
+from bonemet_jax.errors import BonemetError, InputDataError, UsageError
 
 ROOT = Path(__file__).parents[1]
 SIDES: tuple["Side", "Side"] = ("base", "new")
 #: Of a record: alike on both sides, or nothing is compared.
-CONDITIONS = ("schema", "quick", "device", "versions", "xla_flags", "cpu_model", "cpu_count")
+CONDITIONS = ("quick", "device", "versions", "xla_flags", "cpu_model", "cpu_count")
 #: Parameters that a benchmark found out rather than was told.
 FOUND_OUT = frozenset({"compile_s", "n_traces", "collectives", "collective_bytes", "limited_by",
                        "stage_core_ms_per_image"})  # fmt: skip
 
-_FIELDS = {"benchmark", "metric", "better", "samples", "ratio", "parameters", "commit", "dirty", *CONDITIONS}
-
 Side = Literal["base", "new"]
-Record = dict[str, Any]
 Runs = dict[Side, list[Record]]
 T = TypeVar("T")
 
@@ -125,24 +123,7 @@ def run_once(checkout: Path, name: str, flags: Sequence[str]) -> list[Record]:
             said = (done.stderr.strip().splitlines() or ["it wrote no record"])[-1]
             raise RunError(f"{name} failed with exit code {done.returncode} ({said})", checkout,
                            f"run python -m benchmarks {name} there")
-        return load_records(file)
-
-
-def load_records(path: Path) -> list[Record]:
-    """What --json wrote.
-
-    Raises: CorruptFileError when a line is no record.
-    """
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict) or not _FIELDS.issubset(record) or not record["samples"]:
-            raise CorruptFileError("not a benchmark's record", f"{path}, line {number}", "write it again with --json")
-        records.append(record)
-    return records
+        return load_records([file])
 
 
 def check_alike(runs: Runs) -> None:

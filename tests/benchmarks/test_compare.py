@@ -12,8 +12,8 @@ from scipy import stats
 
 from benchmarks import compare, sides
 from benchmarks.compare import REGRESSED, ROUNDS, UNDECIDED
-from benchmarks.compare_self_test import run_trial
 from benchmarks.sides import alternate
+from benchmarks.trials import run_trial
 from benchmarks.verdict import Effect, Rule, Word, compare_groups, compare_pairs, decide, holm, run_value
 
 RULE = Rule()
