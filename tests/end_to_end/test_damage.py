@@ -55,9 +55,10 @@ def _start(stage: str, run: Path, cache: Path) -> subprocess.Popen[bytes]:
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-# With build (3), training (6) and fuse (1, in .ci/run) more than the 6 kills that every change owes.
-@pytest.mark.parametrize("n", [1, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
-@pytest.mark.parametrize("stage", ["embed", pytest.param("fuse", marks=pytest.mark.slow)])
+# With build (3), training (6), embed and fuse (1 each, in .ci/run) more than the 6 kills that every change owes.
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [1, pytest.param(20, marks=pytest.mark.timeout(1800))])
+@pytest.mark.parametrize("stage", ["embed", "fuse"])
 def test_killed_at_random_points(stage: str, n: int, run_dir: Path, tmp_path: Path) -> None:
     """The same command again leaves the bytes of one that was not killed."""
     random, wanted, run = np.random.default_rng(n), _digests(run_dir, stage), tmp_path / "run"

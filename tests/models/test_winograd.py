@@ -31,6 +31,7 @@ def test_equals_the_plain_convolution(shape: tuple[int, ...]) -> None:
         np.testing.assert_allclose(got, want, atol=1e-14 * np.abs(want).max() * 10)
 
 
+@pytest.mark.slow
 def test_float32_error_is_a_few_times_the_plain_ones() -> None:
     shape = (2, 25, 32, 64)
     with jax.enable_x64(True):

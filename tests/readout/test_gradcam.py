@@ -71,7 +71,7 @@ def test_upsampling_is_linear_and_looks_where_the_layers_look() -> None:
     np.testing.assert_allclose(upsample(jnp.ones((2, 5, 7)), 4, 20, 28), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("branches", ["joint", "per_channel"])
+@pytest.mark.parametrize("branches", ["joint", pytest.param("per_channel", marks=pytest.mark.slow)])
 def test_mean_of_all_networks(branches: str, records: RecordArrays, run_dir: Path, tmp_path: Path) -> None:
     """Every patient in the records' order, more of them than are taken at once, whatever the batch trained with."""
     config, run = CONFIG, run_dir

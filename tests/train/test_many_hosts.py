@@ -97,8 +97,8 @@ def check_left(tmp_path: Path, how: str, who: int, n_begun: int, **environment: 
     assert re.search(rf"process {who} of 2\b.*fold 0, epoch \d+, \w+ step \d+", told[0]), told
 
 
-@pytest.mark.parametrize(
-    ("how", "who"), [d if d == ("KILL", 1) else pytest.param(*d, marks=pytest.mark.slow) for d in DEATHS])
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "who"), DEATHS)
 def test_a_lost_process_is_named_and_the_other_leaves(tmp_path: Path, how: str, who: int) -> None:
     check_left(tmp_path, how, who, 12, BONEMET_WATCHDOG_S="8")
 
