@@ -80,7 +80,8 @@ def export(show: Show) -> str:
 def _compile(show: Show, target: str, flags: str, limit_s: float = 1800) -> str:
     done = show.ok(f"{_BENCH} aot --target {target} {flags} --json runs/bench/{target}.json", timeout=3600)
     assert done.seconds <= limit_s, f"{done.seconds:.0f} s"
-    gate = show.ok(f"{_BENCH} gate --target {target} {flags} --figures runs/bench/{target}.json").out.strip()
+    compared = show.ok(f"{_BENCH} gate --target {target} {flags} --figures runs/bench/{target}.json").out
+    gate = next(line for line in compared.splitlines() if line.startswith("gate:"))
     told = _load(show, f"runs/bench/{target}.json")["programs"]["train"]
     figures = told[min(told, key=int)]
     counts = figures["convolutions"]
