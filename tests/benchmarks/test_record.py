@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.__main__ import BENCHMARKS
 from benchmarks.harness import Measurement, Ratio, make_record, median_interval, summarize
 from benchmarks.record import SCHEMA_FILE, find_latest, format_commit, load_records, name_metric
 from bonemet_jax.config import Config
 from bonemet_jax.errors import CorruptFileError, UsageError
 
+BASELINES = SCHEMA_FILE.parent / "baselines"
 SCHEMA = json.loads(SCHEMA_FILE.read_text())
 RATIO = Measurement("x", "speedup", "1", "higher", [2.0, 4.0], {}, Config("x"), {"loss": 0.5}, Ratio(3.0, 2.0, 4.0),
                     ("a_s", "b_s"))  # fmt: skip
@@ -27,6 +29,15 @@ def test_schema_names_every_field_and_no_other(record: dict[str, Any]) -> None:
     assert SCHEMA["additionalProperties"] is False
     assert record["schema"] == SCHEMA["properties"]["schema"]["const"] == 3
     assert record["compared"] == ["a_s", "b_s"]
+
+
+@pytest.mark.parametrize("path", sorted(BASELINES.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_committed_baselines_are_records(path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: no record is validated")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        jsonschema.validate(record, SCHEMA)
+    assert {record["benchmark"] for record in records} <= set(BENCHMARKS) and not any(r["dirty"] for r in records)
 
 
 def test_schema_refuses_what_is_no_record(record: dict[str, Any]) -> None:
