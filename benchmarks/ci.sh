@@ -30,7 +30,8 @@ timed() {
   "${bench[@]}" export --to github --better higher "$out/records.jsonl" -o "$out/higher.json"
   "${bench[@]}" plot "$out/records.jsonl" -o "$out"
   if [[ $base =~ [1-9a-f] ]]; then
-    "${bench[@]}" compare "$base" HEAD step_time --device "$device" --metric step_time_s --json "$out/verdicts.jsonl"
+    local flags=(--rounds 13 --device "$device" --metric step_time_s --json "$out/verdicts.jsonl")
+    "${bench[@]}" compare "$base" HEAD step_time "${flags[@]}"
   fi
 }
 
