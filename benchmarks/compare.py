@@ -8,6 +8,7 @@ Verdicts are those of benchmarks/verdict.py. `regressed`: more than --tolerance 
 metrics none is called so by chance, but with probability 5 %. `pass`: less than that, with probability 95 %;
 `improved`, as much faster, passes too. `undecided`: too much noise for so few rounds. From files the runs were not in
 turn: a verdict then needs three runs a side or more, and cannot tell a slower program from a machine that had slowed.
+Core-seconds resist other work on the machine better than seconds do: --metric '*core*' judges those alone.
 
 Exit codes: 0 every metric passes; 1 one is regressed; 10 none is, but one is undecided; 2 usage; 3 another device than
 --device; 4 a file of no records; 8 the sides are not alike; 11 a benchmark failed.
@@ -38,7 +39,7 @@ from bonemet_jax.errors import BonemetError, InputDataError, UsageError
 
 #: Exit codes of a comparison that does not pass.
 REGRESSED, UNDECIDED = 1, 10
-#: Where the sign test comes close to 5 % (4.9 %); ten of the rounds may be spoilt. 23, 18, 13, 11, 8 and 5 do too.
+#: The sign test comes close to its 5 % (4.9 %), as with 13, 18 and 23; ten rounds may be spoilt. 5 is the least.
 ROUNDS = 30
 
 Design = Literal["in turn", "apart"]

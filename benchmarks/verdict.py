@@ -6,11 +6,12 @@ interval is that of the sign test: order statistics of the rounds' ratios, for t
 noise's shape: a third of 30 rounds may be spoilt by any factor. Runs that were not in turn are two groups, and the
 interval is that of the rank-sum test: it knows the scatter between runs, not what changed between the two series.
 
-Each end of the interval is missed with probability `Rule.alpha` at most. A metric is regressed when NEW is more than
-`tolerance` times slower with a p-value that survives Holm's correction over all metrics: one false alarm or more in a
-whole comparison has probability `alpha` at most. It passes when the interval's upper end is below the tolerance; that
-needs no correction, since a comparison passes only where every metric does, the bad one among them. Rounds are fixed
-before the first: nobody looks in between and stops when it suits.
+Each end of the interval is missed with probability `Rule.alpha` at most, if rounds are independent. A load that comes
+and goes over several rounds makes it a little narrower than that; the tolerance is there for such things too. A metric
+is regressed when NEW is more than `tolerance` times slower with a p-value that survives Holm's correction over all
+metrics: one false alarm or more in a whole comparison has probability `alpha` at most. It passes when the interval's
+upper end is below the tolerance; that needs no correction, since a comparison passes only where every metric does, the
+bad one among them. Rounds are fixed before the first: nobody looks in between and stops when it suits.
 """
 
 from collections.abc import Sequence
