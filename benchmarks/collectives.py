@@ -1,4 +1,4 @@
-"""Collectives of a compiled program, read from its optimised HLO."""
+"""Collectives of a compiled program."""
 
 import math
 import re
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LINE = re.compile(r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\((.*)")
-_SHAPE = re.compile(r"\b(pred|bf16|[sufc]\d+)\[([\d,]*)\]")
+from benchmarks.hlo import Instruction, Module
+
+_OPCODE = re.compile(r"(all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?$")
 _LISTED = re.compile(r"replica_groups=\{(\{.*?\})\}")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
 _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
 _AXIS = re.compile(r"'(\w+)'(?:=(\d+))?")
-_BITS = re.compile(r"\d+")
 
 
 class Collective(NamedTuple):
@@ -26,23 +26,21 @@ class Collective(NamedTuple):
     """Devices that talk to each other."""
 
 
-def find_collectives(hlo: str) -> list[Collective]:
-    """Every collective of an HLO module's text, in its order."""
-    return [_read(*found.groups()) for line in hlo.splitlines() if (found := _LINE.search(line))]
+def find_collectives(module: Module) -> list[Collective]:
+    """Every collective, in the order of the text; those within loops once."""
+    instructions = (one for computation in module.computations.values() for one in computation.values())
+    return [_read(one, found[1]) for one in instructions if (found := _OPCODE.match(one.opcode))]
 
 
-def _read(shapes: str, kind: str, rest: str) -> Collective:
-    parts = _SHAPE.findall(shapes)
-    promoted = "_promoted" in rest
-    dtypes = ["bf16" if promoted and dtype == "f32" else dtype for dtype, _ in parts]
-    sizes = [math.prod(map(int, filter(None, shape.split(",")))) for _, shape in parts]
-    n_bytes = sum(size * _n_bytes(dtype) for size, dtype in zip(sizes, dtypes, strict=True))
-    return Collective(kind, tuple(sorted(set(dtypes))), n_bytes, _groups(rest))
-
-
-def _n_bytes(dtype: str) -> int:
-    found = _BITS.search(dtype)
-    return int(found[0]) // 8 if found else 1
+def _read(instruction: Instruction, kind: str) -> Collective:
+    shapes = instruction.shapes
+    if instruction.opcode in ("all-gather-start", "collective-permute-start"):
+        # What is begun apart gives its operands first, then its results.
+        shapes = shapes[len(instruction.operands) :][: len(instruction.operands)]
+    if "_promoted" in instruction.attributes:
+        shapes = tuple(shape._replace(dtype="bf16") if shape.dtype == "f32" else shape for shape in shapes)
+    dtypes = tuple(sorted({shape.dtype for shape in shapes}))
+    return Collective(kind, dtypes, sum(shape.bytes_anywhere for shape in shapes), _groups(instruction.attributes))
 
 
 def _groups(text: str) -> tuple[frozenset[int], ...]:

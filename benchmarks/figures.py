@@ -22,8 +22,7 @@ _TENSOR = re.compile(r"tensor<((?:\d+x)*)(\w+)>")
 def make_figures(compiled: Compiled) -> dict[str, Any]:
     """Counts of one device's program, as plain JSON values; bytes and FLOPs are those of one call."""
     program = compiled.program
-    text, lowered = program.compiled.as_text(), program.lowered.as_text()
-    module = read_module(text)
+    module, lowered = read_module(program.compiled.as_text()), program.lowered.as_text()
     operations = find_operations(module)
     sizes = find_feature_maps(compiled.config)
     memory = program.compiled.memory_analysis()
@@ -39,7 +38,7 @@ def make_figures(compiled: Compiled) -> dict[str, Any]:
         },
         "state_bytes": 0 if program.name == "evaluate" else compiled.state_bytes,
         "convolutions": count_convolutions(operations),
-        "collectives": _count_collectives(find_collectives(text), compiled),
+        "collectives": _count_collectives(find_collectives(module), compiled),
         "float32 feature maps": _count_float32(operations, {size * compiled.local_batch for size in sizes}),
         "float32 feature maps in StableHLO": _count_float32_lowered(lowered, _global_sizes(sizes, compiled)),
         "operations": kinds,

@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.collectives import find_collectives
 from benchmarks.harness import Measurement, Options, interleave, ratio_interval
+from benchmarks.hlo import read_module
 from benchmarks.virtual import make_step, run_there
 from bonemet_jax.config import Config, EngineConfig, ModelConfig, RecordsConfig, TrainConfig
 from bonemet_jax.train.parallel import Engine
@@ -65,7 +66,7 @@ def _main(quick: bool) -> None:
 
 def count(engine: Engine) -> dict[str, Any]:
     """Collectives of one step: how many of each kind and dtype, and their bytes a device."""
-    found = find_collectives(engine.train.compiled.as_text())
+    found = find_collectives(read_module(engine.train.compiled.as_text()))
     return {"collectives": Counter("/".join((c.kind, *c.dtypes)) for c in found),
             "collective_bytes": sum(c.n_bytes for c in found)}  # fmt: skip
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from benchmarks.collectives import find_collectives
 from benchmarks.hlo import Shape, read_module, read_shapes
 from benchmarks.operations import count_convolutions, count_kinds, find_operations, find_place
 
@@ -149,3 +150,26 @@ def test_products_in_the_form_of_convolutions_are_products() -> None:
     operations = find_operations(read_module(text))
     assert sum(count_convolutions(operations).values()) == 3
     assert operations[3].kind == "matrix product" and operations[3].product_flops == 2 * 2 * 25 * 32 * 16 * 8
+
+
+def test_collectives() -> None:
+    found = find_collectives(read_module("""HloModule sums
+
+ENTRY %main (x: f32[3,2], y: f32[], z: f32[4], w: f64[1]) -> f64[8] {
+  %x = f32[3,2]{1,0} parameter(0)
+  %y = f32[] parameter(1)
+  %z = f32[4]{0} parameter(2)
+  %w = f64[1]{0} parameter(3)
+  %a = (f32[3,2]{1,0}, f32[]) all-reduce(%x, %y), replica_groups={{0,1},{2,3}}, to_apply=%add
+  %b = f32[4]{0} all-reduce(%z), replica_groups=[2,2]<=[2,2]T(1,0), to_apply=%add.clone_promoted
+  %c = f64[2]{0} all-gather(%w), replica_groups=mesh['a'=2,'b'=2] {'a'}, dimensions={0}
+  %begun = (f64[2]{0}, f64[8]{0}) all-gather-start(%c), replica_groups=[1,4]<=[4], dimensions={0}
+  ROOT %ended = f64[8]{0} all-gather-done(%begun)
+}
+"""))
+    assert [c[:3] for c in found] == [
+        ("all-reduce", ("f32",), 28), ("all-reduce", ("bf16",), 8), ("all-gather", ("f64",), 16),
+        ("all-gather", ("f64",), 64),
+    ]  # fmt: skip
+    assert found[0].groups == ({0, 1}, {2, 3}) and found[1].groups == ({0, 2}, {1, 3})
+    assert found[2].groups == ({0, 2}, {1, 3}) and found[3].groups == ({0, 1, 2, 3},)

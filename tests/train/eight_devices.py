@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from benchmarks.collectives import find_collectives
+from benchmarks.hlo import read_module
 from bonemet_jax.config import Config, ModelConfig, OptimConfig, RecordsConfig, TrainConfig
 from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import EpochPlan, epoch_batches, eval_batches
@@ -110,7 +111,7 @@ def compare(got: Trained, want: Trained) -> dict[str, float]:
 def describe(engine: Engine, scan: bool = False) -> dict[str, Any]:
     """Traces, donation and collectives of the training program."""
     program = engine.train_epoch if scan else engine.train
-    found = find_collectives(program.compiled.as_text())
+    found = find_collectives(read_module(program.compiled.as_text()))
     state, mesh = jax.tree.leaves(engine.state_template()), engine.spread.mesh
     return {
         "n_traces": program.n_traces,

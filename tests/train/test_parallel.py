@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.collectives import find_collectives
-
 ROOT = Path(__file__).parents[2]
 #: Programs of a test run for milliseconds and compile for seconds: level 0 compiles them in a third of the time.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
@@ -92,17 +90,3 @@ def test_the_rest() -> None:
         assert local["equal"] and local["moved"] and frozen["equal"] and not frozen["moved"]
         # the number of examples, and all else at once: gradients, the loss, and running statistics where they move
         assert frozen["collectives"] == {"all-reduce/f32": 2} and local["collectives"] == {"all-reduce/f32": 2}
-
-
-def test_collectives_are_read_from_hlo() -> None:
-    found = find_collectives(
-        "  %a = (f32[3,2]{1,0}, f32[]) all-reduce(%x, %y), replica_groups={{0,1},{2,3}}, to_apply=%add\n"
-        "  %b = f32[4]{0} all-reduce(%z), replica_groups=[2,2]<=[2,2]T(1,0), to_apply=%add.clone_promoted\n"
-        "  %c = f64[2]{0} all-gather(%w), replica_groups=mesh['a'=2,'b'=2] {'a'}, dimensions={0}\n"
-        "  %d = f32[2]{0} add(%a, %b)\n"
-    )
-    assert [c[:3] for c in found] == [
-        ("all-reduce", ("f32",), 28), ("all-reduce", ("bf16",), 8), ("all-gather", ("f64",), 16)
-    ]
-    assert found[0].groups == ({0, 1}, {2, 3}) and found[1].groups == ({0, 2}, {1, 3})
-    assert found[2].groups == ({0, 2}, {1, 3})
