@@ -2,20 +2,32 @@
 # A CI job's part in benchmarks, for any CI system.
 #   benchmarks/ci.sh gates                 programs compiled for CPU and H100 held to their budgets; no device needed
 #   benchmarks/ci.sh timed DEVICE [BASE]   gpu, tpu or cpu: the whole set, exports, and HEAD against the revision BASE
-# Writes runs/bench: records.jsonl, summary.md, lower.json, higher.json, verdicts.jsonl, *.svg. Ends with the first
-# failure's exit code; of a comparison 1 says regressed, 10 undecided.
+# Writes runs/bench anew: records.jsonl, summary.md, lower.json, higher.json, verdicts.jsonl, *.svg. A failure stops
+# nothing that can go on without it; ends with the first one's exit code. Of a comparison 1 says regressed, 10 undecided.
 set -euo pipefail
+if [[ ! "$*" =~ ^(gates$|timed\ (gpu|tpu|cpu)) ]]; then
+  echo "usage: benchmarks/ci.sh gates | timed gpu|tpu|cpu [BASE]" >&2
+  exit 2
+fi
 cd "$(dirname "$0")/.."
 make install
 bench=(.venv/bin/python -m benchmarks)
 out=runs/bench
+rm -rf "$out"
 mkdir -p "$out"
+failed=0
+
+try() {
+  local code=0
+  "$@" || code=$?
+  [[ $failed != 0 ]] || failed=$code
+}
 
 gates() {
-  "${bench[@]}" gate --target cpu8
+  try "${bench[@]}" gate --target cpu8
   # Compilers for targets that are not here; nothing of CUDA comes along.
   .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps jax-cuda12-plugin==0.10.2 jax-cuda12-pjrt==0.10.2
-  "${bench[@]}" gate --target h100x8 --programs train evaluate
+  try "${bench[@]}" gate --target h100x8 --programs train evaluate
 }
 
 timed() {
@@ -24,15 +36,18 @@ timed() {
   if [[ $device != cpu ]]; then
     .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r "requirements/$device.lock"
   fi
-  "${bench[@]}" all --device "$device" --json "$out/records.jsonl"
-  "${bench[@]}" export --to markdown "$out/records.jsonl" -o "$out/summary.md"
-  "${bench[@]}" export --to github --better lower "$out/records.jsonl" -o "$out/lower.json"
-  "${bench[@]}" export --to github --better higher "$out/records.jsonl" -o "$out/higher.json"
-  "${bench[@]}" plot "$out/records.jsonl" -o "$out"
+  try "${bench[@]}" all --device "$device" --json "$out/records.jsonl"
+  [[ -s $out/records.jsonl ]] || return 0
+  try "${bench[@]}" export --to markdown "$out/records.jsonl" -o "$out/summary.md"
+  try "${bench[@]}" export --to github --better lower "$out/records.jsonl" -o "$out/lower.json"
+  try "${bench[@]}" export --to github --better higher "$out/records.jsonl" -o "$out/higher.json"
+  try "${bench[@]}" plot "$out/records.jsonl" -o "$out"
+  # The revision before the first push of a branch is written as zeros.
   if [[ $base =~ [1-9a-f] ]]; then
     local flags=(--rounds 13 --device "$device" --metric step_time_s --json "$out/verdicts.jsonl")
-    "${bench[@]}" compare "$base" HEAD step_time "${flags[@]}"
+    try "${bench[@]}" compare "$base" HEAD step_time "${flags[@]}"
   fi
 }
 
 "$@"
+exit "$failed"
