@@ -88,9 +88,11 @@ def _run_all(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from benchmarks import harness
+    from bonemet_jax.host_memory import keep_memory
 
     peers = harness.choose_peers(args.peer)
     harness.check_device(args.device)
+    keep_memory()
     options = harness.Options(device=args.device, quick=args.quick, peers=peers)
     measurements = importlib.import_module(BENCHMARKS[args.name]).measure(options)
     records = [harness.make_record(measurement, args.quick) for measurement in measurements]

@@ -1,7 +1,8 @@
-"""Core-seconds of a step of three folds in one program, on a mesh or under vmap, beside three steps one after another.
+"""Time of a step of three folds in one program, on a mesh or under vmap, beside three steps one after another.
 
-Three virtual devices on this machine's cores; sequential steps run on the first of them. Full size: ResNet34 at
-96x128x4, batch 8. Quick: `tiny` at 64x80x4, batch 4.
+On accelerators seconds, ResNet101 at 400x500x4, bfloat16, batch 8; the mesh where there are three. On the CPU
+core-seconds, on three virtual devices: ResNet34 at 96x128x4, batch 8. Sequential steps run on the first device. Quick:
+`tiny` at 64x80x4, batch 4.
 """
 
 import json
@@ -14,10 +15,12 @@ import jax
 import numpy as np
 
 from benchmarks.harness import Measurement, Options, interleave, ratio_interval
-from benchmarks.virtual import make_step, run_there
+from benchmarks.several import has_accelerator, make_step, run_on_devices
 from bonemet_jax.config import Config, EngineConfig, ModelConfig, RecordsConfig, TrainConfig
 from bonemet_jax.train.parallel import Engine
 
+ACCELERATORS = Config("folds", model=ModelConfig(network="resnet101", compute_dtype="bfloat16"),
+                      train=TrainConfig(batch_size=8))  # fmt: skip
 FULL = Config("folds", records=RecordsConfig(height=96, width=128), model=ModelConfig(network="resnet34"),
               train=TrainConfig(batch_size=8))  # fmt: skip
 QUICK = replace(FULL, records=RecordsConfig(height=64, width=80), model=ModelConfig(network="tiny"),
@@ -26,38 +29,46 @@ N_FOLDS = 3
 
 
 def measure(options: Options) -> list[Measurement]:
-    """Core-seconds of a step of every fold, their ratio to the sequential sum, compilations and their seconds."""
-    config = QUICK if options.quick else FULL
-    found = run_there("benchmarks.folds", N_FOLDS, options.quick)
+    """Time of a step of every fold, its ratio to the sequential sum, compilations and their seconds."""
+    config, clock, unit = choose_config(options.quick), *(("s", "s") if has_accelerator() else ("core_s", "core-s"))
+    found = run_on_devices(time_ways, "benchmarks.folds", N_FOLDS, options.quick)
     parameters: dict[str, Any] = {
         "network": config.model.network, "height": config.records.height, "width": config.records.width,
-        "batch_size": config.train.batch_size, "folds": N_FOLDS, "virtual_devices": N_FOLDS, "warm_up": 1,
+        "batch_size": config.train.batch_size, "folds": N_FOLDS, "warm_up": 1,
     }  # fmt: skip
     made = []
     for way, seen in found.items():
-        told = parameters | {name: seen[name] for name in ("n_traces", "compile_s")}
-        made.append(Measurement("folds", f"{way}_core_s", "core-s", "lower", seen["cpu_s"], told, config))
-    base = np.array(found["sequential"]["cpu_s"])
-    for way in ("mesh", "vmap"):
-        own = np.array(found[way]["cpu_s"])
+        told = parameters | {name: seen[name] for name in ("devices", "n_traces", "compile_s")}
+        made.append(Measurement("folds", f"{way}_{clock}", unit, "lower", seen[clock], told, config))
+    base = np.array(found["sequential"][clock])
+    for way in [way for way in found if way != "sequential"]:
+        own = np.array(found[way][clock])
         made.append(Measurement("folds", f"{way}_over_sequential", "1", "lower", list(own / base), parameters, config,
-                                ratio=ratio_interval(own, base), compared=(f"{way}_core_s", "sequential_core_s")))
+                                ratio=ratio_interval(own, base), compared=(f"{way}_{clock}", f"sequential_{clock}")))
     return made
 
 
-def _main(quick: bool) -> None:
-    """On the virtual devices: one line of JSON, figures of each way."""
-    config, n = (QUICK, 2) if quick else (FULL, 7)
+def choose_config(quick: bool) -> Config:
+    """The size for this machine."""
+    return QUICK if quick else ACCELERATORS if has_accelerator() else FULL
+
+
+def time_ways(quick: bool) -> dict[str, Any]:
+    """On the devices that jax sees: figures of each way."""
+    config, n, ways = choose_config(quick), 2 if quick else 7, [("sequential", 1, 1), ("vmap", N_FOLDS, 1)]
+    if jax.device_count() >= N_FOLDS:
+        ways.insert(1, ("mesh", N_FOLDS, N_FOLDS))
     engines, calls = {}, {}
-    for way, n_members, n_devices in (("sequential", 1, 1), ("mesh", N_FOLDS, N_FOLDS), ("vmap", N_FOLDS, 1)):
+    for way, n_members, n_devices in ways:
         own = replace(config, engine=EngineConfig(folds=way))  # type: ignore[arg-type]
         engines[way] = engine = Engine(own, n_members, jax.devices()[:n_devices])
         calls[way] = _all_folds(engine, own)
     timings = interleave(calls, n)
-    print(json.dumps({
-        way: {"cpu_s": list(timings[way].cpu_s), "n_traces": engine.train.n_traces, "compile_s": engine.train.compile_s}
+    return {
+        way: {"s": list(timings[way].wall_s), "core_s": list(timings[way].cpu_s), "devices": engine.spread.mesh.size,
+              "n_traces": engine.train.n_traces, "compile_s": engine.train.compile_s}
         for way, engine in engines.items()
-    }))  # fmt: skip
+    }  # fmt: skip
 
 
 def _all_folds(engine: Engine, config: Config) -> Callable[[], None]:
@@ -74,4 +85,4 @@ def _all_folds(engine: Engine, config: Config) -> Callable[[], None]:
 
 
 if __name__ == "__main__":
-    _main("--quick" in sys.argv)
+    print(json.dumps(time_ways("--quick" in sys.argv)))

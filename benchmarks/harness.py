@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +19,6 @@ from benchmarks.processes import cpu_seconds
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, fingerprint
 from bonemet_jax.errors import DeviceError, UsageError
-from bonemet_jax.host_memory import keep_memory
 from bonemet_jax.telemetry.device import cpu_model, describe_device
 from bonemet_jax.versions import PACKAGES, find_versions
 
@@ -160,11 +160,17 @@ def choose_peers(asked: Iterable[str]) -> frozenset[str] | None:
 
 
 def check_device(wanted: str | None) -> None:
-    """Raises: DeviceError when jax runs on another platform than the one asked for."""
-    keep_memory()
-    found = describe_device()["platform"]
-    if wanted is not None and found != wanted:
-        raise DeviceError(f"this benchmark was asked for {wanted}, jax runs on {found}", "",
+    """Asked in another process: where the work is done by processes below this one, they must find the device free.
+
+    Raises: DeviceError when jax runs on another platform than the one asked for, or cannot start.
+    """
+    if wanted is None:
+        return
+    code = "from bonemet_jax.telemetry.device import describe_device; print(describe_device()['platform'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    found = (done.stderr if done.returncode else done.stdout).strip().splitlines()[-1:]
+    if done.returncode or found != [wanted]:
+        raise DeviceError(f"this benchmark was asked for {wanted}, jax runs on {' '.join(found) or 'nothing'}", "",
                           f"install jax for {wanted}, or drop --device")
 
 

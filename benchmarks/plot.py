@@ -113,22 +113,24 @@ def _make_room(middle: Sequence[float], bars: Sequence[tuple[float, float]]) -> 
 def plot_scaling(records: list[Record], path: Path) -> Path:
     """Step time of each wrapper over the number of devices, and what it would be at best."""
     times = [record for record in find_latest(records) if record["ratio"] is None]
-    base = next(record for record in times if record["parameters"]["virtual_devices"] == 1)
-    counts = sorted({record["parameters"]["virtual_devices"] for record in times})
-    asked = base["parameters"]
+    base = next(record for record in times if record["parameters"]["devices"] == 1)
+    counts = sorted({record["parameters"]["devices"] for record in times})
+    asked, are_virtual = base["parameters"], base["device"]["platform"] == "cpu"
     with open_figure(5.6, 3.6) as figure:
         axes = figure.add_subplot()
         for i, parallel in enumerate(dict.fromkeys(record["parameters"]["parallel"] for record in times)):
             own = [record for record in times if record is base or record["parameters"]["parallel"] == parallel]
             _draw_wrapper(axes, own, parallel, i)
-        axes.plot(counts, [base["median"]] * len(counts), color="black", linewidth=0.8,
-                  label="ideal on shared cores: no overhead")
+        if are_virtual:
+            axes.plot(counts, [base["median"]] * len(counts), color="black", linewidth=0.8,
+                      label="ideal on shared cores: no overhead")
         steps = np.geomspace(1, counts[-1])
         axes.plot(steps, base["median"] / steps, color="black", linewidth=0.8, linestyle=":",
-                  label="ideal if each device had cores of its own")
+                  label="ideal if each device had cores of its own" if are_virtual else "ideal")
         axes.set_xscale("log", base=2)
         axes.set_xticks(counts, [str(n) for n in counts])
-        axes.set(xlabel="virtual devices on this machine's cores", ylabel="seconds a step, 95 % interval")
+        where = "virtual devices on this machine's cores" if are_virtual else f"devices, {base['device']['kind']}"
+        axes.set(xlabel=where, ylabel="seconds a step, 95 % interval")
         axes.set_ylim(bottom=0)
         quick = ", toy size: not results" if base["quick"] else ""
         axes.set_title(f"one batch of {asked['batch_size']}, {asked['network']} at {asked['height']} x "
@@ -142,6 +144,6 @@ def _draw_wrapper(axes: Any, records: list[Record], parallel: str, i: int) -> No
     """One wrapper, from jit's time on one device; moved aside a little so that bars do not hide each other."""
     color, dash = LINES[i]
     middle, bars = zip(*map(find_middle, records), strict=True)
-    at = [record["parameters"]["virtual_devices"] * (1 + 0.03 * (i - 1)) for record in records]
+    at = [record["parameters"]["devices"] * (1 + 0.03 * (i - 1)) for record in records]
     axes.errorbar(at, middle, yerr=list(zip(*bars, strict=True)), color=color, linestyle=dash, marker="o",
                   markersize=3, capsize=2, elinewidth=0.8, label=parallel)  # fmt: skip

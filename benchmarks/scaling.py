@@ -1,7 +1,8 @@
-"""Seconds of a step of one global batch over 1, 2, 4 and 8 virtual devices, by jit, shard_map and pmap.
+"""Seconds of a step of one global batch over 1, 2, 4 and 8 devices, by jit, shard_map and pmap.
 
-Virtual devices share this machine's cores: above one device only overhead is seen, never a speed-up. Full size:
-ResNet34 at 96x128x4, batch 16. Quick: `tiny` at 64x80x4, batch 8, on 1 and 2 devices.
+On accelerators: ResNet101 at 400x500x4, bfloat16, batch 32, on as many as there are. On the CPU devices are virtual and
+share its cores, so that above one only overhead is seen, never a speed-up: ResNet34 at 96x128x4, batch 16. Quick:
+`tiny` at 64x80x4, batch 8, on 1 and 2 devices.
 """
 
 import json
@@ -16,10 +17,12 @@ import numpy as np
 from benchmarks.collectives import find_collectives
 from benchmarks.harness import Measurement, Options, interleave, ratio_interval
 from benchmarks.hlo import read_module
-from benchmarks.virtual import make_step, run_there
+from benchmarks.several import has_accelerator, make_step, run_on_devices
 from bonemet_jax.config import Config, EngineConfig, ModelConfig, RecordsConfig, TrainConfig
 from bonemet_jax.train.parallel import Engine
 
+ACCELERATORS = Config("scaling", model=ModelConfig(network="resnet101", compute_dtype="bfloat16"),
+                      train=TrainConfig(batch_size=32))  # fmt: skip
 FULL = Config("scaling", records=RecordsConfig(height=96, width=128), model=ModelConfig(network="resnet34"),
               train=TrainConfig(batch_size=16))  # fmt: skip
 QUICK = replace(FULL, records=RecordsConfig(height=64, width=80), model=ModelConfig(network="tiny"),
@@ -29,8 +32,8 @@ N_DEVICES = 8
 
 def measure(options: Options) -> list[Measurement]:
     """Step time of each wrapper on each number of devices, its ratio to jit's on one, and the step's collectives."""
-    config = QUICK if options.quick else FULL
-    found = run_there("benchmarks.scaling", N_DEVICES, options.quick)
+    config = choose_config(options.quick)
+    found = run_on_devices(time_ways, "benchmarks.scaling", N_DEVICES, options.quick)
     base = np.array(found["jit_1"]["wall_s"])
     made = []
     for way, seen in found.items():
@@ -38,7 +41,7 @@ def measure(options: Options) -> list[Measurement]:
         parallel, n_devices = way.rsplit("_", 1)
         parameters = {
             "network": config.model.network, "height": config.records.height, "width": config.records.width,
-            "batch_size": config.train.batch_size, "parallel": parallel, "virtual_devices": int(n_devices),
+            "batch_size": config.train.batch_size, "parallel": parallel, "devices": int(n_devices),
             "warm_up": 1, **seen,
         }  # fmt: skip
         made.append(Measurement("scaling", f"step_time_{way}_s", "s", "lower", samples, parameters, config))
@@ -50,18 +53,23 @@ def measure(options: Options) -> list[Measurement]:
     return made
 
 
-def _main(quick: bool) -> None:
-    """On the virtual devices: one line of JSON, seconds of each way."""
-    config, n, counts = (QUICK, 2, (1, 2)) if quick else (FULL, 7, (1, 2, 4, 8))
+def choose_config(quick: bool) -> Config:
+    """The size for this machine."""
+    return QUICK if quick else ACCELERATORS if has_accelerator() else FULL
+
+
+def time_ways(quick: bool) -> dict[str, Any]:
+    """On the devices that jax sees: seconds of each way, its collectives."""
+    config, n, counts = choose_config(quick), 2 if quick else 7, (1, 2) if quick else (1, 2, 4, 8)
     engines, calls = {}, {}
-    for n_devices in counts:
+    for n_devices in (count for count in counts if count <= jax.device_count()):
         for parallel in ("jit", "shard_map", "pmap") if n_devices > 1 else ("jit",):
             own = replace(config, engine=EngineConfig(parallel=parallel))  # type: ignore[arg-type]
             way = f"{parallel}_{n_devices}"
             engines[way] = Engine(own, 1, jax.devices()[:n_devices])
             calls[way] = make_step(engines[way], own, [0])
     timings = interleave(calls, n)
-    print(json.dumps({way: {"wall_s": list(timings[way].wall_s), **count(engine)} for way, engine in engines.items()}))
+    return {way: {"wall_s": list(timings[way].wall_s), **count(engine)} for way, engine in engines.items()}
 
 
 def count(engine: Engine) -> dict[str, Any]:
@@ -72,4 +80,4 @@ def count(engine: Engine) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    _main("--quick" in sys.argv)
+    print(json.dumps(time_ways("--quick" in sys.argv)))

@@ -14,8 +14,8 @@ from scipy import stats
 from benchmarks.sides import Side, alternate
 from benchmarks.verdict import Effect, Rule, Word, compare_pairs, decide, run_value
 
-#: Work of BASE, and samples a process: about 4 ms each, 0.05 s with the start of the process.
-UNITS, SAMPLES = 10, 5
+#: Work of BASE, and samples a process: about 3 ms each, 0.05 s with the start of the process.
+UNITS, SAMPLES = 10, 10
 CLOCKS = ("wall_s", "core_s")
 _PROGRAM = Path(__file__).with_name("known_work.py")
 
@@ -32,7 +32,7 @@ def self_test(slowdown: float, n_trials: int, n_null: int, rounds: int, rule: Ru
     """Compare BASE with a slower one and with itself, print what was found; 0 when the rates hold, else 1."""
     start, held = time.perf_counter(), dict.fromkeys(CLOCKS, True)
     slower = round(slowdown * UNITS)
-    print(f"{rounds} rounds a comparison, tolerance {rule.tolerance:g}, {SAMPLES} samples of about 4 ms a process; "
+    print(f"{rounds} rounds a comparison, tolerance {rule.tolerance:g}, {SAMPLES} samples of about 3 ms a process; "
           f"{slower} units of work beside {UNITS}, then {UNITS} beside {UNITS}", flush=True)
     for name, units, n in ((f"slower, {slower / UNITS:g} x", slower, n_trials), ("no change", UNITS, n_null)):
         trials = [run_trial(units, rounds, rule) for _ in range(n)]

@@ -50,12 +50,12 @@ class Effect(NamedTuple):
 
 
 def run_value(samples: Sequence[float], better: Better) -> float:
-    """A run's value: the quartile of its samples on the fast side.
+    """A run's value: the decile of its samples on the fast side.
 
-    What else runs on the machine only ever adds time. A median still holds much of that, the fastest one is a matter of
-    luck and of how many there are.
+    What else runs on the machine only ever adds time. A quartile still holds much of that, the fastest one is a matter
+    of luck and of how many there are.
     """
-    return float(np.quantile(samples, 0.25 if better == "lower" else 0.75))
+    return float(np.quantile(samples, 0.1 if better == "lower" else 0.9))
 
 
 def compare_pairs(base: Vector, new: Vector, better: Better, rule: Rule) -> Effect:

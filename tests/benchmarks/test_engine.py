@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
+from benchmarks import folds, scaling, several
 from benchmarks.__main__ import main
+from benchmarks.harness import Options
 
 
 def _records(name: str, folder: Path) -> dict[str, Any]:
@@ -36,3 +39,14 @@ def test_quick_scaling(tmp_path: Path) -> None:
     for way in ("jit_2", "shard_map_2", "pmap_2"):
         assert records[f"step_time_{way}_s"]["parameters"]["collective_bytes"] > 30_000, "the gradients of `tiny`"
         assert records[f"{way}_over_jit_1"]["ratio"] > 0
+
+
+@pytest.mark.slow
+def test_accelerators_are_measured_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in another process with virtual devices; here one CPU device stands in for them."""
+    for module in (several, folds, scaling):
+        monkeypatch.setattr(module, "has_accelerator", lambda: True)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    found = {m.metric: m for m in scaling.measure(Options(quick=True)) + folds.measure(Options(quick=True))}
+    assert list(found) == ["step_time_jit_1_s", "sequential_s", "vmap_s", "vmap_over_sequential"]
+    assert found["vmap_s"].parameters["devices"] == 1 and found["vmap_over_sequential"].ratio is not None

@@ -93,3 +93,12 @@ def test_record_of_a_number_has_no_ratio() -> None:
     record = make_record(Measurement("x", "s", "s", "lower", [1.0], {}, Config("x")), quick=True)
     assert record["ratio"] is record["ci95"] is record["compared"] is None and record["quick"] is True
     assert record["interval"] is None and record["mad"] == 0
+
+
+def test_the_device_is_left_to_the_processes_that_work_on_it() -> None:
+    """A TPU belongs to the first process that touches it."""
+    code = ("import benchmarks.build, benchmarks.compile, benchmarks.measure, benchmarks.study\n"
+            "from benchmarks.harness import check_device\ncheck_device('cpu')\n"
+            "from jax._src import xla_bridge\nprint(xla_bridge.backends_are_initialized())")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]

@@ -21,7 +21,7 @@ def _record(benchmark: str, metric: str, samples: list[float], commit: str = "a"
 def _scaling() -> list[dict[str, Any]]:
     asked = {"network": "tiny", "height": 64, "width": 80, "batch_size": 8}
     ways = [("jit", 1), *((parallel, n) for n in (2, 4) for parallel in ("jit", "shard_map", "pmap"))]
-    return [_record("scaling", f"step_time_{parallel}_{n}_s", [1.0 + n] * 6, parallel=parallel, virtual_devices=n,
+    return [_record("scaling", f"step_time_{parallel}_{n}_s", [1.0 + n] * 6, parallel=parallel, devices=n,
                     **asked) for parallel, n in ways]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
-"""Several virtual CPU devices: a process of its own, since jax asks how many only once, as it starts.
+"""Several devices: this machine's accelerators, or virtual ones on its CPU.
 
-They share the host's cores: what is seen is overhead and what devices say to each other, never a speed-up.
+Virtual ones need a process of their own, since jax asks how many only once, as it starts. They share the host's cores:
+what is seen is overhead and what devices say to each other, never a speed-up.
 """
 
 import json
@@ -14,7 +15,6 @@ import jax
 
 from benchmarks.harness import ROOT
 from bonemet_jax.config import Config
-from bonemet_jax.errors import DeviceError
 from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import epoch_batches
 from bonemet_jax.telemetry.device import describe_device
@@ -23,15 +23,25 @@ from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.step import needed_arrays
 
 
-def run_there(module: str, n_devices: int, quick: bool) -> dict[str, Any]:
-    """What `module`, run as a program, prints as its last line, JSON.
+def has_accelerator() -> bool:
+    """Whether jax runs on one."""
+    return describe_device()["platform"] != "cpu"
+
+
+def run_on_devices(run: Callable[[bool], dict[str, Any]], module: str, n_devices: int, quick: bool) -> dict[str, Any]:
+    """What `run` finds on accelerators; without one what `module`, run as a program, prints last, as JSON.
+
+    Args:
+        run: Called with `quick`.
+        module: Prints what `run` returns.
+        n_devices: Virtual devices of that program.
+        quick: Toy size.
 
     Raises:
-        DeviceError: this process, whose device the record will name, is not on the CPU.
-        RuntimeError: it fails.
+        RuntimeError: the program fails.
     """
-    if (found := describe_device()["platform"]) != "cpu":
-        raise DeviceError(f"{module} measures virtual CPU devices, jax runs on {found}", "", "set JAX_PLATFORMS=cpu")
+    if has_accelerator():
+        return run(quick)
     flags = f"--xla_force_host_platform_device_count={n_devices}"
     if quick:  # its numbers mean nothing: it should compile fast
         flags += " --xla_backend_optimization_level=0"
