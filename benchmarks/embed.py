@@ -137,12 +137,7 @@ def make_ours(
 
 
 def make_torch_ways(config: Config, records: RecordArrays, variables: Any, size: Size) -> dict[str, Embed]:
-    """PyTorch at each batch size, from the channels that our program makes.
-
-    Its threads sleep while they wait for each other, unless OMP_WAIT_POLICY says otherwise: spinning, a busy machine
-    slowed them 10 to 50 times, and the comparison with them.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once, as PyTorch is loaded
+    """PyTorch at each batch size, from the channels that our program makes."""
     from benchmarks.peers.torch_embed import make_embed
 
     n = len(records)

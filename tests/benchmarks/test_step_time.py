@@ -26,8 +26,9 @@ def test_quick_step_time_writes_whole_records(tmp_path: Path, capsys: pytest.Cap
     out = tmp_path / "records.jsonl"
     assert main(["step_time", "--quick", "--device", "cpu", "--json", str(out)]) == 0
     records = [json.loads(line) for line in out.read_text().splitlines()]
-    peers = ["step_time_s_torch", "speedup_vs_torch", "speedup_per_core_vs_torch"] if find_spec("torch") else []
-    assert [r["metric"] for r in records] == ["step_time_s", "images_per_s", *peers]
+    peers = ["step_time_s_torch", "step_core_s_torch", "speedup_vs_torch", "speedup_per_core_vs_torch"]
+    wanted = ["step_time_s", "images_per_s", "step_core_s", *(peers if find_spec("torch") else [])]
+    assert [r["metric"] for r in records] == wanted
     for record in records:
         assert set(record) == FIELDS
         assert record["n"] == len(record["samples"]) == 3 and record["quick"] is True
