@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,8 @@ def alternate(run: Callable[[Side], T], rounds: int) -> dict[Side, list[T]]:
 def open_checkout(source: str) -> Iterator[Path]:
     """The folder itself, or a temporary worktree of a revision of this checkout, which is removed in the end.
 
+    SIGTERM is an end too: exit code 143.
+
     Raises: UsageError when it is neither.
     """
     folder = Path(source)
@@ -66,7 +69,7 @@ def open_checkout(source: str) -> Iterator[Path]:
         yield folder.resolve()
         return
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{source}^{{commit}}")
-    with tempfile.TemporaryDirectory(prefix="bonemet_compare_") as temporary:
+    with _end_at_sigterm(), tempfile.TemporaryDirectory(prefix="bonemet_compare_") as temporary:
         worktree = str(Path(temporary) / "checkout")
         if commit is None or _git("worktree", "add", "--quiet", "--detach", worktree, commit) is None:
             raise UsageError(f"no revision, checkout or file of records: {source}", ROOT,
@@ -75,6 +78,16 @@ def open_checkout(source: str) -> Iterator[Path]:
             yield Path(worktree)
         finally:
             _git("worktree", "remove", "--force", worktree)
+
+
+@contextmanager
+def _end_at_sigterm() -> Iterator[None]:
+    """Ends the process as an exception does, which lets others clean up behind them."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _git(*args: str) -> str | None:

@@ -1,6 +1,8 @@
 """Verdicts on timed metrics: what they claim of noise of any kind, what is refused, and real work of known size."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -269,6 +271,9 @@ def test_a_revision_is_checked_out_and_removed(tmp_path: Path, monkeypatch: pyte
         assert (checkout / "file").read_text() == "old" and checkout != tmp_path
     assert not checkout.exists() and (tmp_path / "file").read_text() == "newer"
     assert len(git("worktree", "list").splitlines()) == 1
+    with pytest.raises(SystemExit, match="143"), sides.open_checkout("HEAD~1"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert len(git("worktree", "list").splitlines()) == 1 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.slow
