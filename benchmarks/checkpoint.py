@@ -15,14 +15,11 @@ import jax
 import numpy as np
 
 from benchmarks.harness import Measurement, Options, interleave, ratio_interval, time_once
+from benchmarks.training import Training
 from bonemet_jax.config import Config, ModelConfig, RecordsConfig, TrainConfig
-from bonemet_jax.input_pipeline.choose import make_source
-from bonemet_jax.input_pipeline.order import epoch_batches
 from bonemet_jax.train.checkpoint import CheckpointStore
-from bonemet_jax.train.dry_run import make_random_records
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.state import TrainState
-from bonemet_jax.train.step import needed_arrays
 
 FULL = Config("checkpoint", records=RecordsConfig(height=64, width=80), model=ModelConfig(network="resnet101"),
               train=TrainConfig(batch_size=2))  # fmt: skip
@@ -33,16 +30,16 @@ def measure(options: Options) -> list[Measurement]:
     """Seconds of the steps with and without a save, the stall over them, of the call to save, and of a restore."""
     config, n_steps, n_rounds = (QUICK, 10, 6) if options.quick else (FULL, 20, 6)
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(config, n_steps, Path(folder))
+        saving = Saving(config, n_steps, Path(folder))
         ways: dict[str, Callable[[], None]] = {
-            "without": training.run, "in_background": training.save_and_run, "waiting": training.save_wait_run,
+            "without": saving.run, "in_background": saving.save_and_run, "waiting": saving.save_wait_run,
         }  # fmt: skip
         timings = interleave(ways, n_rounds)
-        restores = [time_once(training.restore)[0] for _ in range(3)]
-        is_equal, n_bytes = training.is_restored(), training.count_bytes()
+        restores = [time_once(saving.restore)[0] for _ in range(3)]
+        is_equal, n_bytes = saving.is_restored(), saving.count_bytes()
     parameters: dict[str, Any] = {
         "network": config.model.network, "steps": n_steps, "warm_up": 1,
-        "state_mb": round(sum(leaf.nbytes for leaf in jax.tree.leaves(training.state)) / 1e6, 2),
+        "state_mb": round(sum(leaf.nbytes for leaf in jax.tree.leaves(saving.state)) / 1e6, 2),
         "file_mb": round(n_bytes / 1e6, 2),
     }  # fmt: skip
     quality = {"restored_equal": float(is_equal)}
@@ -56,30 +53,30 @@ def measure(options: Options) -> list[Measurement]:
         own = timings[way].wall_s
         found.append(measurement(f"{way}_over_without", "1", own / base, ratio=ratio_interval(own, base),
                                  compared=(f"steps_s_{way}", "steps_s_without")))  # fmt: skip
-    calls = np.array(training.call_s[-n_rounds:])
+    calls = np.array(saving.call_s[-n_rounds:])
     return [*found, measurement("save_call_s", "s", calls), measurement("restore_s", "s", restores)]
 
 
-class Training:
+class Saving:
     """Steps of a training and its saves."""
 
     def __init__(self, config: Config, n_steps: int, folder: Path) -> None:
-        batch_size = config.train.batch_size
         self._engine, self._n_steps = Engine(config), n_steps
-        records = make_random_records(batch_size, config.records.height, config.records.width)
-        self._source = make_source("resident", records, self._engine.split, needed_arrays(config))
-        plan = self._engine.arrange([epoch_batches(batch_size, batch_size, 0, 0, 1)])
-        self._feed, self._hyper = next(self._source.feeds([plan])), self._engine.plain_hyper()
-        self.state: TrainState = self._engine.make_state([(0, 0)])
+        self._training = Training(self._engine, config)
         self._store, self._folder, self._epoch = CheckpointStore(folder / "checkpoints", "benchmark"), folder, 0
         self._saved: TrainState | None = None
         self.call_s: list[float] = []
         """Of every save in the background: seconds until training went on."""
 
+    @property
+    def state(self) -> TrainState:
+        """The training's."""
+        return self._training.state
+
     def run(self) -> None:
         """The steps alone."""
         for _ in range(self._n_steps):
-            self.state, _ = self._engine.train(self.state, self._source.resident, self._feed, self._hyper)
+            self._training.start_step()
         jax.block_until_ready(self.state)
 
     def save_and_run(self) -> None:

@@ -74,18 +74,11 @@ def make_environment(cache: Path) -> Mapping[str, str]:
 
 def compile_step(config: Config) -> float:
     """Trace and compile the training step in this process; seconds."""
-    from bonemet_jax.input_pipeline.choose import make_source
-    from bonemet_jax.input_pipeline.order import epoch_batches
-    from bonemet_jax.train.dry_run import make_random_records
+    from benchmarks.training import Training
     from bonemet_jax.train.parallel import Engine
-    from bonemet_jax.train.step import needed_arrays
 
-    batch_size = config.train.batch_size
     engine = Engine(config)
-    records = make_random_records(batch_size, config.records.height, config.records.width)
-    source = make_source("resident", records, engine.split, needed_arrays(config))
-    feed = next(source.feeds([engine.arrange([epoch_batches(batch_size, batch_size, 0, 0, 1)])]))
-    engine.train.compile(engine.make_state([(0, 0)]), source.resident, feed, engine.plain_hyper())
+    Training(engine, config).compile()
     return engine.train.seconds
 
 

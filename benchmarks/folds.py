@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from benchmarks.harness import Measurement, Options, interleave, ratio_interval
-from benchmarks.several import has_accelerator, make_step, run_on_devices
+from benchmarks.several import has_accelerator, run_on_devices
+from benchmarks.training import Training
 from bonemet_jax.config import Config, EngineConfig, ModelConfig, RecordsConfig, TrainConfig
 from bonemet_jax.train.parallel import Engine
 
@@ -75,11 +76,11 @@ def _all_folds(engine: Engine, config: Config) -> Callable[[], None]:
     """A step of every fold, however many the engine takes at once."""
     folds = list(range(N_FOLDS))
     waves = [folds[i : i + engine.n_members] for i in range(0, N_FOLDS, engine.n_members)]
-    steps = [make_step(engine, config, wave) for wave in waves]
+    trainings = [Training(engine, config, wave) for wave in waves]
 
     def call() -> None:
-        for step in steps:
-            step()
+        for training in trainings:
+            training.step()
 
     return call
 

@@ -17,7 +17,8 @@ import numpy as np
 from benchmarks.collectives import find_collectives
 from benchmarks.harness import Measurement, Options, interleave, ratio_interval
 from benchmarks.hlo import read_module
-from benchmarks.several import has_accelerator, make_step, run_on_devices
+from benchmarks.several import has_accelerator, run_on_devices
+from benchmarks.training import Training
 from bonemet_jax.config import Config, EngineConfig, ModelConfig, RecordsConfig, TrainConfig
 from bonemet_jax.train.parallel import Engine
 
@@ -67,7 +68,7 @@ def time_ways(quick: bool) -> dict[str, Any]:
             own = replace(config, engine=EngineConfig(parallel=parallel))  # type: ignore[arg-type]
             way = f"{parallel}_{n_devices}"
             engines[way] = Engine(own, 1, jax.devices()[:n_devices])
-            calls[way] = make_step(engines[way], own, [0])
+            calls[way] = Training(engines[way], own).step
     timings = interleave(calls, n)
     return {way: {"wall_s": list(timings[way].wall_s), **count(engine)} for way, engine in engines.items()}
 

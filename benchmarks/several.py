@@ -11,16 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from benchmarks.harness import ROOT
-from bonemet_jax.config import Config
-from bonemet_jax.input_pipeline.choose import make_source
-from bonemet_jax.input_pipeline.order import epoch_batches
 from bonemet_jax.telemetry.device import describe_device
-from bonemet_jax.train.dry_run import make_random_records
-from bonemet_jax.train.parallel import Engine
-from bonemet_jax.train.step import needed_arrays
 
 
 def has_accelerator() -> bool:
@@ -51,19 +43,3 @@ def run_on_devices(run: Callable[[bool], dict[str, Any]], module: str, n_devices
     if done.returncode:
         raise RuntimeError(f"{module} failed: {done.stderr[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def make_step(engine: Engine, config: Config, folds: list[int]) -> Callable[[], None]:
-    """One step of these folds, side by side as the engine has them; the call waits for its end."""
-    batch_size = config.train.batch_size
-    records = make_random_records(batch_size, config.records.height, config.records.width)
-    source = make_source("resident", records, engine.split, needed_arrays(config))
-    plans = engine.arrange([epoch_batches(batch_size, batch_size, 0, fold, 1) for fold in folds])
-    feed, hyper, state = next(source.feeds([plans])), engine.plain_hyper(), engine.make_state([(0, f) for f in folds])
-
-    def step() -> None:
-        nonlocal state
-        state, metrics = engine.train(state, source.resident, feed, hyper)
-        jax.block_until_ready(metrics)
-
-    return step

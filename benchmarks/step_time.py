@@ -14,14 +14,11 @@ from typing import Any, Literal
 import jax
 
 from benchmarks.harness import Measurement, Options, Timing, interleave, is_installed, ratio_interval
+from benchmarks.training import Training
 from bonemet_jax.config import Config, ModelConfig, RecordsConfig, TrainConfig
-from bonemet_jax.input_pipeline.choose import make_source
-from bonemet_jax.input_pipeline.order import epoch_batches
 from bonemet_jax.models.flops import compute_train_gflop_per_image
 from bonemet_jax.telemetry.device import describe_device, peak_tflops
-from bonemet_jax.train.dry_run import make_random_records
 from bonemet_jax.train.parallel import Engine
-from bonemet_jax.train.step import needed_arrays
 
 FULL = (
     Config("step_time", model=ModelConfig(network="resnet101"), train=TrainConfig(batch_size=4)),
@@ -49,7 +46,7 @@ def measure_config(config: Config, n: int, warm_up: int, options: Options) -> li
     """All figures of one network, steps of both sides in turn."""
     height, width, batch_size = config.records.height, config.records.width, config.train.batch_size
     gflop = compute_train_gflop_per_image(config.model, height, width)
-    steps, peer = {"ours": make_step(config)}, find_peer(options)
+    steps, peer = {"ours": Training(Engine(config), config).step}, find_peer(options)
     if peer is None:
         from benchmarks.peers.torch_resnet import make_step as make_torch_step
 
@@ -106,20 +103,3 @@ def time_steps(steps: dict[str, Step], n: int, warm_up: int) -> tuple[dict[str, 
         return lambda: losses.update({name: steps[name]()})
 
     return interleave({name: keep_loss(name) for name in steps}, n, warm_up), losses
-
-
-def make_step(config: Config) -> Step:
-    """This project's training step."""
-    batch_size = config.train.batch_size
-    engine = Engine(config)
-    records = make_random_records(batch_size, config.records.height, config.records.width)
-    source = make_source("resident", records, engine.split, needed_arrays(config))
-    feed = next(source.feeds([engine.arrange([epoch_batches(batch_size, batch_size, 0, 0, 1)])]))
-    hyper, state = engine.plain_hyper(), engine.make_state([(0, 0)])
-
-    def step() -> float:
-        nonlocal state
-        state, metrics = jax.block_until_ready(engine.train(state, source.resident, feed, hyper))
-        return float(metrics.loss_sum[0]) / batch_size
-
-    return step

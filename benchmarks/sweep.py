@@ -164,39 +164,23 @@ def run_apart(config: Config, n_steps: int, memory_gib: float, cache: Path) -> d
 
 def _run_here(config: Config, n_steps: int, memory_gib: float | None) -> dict[str, Any]:
     """In the process that trains."""
-    import jax
-
     from benchmarks.harness import time_once
+    from benchmarks.training import Training
     from bonemet_jax.host_memory import keep_memory
-    from bonemet_jax.input_pipeline.choose import make_source
-    from bonemet_jax.input_pipeline.order import epoch_batches
     from bonemet_jax.telemetry.compile_cache import enable_compile_cache
-    from bonemet_jax.train.dry_run import make_random_records
     from bonemet_jax.train.parallel import Engine
-    from bonemet_jax.train.step import needed_arrays
 
     keep_memory()
     enable_compile_cache()
-    batch_size, engine = config.train.batch_size, Engine(config)
-    records = make_random_records(batch_size, config.records.height, config.records.width)
-    source = make_source("resident", records, engine.split, needed_arrays(config))
-    feed = next(source.feeds([engine.arrange([epoch_batches(batch_size, batch_size, 0, 0, 1)])]))
-    state, hyper = engine.make_state([(0, 0)]), engine.plain_hyper()
-    memory = engine.train.compile(state, source.resident, feed, hyper).memory_analysis()
+    training = Training(Engine(config), config)
+    memory = training.compile().memory_analysis()
     gib = (memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
            - memory.alias_size_in_bytes) / 2**30  # fmt: skip
     if memory_gib is not None and gib > memory_gib:
         return {"reason": "more memory than allowed", "memory_gib": round(gib, 4)}
-    seconds, losses = [], []
-
-    def step() -> None:
-        nonlocal state
-        state, metrics = jax.block_until_ready(engine.train(state, source.resident, feed, hyper))
-        losses.append(float(np.sum(metrics.loss_sum)) / batch_size)
-
-    for _ in range(1 + n_steps):
-        seconds.append(time_once(step)[0])
-    return {"memory_gib": round(gib, 4), "images_per_s": batch_size / float(np.median(seconds[1:])),
+    losses: list[float] = []
+    seconds = [time_once(lambda: losses.append(training.step()))[0] for _ in range(1 + n_steps)]
+    return {"memory_gib": round(gib, 4), "images_per_s": config.train.batch_size / float(np.median(seconds[1:])),
             "loss": losses[LOSS_STEPS]}  # fmt: skip
 
 
