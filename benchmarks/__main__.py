@@ -30,10 +30,10 @@ BENCHMARKS = {
 }
 #: Nothing is timed here. Each has `main(argv) -> exit code`.
 COMMANDS = {
-    "aot": "benchmarks.aot",
-    "compare": "benchmarks.compare",
+    "aot": "benchmarks.compiled.aot",
+    "compare": "benchmarks.compared.compare",
     "export": "benchmarks.export",
-    "gate": "benchmarks.gate",
+    "gate": "benchmarks.compiled.gate",
     "plot": "benchmarks.plot",
     "sweep": "benchmarks.sweep",
 }

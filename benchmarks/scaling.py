@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.collectives import find_collectives
+from benchmarks.compiled.collectives import find_collectives
+from benchmarks.compiled.hlo import read_module
 from benchmarks.harness import Measurement, Options, interleave, ratio_interval
-from benchmarks.hlo import read_module
 from benchmarks.several import has_accelerator, run_on_devices
 from benchmarks.training import Training
 from bonemet_jax.config import Config, EngineConfig, ModelConfig, RecordsConfig, TrainConfig

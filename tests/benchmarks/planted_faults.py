@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks import programs
-from benchmarks.figures import make_figures
-from benchmarks.programs import compile_program
-from benchmarks.targets import find_target
+from benchmarks.compiled import programs
+from benchmarks.compiled.figures import make_figures
+from benchmarks.compiled.programs import compile_program
+from benchmarks.compiled.targets import find_target
 from bonemet_jax.config import Config, FoldsConfig, ModelConfig, RecordsConfig
 from bonemet_jax.models.layers import Layers
 from bonemet_jax.train import parallel, step

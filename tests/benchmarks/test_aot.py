@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks import aot
-from benchmarks.aot_tables import fit_line
-from benchmarks.budget import BUDGETS, find_broken
-from benchmarks.figures import find_feature_maps
-from benchmarks.programs import name_parts, select_parts
-from benchmarks.roofline import compute_ceiling, make_rows, plot_roofline
-from benchmarks.targets import TARGETS, make_environment
+from benchmarks.compiled import aot
+from benchmarks.compiled.budget import BUDGETS, find_broken
+from benchmarks.compiled.figures import find_feature_maps
+from benchmarks.compiled.programs import name_parts, select_parts
+from benchmarks.compiled.roofline import compute_ceiling, make_rows, plot_roofline
+from benchmarks.compiled.tables import fit_line
+from benchmarks.compiled.targets import TARGETS, make_environment
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, ModelConfig, RecordsConfig
 from bonemet_jax.models.flops import compute_train_gflop_per_image

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import compare, sides
-from benchmarks.compare import REGRESSED, ROUNDS, UNDECIDED
-from benchmarks.sides import alternate
-from benchmarks.trials import run_trial
-from benchmarks.verdict import Effect, Rule, Word, compare_groups, compare_pairs, decide, holm, run_value
+from benchmarks.compared import compare, sides
+from benchmarks.compared.compare import REGRESSED, ROUNDS, UNDECIDED
+from benchmarks.compared.sides import alternate
+from benchmarks.compared.trials import run_trial
+from benchmarks.compared.verdict import Effect, Rule, Word, compare_groups, compare_pairs, decide, holm, run_value
 
 RULE = Rule()
 #: A checkout whose benchmark records the seconds that it is told.

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gate
-from benchmarks.aot import measure
-from benchmarks.budget import budget_path, find_broken, save_budget
-from benchmarks.gate import compare
-from benchmarks.targets import TARGETS, find_target, make_environment
+from benchmarks.compiled import gate
+from benchmarks.compiled.aot import measure
+from benchmarks.compiled.budget import budget_path, find_broken, save_budget
+from benchmarks.compiled.gate import compare
+from benchmarks.compiled.targets import TARGETS, find_target, make_environment
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, ModelConfig, RecordsConfig
 from bonemet_jax.errors import DeviceError
@@ -110,7 +110,7 @@ def test_rules_hold_whatever_the_budget(changes: dict[str, Any], told: str) -> N
 
 def test_usage_and_missing_compilers_have_codes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gate.main(["--target", "abacus"]) == 2
-    monkeypatch.setattr("benchmarks.targets.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("benchmarks.compiled.targets.importlib.util.find_spec", lambda name: None)
     assert gate.main(["--target", "h100x8"]) == 3
 
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.collectives import find_collectives
-from benchmarks.hlo import Shape, read_module, read_shapes
-from benchmarks.operations import count_convolutions, count_kinds, find_operations, find_place
+from benchmarks.compiled.collectives import find_collectives
+from benchmarks.compiled.hlo import Shape, read_module, read_shapes
+from benchmarks.compiled.operations import count_convolutions, count_kinds, find_operations, find_place
 
 #: What each line moves: gather 2 of 9 rows (2 x 4 x 4 B read, as much written, indices 8 B); an update in place of one
 #: row (16 B) by an operand (16 B) with its place (4 B); five trips of a loop that copies 9 x 4 x 4 B.

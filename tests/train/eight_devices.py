@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.collectives import find_collectives
-from benchmarks.hlo import read_module
+from benchmarks.compiled.collectives import find_collectives
+from benchmarks.compiled.hlo import read_module
 from bonemet_jax.config import Config, ModelConfig, OptimConfig, RecordsConfig, TrainConfig
 from bonemet_jax.input_pipeline.choose import make_source
 from bonemet_jax.input_pipeline.order import EpochPlan, epoch_batches, eval_batches

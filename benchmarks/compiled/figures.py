@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.collectives import Collective, find_collectives
-from benchmarks.hlo import read_module
-from benchmarks.operations import Operation, count_convolutions, count_kinds, find_operations
-from benchmarks.programs import Compiled
+from benchmarks.compiled.collectives import Collective, find_collectives
+from benchmarks.compiled.hlo import read_module
+from benchmarks.compiled.operations import Operation, count_convolutions, count_kinds, find_operations
+from benchmarks.compiled.programs import Compiled
 from bonemet_jax.config import Config
 from bonemet_jax.models.resnet import make_model
 from bonemet_jax.train.program import FOLD

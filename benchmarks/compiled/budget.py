@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from bonemet_jax import artifacts
 from bonemet_jax.errors import BonemetError
 
-BUDGETS = Path(__file__).parent / "budgets"
+BUDGETS = Path(__file__).parents[1] / "budgets"
 Figures = dict[str, Any]
 
 

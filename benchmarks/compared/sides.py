@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from benchmarks.record import Record, load_records
 from bonemet_jax.errors import BonemetError, InputDataError, UsageError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SIDES: tuple["Side", "Side"] = ("base", "new")
 #: Of a record: alike on both sides, or nothing is compared.
 CONDITIONS = ("quick", "device", "versions", "xla_flags", "cpu_model", "cpu_count")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.hlo import Instruction, Module
+from benchmarks.compiled.hlo import Instruction, Module
 
 _OPCODE = re.compile(r"(all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?$")
 _LISTED = re.compile(r"replica_groups=\{(\{.*?\})\}")

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from benchmarks.hlo import Computation, Instruction, Module, Shape
+from benchmarks.compiled.hlo import Computation, Instruction, Module, Shape
 
 Role = Literal["forward", "input gradient", "weight gradient"]
 

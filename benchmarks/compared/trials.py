@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from benchmarks.sides import Side, alternate
-from benchmarks.verdict import Effect, Rule, Word, compare_pairs, decide, run_value
+from benchmarks.compared.sides import Side, alternate
+from benchmarks.compared.verdict import Effect, Rule, Word, compare_pairs, decide, run_value
 
 #: Work of BASE, and samples a process: about 3 ms each, 0.05 s with the start of the process.
 UNITS, SAMPLES = 10, 10

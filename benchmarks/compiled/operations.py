@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from benchmarks.hlo import Computation, Instruction, Module
-from benchmarks.work import FREE, Convolution, count_bytes, count_product_flops, find_convolutions
+from benchmarks.compiled.hlo import Computation, Instruction, Module
+from benchmarks.compiled.work import FREE, Convolution, count_bytes, count_product_flops, find_convolutions
 
 Direction = Literal["forward", "backward", ""]
 

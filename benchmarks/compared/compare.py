@@ -4,10 +4,11 @@ BASE and NEW are each a git revision or the folder of a checkout: the benchmarks
 its own, BASE NEW, NEW BASE, and so on for --rounds rounds. Or both are files that --json wrote, every run of a side
 appended to one file. What was told and what ran must be alike: device, versions, parameters.
 
-Verdicts are those of benchmarks/verdict.py. `regressed`: more than --tolerance times slower; of a whole comparison's
-metrics none is called so by chance, but with probability 5 %. `pass`: less than that, with probability 95 %;
-`improved`, as much faster, passes too. `undecided`: too much noise for so few rounds. From files the runs were not in
-turn: a verdict then needs three runs a side or more, and cannot tell a slower program from a machine that had slowed.
+Verdicts are those of benchmarks/compared/verdict.py. `regressed`: more than --tolerance times slower; of a whole
+comparison's metrics none is called so by chance, but with probability 5 %. `pass`: less than that, with probability
+95 %; `improved`, as much faster, passes too. `undecided`: too much noise for so few rounds. From files the runs were
+not in turn: a verdict then needs three runs a side or more, and cannot tell a slower program from a machine that had
+slowed.
 Core-seconds resist other work on the machine better than seconds do: --metric '*core*' judges those alone.
 
 Exit codes: 0 every metric passes; 1 one is regressed; 10 none is, but one is undecided; 2 usage; 3 another device than
@@ -30,10 +31,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks import sides
+from benchmarks.compared import sides
+from benchmarks.compared.sides import Key, Runs, Side
+from benchmarks.compared.verdict import Effect, Rule, Word, compare_groups, compare_pairs, decide, run_value
 from benchmarks.record import Record, load_records
-from benchmarks.sides import Key, Runs, Side
-from benchmarks.verdict import Effect, Rule, Word, compare_groups, compare_pairs, decide, run_value
 from bonemet_jax import artifacts
 from bonemet_jax.errors import BonemetError, InputDataError, UsageError
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     """Run, judge, print; returns the exit code."""
     args = _parse(argv)
     if args.self_test:
-        from benchmarks.trials import self_test
+        from benchmarks.compared.trials import self_test
 
         return self_test(args.slowdown, args.trials, args.null_trials, args.rounds, Rule(args.tolerance))
     try:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.budget import Figures, find_broken
-from benchmarks.programs import PROGRAMS
-from benchmarks.roofline import Row, compute_ceiling, make_rows
-from benchmarks.targets import Target, find_target
+from benchmarks.compiled.budget import Figures, find_broken
+from benchmarks.compiled.programs import PROGRAMS
+from benchmarks.compiled.roofline import Row, compute_ceiling, make_rows
+from benchmarks.compiled.targets import Target, find_target
 
 
 def print_tables(measured: Figures) -> None:

@@ -3,7 +3,7 @@
 Compiles what a run compiles (bonemet_jax.train.parallel.Engine: training step under jit and under shard_map, step of
 folds side by side on a mesh, an epoch of steps in one program, evaluation and embedding step) for the target, at two
 batch sizes, and prints what the optimised HLO says: bytes, FLOPs and memory an image (slope) and a step (intercept),
-what limits each stage, convolutions, collectives. Nothing is run. benchmarks/work.py says how work is counted.
+what limits each stage, convolutions, collectives. Nothing is run. benchmarks/compiled/work.py says how work is counted.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.budget import BUDGETS, Figures, find_broken, save_budget
+from benchmarks.compiled.budget import BUDGETS, Figures, find_broken, save_budget
+from benchmarks.compiled.targets import TARGETS, Target, find_target, make_environment
 from benchmarks.harness import ROOT
-from benchmarks.targets import TARGETS, Target, find_target, make_environment
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, from_dict, load_config, to_dict
 from bonemet_jax.errors import BonemetError, DeviceError, UsageError
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def make_parser(name: str, doc: str) -> argparse.ArgumentParser:
-    """Flags that say what is compiled; benchmarks/gate.py shares them."""
+    """Flags that say what is compiled; benchmarks/compiled/gate.py shares them."""
     parser = argparse.ArgumentParser(name, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="cpu8", help=f"one of {', '.join(TARGETS)}")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "paper.py", help="config file of the run")
@@ -84,7 +84,7 @@ def measure(
     Args:
         target: Where the programs would run.
         config: The run; batch size and wrapper are set here.
-        programs: Names of benchmarks.programs.PROGRAMS; the target's when None.
+        programs: Names of benchmarks.compiled.programs.PROGRAMS; the target's when None.
         local_batches: Images a device; the target's when None.
         dump: Folder for the optimised HLO.
 
@@ -97,7 +97,7 @@ def measure(
             "local_batches": list(local_batches or target.local_batches), "dump": dump and str(dump.absolute()),
             "out": str(out),
         }  # fmt: skip
-        command = [sys.executable, "-m", "benchmarks.aot", json.dumps(request)]
+        command = [sys.executable, "-m", "benchmarks.compiled.aot", json.dumps(request)]
         told = _run(command, make_environment(target))
         if not out.is_file():
             raise DeviceError(f"compiling for {target.name} failed: {told[-1] if told else 'killed'}")
@@ -111,8 +111,8 @@ def _measure_here(request: dict[str, Any]) -> Figures:
     """In the process that compiles."""
     import jax
 
-    from benchmarks.figures import count_xla, make_figures
-    from benchmarks.programs import PROGRAMS, compile_program, name_parts, select_parts
+    from benchmarks.compiled.figures import count_xla, make_figures
+    from benchmarks.compiled.programs import PROGRAMS, compile_program, name_parts, select_parts
 
     target, config = find_target(request["target"]), from_dict(Config, request["config"])
     programs: dict[str, Any] = {}
@@ -147,9 +147,9 @@ def _write_budget(measured: Figures) -> Path:
 
 
 def _show(measured: Figures, plot: Path | None) -> None:
-    from benchmarks.aot_tables import print_tables
-    from benchmarks.programs import PROGRAMS
-    from benchmarks.roofline import make_rows, plot_roofline
+    from benchmarks.compiled.programs import PROGRAMS
+    from benchmarks.compiled.roofline import make_rows, plot_roofline
+    from benchmarks.compiled.tables import print_tables
 
     print_tables(measured)
     if plot is None:

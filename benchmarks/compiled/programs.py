@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.targets import Target
+from benchmarks.compiled.targets import Target
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config
 from bonemet_jax.errors import UsageError

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from benchmarks.targets import Target
+from benchmarks.compiled.targets import Target
 from bonemet_jax import artifacts
 
 Resource = Literal["memory", "matrix units", "links"]

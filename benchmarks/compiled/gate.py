@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.aot import make_parser, measure_arguments
-from benchmarks.budget import BUDGETS, Change, Figures, find_broken, find_changes, load_budget, name_faults
+from benchmarks.compiled.aot import make_parser, measure_arguments
+from benchmarks.compiled.budget import BUDGETS, Change, Figures, find_broken, find_changes, load_budget, name_faults
 from bonemet_jax.errors import BonemetError
 
 #: Exit code when a figure is not the budget's.

@@ -1,0 +1,1 @@
+"""Two revisions in turn: is the new one slower?"""
