@@ -38,6 +38,7 @@ AXES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "parallel": ("engine.parallel", ("jit", "shard_map", "pmap")),
     "stem": ("engine.stem", ("conv", "space_to_depth")),
     "remat": ("engine.remat", (False, True)),
+    "normalise": ("engine.normalise", ("auto",)),
 }
 #: Steps of the first heat, behind one that is not counted; each later heat has three times as many.
 _FIRST_STEPS = 3

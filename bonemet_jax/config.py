@@ -255,6 +255,9 @@ class EngineConfig:
     a loop's body runs on one thread."""
     stem: Literal["conv", "space_to_depth"] = "conv"
     """How the 7x7 stride-2 stem is computed: as it stands, or as 4x4 over 2x2 pixels side by side."""
+    normalise: Literal["auto", "plain", "lean"] = "auto"
+    """How normalisations are computed: as they stand, or with fewer reads and writes of feature maps, which rounds more
+    in bfloat16; auto: lean, but plain on the CPU."""
 
 
 @dataclass(frozen=True)

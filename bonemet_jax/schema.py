@@ -44,6 +44,11 @@ HOG_FULL_SCALE = 64.0
 #: Order of the four stored HOG histograms: (vertical flip, horizontal flip).
 HOG_FLIPS: tuple[tuple[bool, bool], ...] = ((False, False), (False, True), (True, False), (True, True))
 
+# --- Scores -------------------------------------------------------------------------------------
+
+#: Goes with every score that leaves a run.
+WARNING = "a research score of an uncalibrated model, not a diagnosis; not a medical device"
+
 # --- Clinical columns (row A2) --------------------------------------------------------------------
 
 Kind = Literal["continuous", "binary", "category"]

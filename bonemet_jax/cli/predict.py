@@ -15,7 +15,6 @@ from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
 from bonemet_jax.config import Config, from_dict
 from bonemet_jax.errors import UsageError
 
-WARNING = "a research score of an uncalibrated model, not a diagnosis; not a medical device"
 _SOURCES = {area.replace("_cm2", "_source") for area in schema.AREA_CODES}
 
 
@@ -46,7 +45,7 @@ def main(verb: str, argv: list[str]) -> int:
     table = artifacts.load_table(cohort_dir / "cohort.parquet").sort_values(schema.PATIENT_ID, ignore_index=True)
     records = _make_records(table, cohort_dir, run.config)
     results = {
-        "run": run.config.name, "fingerprint": run.config.fingerprint, "warning": WARNING,
+        "run": run.config.name, "fingerprint": run.config.fingerprint, "warning": schema.WARNING,
         "patients": predict(run, cohort_dir, table, records, with_clinical=args.clinical is not None),
         "failed": ingested["failed"],
     }
@@ -55,7 +54,7 @@ def main(verb: str, argv: list[str]) -> int:
         print(describe(patient, facts))
     with artifacts.atomic_dir(args.output / "gradcam") as pictures:
         draw_maps(run, cohort_dir, records, results["patients"], pictures)
-    print(f"overlays in {cohort_dir / 'overlays'}, Grad-CAM in {args.output / 'gradcam'}; {WARNING}")
+    print(f"overlays in {cohort_dir / 'overlays'}, Grad-CAM in {args.output / 'gradcam'}; {schema.WARNING}")
     code = exit_code(results)
     read = [args.run / "config.json", *args.sources(args.input)]
     report.write(results, read, [args.output], run.config, exit_code=code)

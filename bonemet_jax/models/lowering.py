@@ -17,7 +17,8 @@ class Lowering:
     stem: Literal["conv", "space_to_depth"] = "conv"
     """The 7x7 stride-2 stem: as it stands, or as 4x4 over 2x2 pixels side by side."""
     norm: Literal["plain", "lean"] = "plain"
-    """Normalisations: as they stand, or with fewer reads and writes of feature maps (layers.py)."""
+    """Normalisations: as they stand, or with fewer reads and writes of feature maps (layers.py), which in bfloat16
+    leaves a small offset a channel (docs/decisions/0022)."""
     remat: bool = False
     """Recompute each residual block's inside in the backward pass instead of keeping it."""
     scan_blocks: bool = False

@@ -43,7 +43,7 @@ def resize_mask(
 
 
 def _average_cells(mask: Array, axis: int, n_out: int) -> Array:
-    """Means over the cells of one axis. No matrix product: accelerators take those of float32 in fewer bits."""
+    """Means over the cells of one axis. No matrix product: XLA finds no tiles for its shape on an H100."""
     n_in = mask.shape[axis]
     cell = n_in / n_out
     low = np.arange(n_out) * cell

@@ -62,7 +62,9 @@ def compute_product_moments(
     """Of `x @ kernel`, from the moments of `x` alone: the product need not be there.
 
     A linear map's mean is that of its input, mapped; its variance per feature is k' C k, C the input's covariance and k
-    the kernel's column.
+    the kernel's column. C is the mean of products less the product of means, which cancel where the input's mean is
+    large beside its spread: in float32 the variance is off by 2.5e-4 at 17 times, by 4 % at 170 times. Behind a
+    normalisation and a ReLU the mean is about as large as the spread.
 
     Args:
         x: Feature maps, zero in examples of padding.
@@ -89,7 +91,13 @@ def _multiply_all(x: Maps) -> Float[Array, "chan chan"]:
     )
 
 
-_multiply_all.defvjp(lambda x: (_multiply_all(x), x), lambda x, grad: (x @ (grad + grad.T).astype(x.dtype),))
+def _multiply_gradient(x: Maps, grad: Float[Array, "chan chan"]) -> tuple[Maps]:
+    # In full, as forward: it cancels against the mean's gradient. bfloat16 has no more to give.
+    precision = jax.lax.Precision.HIGHEST if x.dtype == grad.dtype else None
+    return (jnp.matmul(x, (grad + grad.T).astype(x.dtype), precision=precision),)
+
+
+_multiply_all.defvjp(lambda x: (_multiply_all(x), x), _multiply_gradient)
 
 
 def sum_over(axis: str | None, values: Tree) -> Tree:

@@ -26,7 +26,7 @@ class Normaliser(NamedTuple):
     mean: Chan
     var: Chan
     count: Float[Array, ""]
-    """Values a channel that mean and variance are of; 0: they are the running ones, whatever the maps are."""
+    """Values a channel behind mean and variance; 0: they are the running ones, and no gradient flows through them."""
 
     @property
     def scale(self) -> Chan:

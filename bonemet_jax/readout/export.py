@@ -26,7 +26,6 @@ KIND = "export"
 #: Of the files' layout and of what the manifest says; a change that a reader must know of counts it up.
 FORMAT = 1
 PROGRAM, WEIGHTS = "model.stablehlo", "model.safetensors"
-WARNING = "a research score of an uncalibrated model, not a diagnosis; not a medical device"
 #: What jax promises of exported programs: counted between releases of jaxlib, the exporting and the reading one.
 COMPATIBILITY = {"backward": "jaxlib up to 6 months newer", "forward": "jaxlib up to 3 weeks older"}
 #: Stored values to a channel's: value * scale + offset, cut to -1..1 where `clip`; lbp is the code of its three planes,
@@ -81,7 +80,7 @@ def describe_network(config: Config) -> dict[str, Any]:
     """What a reader must know of the network and its input, the same for every fold."""
     model = config.model
     return {
-        "format": FORMAT, "run": config.name, "fingerprint": config.fingerprint, "warning": WARNING,
+        "format": FORMAT, "run": config.name, "fingerprint": config.fingerprint, "warning": schema.WARNING,
         "network": model.network, "branches": model.branches, "channels": list(model.channels),
         "channels_from": config.input.channels, "image": [config.records.height, config.records.width],
         "spacing_mm": config.records.spacing_mm, "ct_window_hu": list(schema.CT_WINDOW_HU),

@@ -1,4 +1,4 @@
-"""Choices that differ by platform, each with its measured reason."""
+"""Choices that differ by platform, each with its reason: measured, or read off the compiled program."""
 
 from functools import cache
 
@@ -35,14 +35,16 @@ def scans_epochs(platform: str) -> bool:
 
 
 def choose_lowering(platform: str, engine: EngineConfig) -> Lowering:
-    """How the network is computed: what the config asks for and, on the CPU, what makes it fast there.
+    """How the network is computed: what the config asks for and what makes it fast on this platform.
 
-    1x1 convolutions as matrix products: the step above went from 2.93 to 3.56 images/s. 3x3 convolutions of stride 1 by
-    Winograd's short way: value, image gradient and kernel gradient of one in stage 3 (4 images, 25x32x256) went from
-    19.1, 20.3 and 26.3 core-milliseconds on each of two cores to 12.9, 16.0 and 18.5.
+    CPU: 1x1 convolutions as matrix products: the step above went from 2.93 to 3.56 images/s. 3x3 convolutions of
+    stride 1 by Winograd's short way: value, image gradient and kernel gradient of one in stage 3 (4 images, 25x32x256)
+    went from 19.1, 20.3 and 26.3 core-milliseconds on each of two cores to 12.9, 16.0 and 18.5. Accelerators: lean
+    normalisations, which the compiled program says move a quarter less; never timed (docs/decisions/0022).
     """
     cpu = platform == "cpu"
+    norm = engine.normalise if engine.normalise != "auto" else "plain" if cpu else "lean"
     return Lowering(
         pointwise="matmul" if cpu else "conv", conv3x3="winograd" if cpu else "conv", stem=engine.stem,
-        norm="plain" if cpu else "lean", remat=engine.remat, scan_blocks=engine.scan_blocks,
+        norm=norm, remat=engine.remat, scan_blocks=engine.scan_blocks,
     )

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from bonemet_jax.channels.stack import find_needed, make_channels
 from bonemet_jax.config import Config
+from bonemet_jax.models.moments import sum_over
 from bonemet_jax.models.resnet import JointModel, PerChannelModel, compute_embedding, compute_score
 from bonemet_jax.train.optim import compute_lr
 from bonemet_jax.train.state import TrainState
@@ -77,7 +78,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch, hyper: Hyper) -> tuple[TrainState, StepMetrics]:
         x = make_batch_channels(batch, config)
-        n = _sum_over(axis, batch["weight"].sum())
+        n = sum_over(axis, batch["weight"].sum())
 
         def loss_share(params: Any) -> tuple[Array, tuple[Any, Array]]:
             """This device's part of the mean loss of the whole batch."""
@@ -90,8 +91,8 @@ def make_train_step(
         (share, (batch_stats, losses)), grads = jax.value_and_grad(loss_share, has_aux=True)(state.params)
         unsound = (batch["weight"] > 0) & ~(jnp.isfinite(x).all((1, 2, 3)) & jnp.isfinite(losses))
         with jax.named_scope("gradient_sum"):
-            grads = _sum_over(axis, grads, gradient_dtype)
-            loss, n_unsound = _sum_over(axis, (share, unsound.sum().astype(share.dtype)))
+            grads = _sum_in(gradient_dtype, axis, grads)
+            loss, n_unsound = sum_over(axis, (share, unsound.sum().astype(share.dtype)))
             grads = jax.tree.map(_lay_out, grads)
         # Maximum on some backends forgets a NaN, so a finite loss alone proves nothing.
         finite = (n_unsound == 0) & jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
@@ -146,11 +147,11 @@ def compute_loss(
     return entropy.sum(0) * class_weight[label]
 
 
-def _sum_over(axis: str | None, values: Tree, dtype: jnp.dtype | None = None) -> Tree:
-    """Sums over the devices of `axis`, one collective for all leaves, in `dtype`; as it is without an axis."""
+def _sum_in(dtype: jnp.dtype, axis: str | None, values: Tree) -> Tree:
+    """`sum_over`, the sums taken in `dtype`."""
     if axis is None:
         return values
-    sums = jax.lax.psum(jax.tree.map(lambda x: x.astype(dtype or x.dtype), values), axis)
+    sums = sum_over(axis, jax.tree.map(lambda x: x.astype(dtype), values))
     return jax.tree.map(lambda total, x: total.astype(x.dtype), sums, values)
 
 

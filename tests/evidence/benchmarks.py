@@ -24,7 +24,7 @@ def quick(show: Show) -> str:
     done = show.ok(f"{_BENCH} --quick --device cpu --json runs/bench/quick.jsonl", timeout=1800)
     n = len((show.clone / "runs" / "bench" / "quick.jsonl").read_text().splitlines())
     assert done.seconds <= 15 * 60, f"{done.seconds:.0f} s"
-    widest = max(map(len, done.out.splitlines()))
+    widest = max(map(len, done.out[done.out.index("BENCHMARK") :].splitlines()))
     return f"{n} records in {done.seconds:.0f} s, table of {widest} columns"
 
 

@@ -69,3 +69,20 @@ def test_large_mean_keeps_its_variance(compute: Compute) -> None:
 def test_padding_alone_counts_nothing(compute: Compute) -> None:
     mean, var, count = compute(jnp.asarray(X), jnp.zeros(4))
     assert count == 0 and np.isfinite(mean).all() and not np.any(var)
+
+
+@pytest.mark.parametrize(("mean_over_spread", "limit"), [(1.0, 2e-5), (17.0, 2e-3)])
+@pytest.mark.parametrize("way", ["one pass, a mean that is not known", "product"])
+def test_what_cancels_in_float32(way: str, mean_over_spread: float, limit: float) -> None:
+    """Both ways lose digits with the square of the mean over the spread; behind a ReLU it is about 1."""
+    random = np.random.default_rng(1)
+    x = random.normal(mean_over_spread, 1.0, (8, 16, 16, 16)).astype(np.float32)
+    kernel = random.normal(size=(16, 32)).astype(np.float32)
+    maps = x.astype(float)
+    if way == "product":
+        found, maps = compute_product_moments(jnp.asarray(x), jnp.asarray(kernel), jnp.ones(8)), maps @ kernel
+    else:
+        found = compute_moments_around(jnp.asarray(x), jnp.ones(8), jnp.zeros(16))
+    error = np.abs(found.var / maps.var((0, 1, 2)) - 1).max()
+    print(error)
+    assert error < limit

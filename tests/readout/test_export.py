@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from bonemet_jax import artifacts, schema
+from bonemet_jax.channels.hog_picture import render_hog
 from bonemet_jax.channels.stack import make_channels
 from bonemet_jax.cli import main, stamps
 from bonemet_jax.cli.stages import BY_NAME, Run
@@ -167,12 +168,15 @@ def test_manifest_says_what_the_program_takes(exported: Path) -> None:
 def test_normalisation_in_the_manifest_is_that_of_the_network(records: RecordArrays) -> None:
     """From stored values to channels, by the numbers in the manifest."""
     ones = jnp.zeros((24, 2), bool)
-    made = make_channels(records.ct, records.lbp, None, records.mask, ones, ("ct", "lbp", "mask"), "none")
+    made = make_channels(records.ct, records.lbp, records.hog, records.mask, ones, schema.CHANNELS, "none")
     code = (records.lbp.astype(np.int64) << np.array([16, 8, 0])).sum(-1)
-    for channel, stored in enumerate((records.ct, code, records.mask)):
-        rule = NORMALISATION[("ct", "lbp", "mask")[channel]]
-        np.testing.assert_allclose(made[..., channel], stored * rule["scale"] + rule["offset"], atol=1e-6)
-    assert NORMALISATION["hog"] == {"scale": 2 / schema.HOG_FULL_SCALE, "offset": -1.0, "clip": True}
+    picture = render_hog(jnp.asarray(records.hog[:, 0]), *records.ct.shape[1:])
+    stored = {"ct": records.ct, "lbp": code, "hog": picture, "mask": records.mask}
+    for channel, name in enumerate(schema.CHANNELS):
+        rule = NORMALISATION[name]
+        wanted = stored[name] * rule["scale"] + rule["offset"]
+        wanted = np.clip(wanted, -1, 1) if rule["clip"] else wanted
+        np.testing.assert_allclose(made[..., channel], wanted, atol=1e-6)
 
 
 def test_files_are_the_same_each_time_and_name_no_path(exported: Path, finished: Path, tmp_path: Path) -> None:
