@@ -77,6 +77,7 @@ def _list() -> int:
 def _run_all(args: argparse.Namespace) -> int:
     from benchmarks import harness, suite
 
+    harness.check_device(args.device)
     missing = [name for name in harness.PEERS if not harness.is_installed(name)]
     if harness.choose_peers(args.peer) is None and missing:
         print(f"not installed (make peers), left out: {', '.join(missing)}", file=sys.stderr)
@@ -95,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     keep_memory()
     options = harness.Options(device=args.device, quick=args.quick, peers=peers)
     measurements = importlib.import_module(BENCHMARKS[args.name]).measure(options)
-    records = [harness.make_record(measurement, args.quick) for measurement in measurements]
+    records = [harness.make_record(one, args.quick) for one in harness.drop_unmeasured(measurements)]
     for record in records:
         harness.print_record(record)
     if args.json is not None:

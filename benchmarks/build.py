@@ -208,7 +208,7 @@ def _tell(case: Case, seen: Watched, stage_ms: Mapping[str, float]) -> list[Meas
     parameters = asdict(case) | {"warm_up": 0, "stage_core_ms_per_image": {k: round(v, 3) for k, v in stage_ms.items()}}
     figures: list[tuple[str, str, Literal["lower", "higher"], float]] = [
         ("images_per_s", "images/s", "higher", seen.n / seen.seconds),
-        ("images_per_core_s", "images/s", "higher", seen.n / seen.core_seconds),
+        ("images_per_core_s", "images/core-s", "higher", seen.n / seen.core_seconds),
         ("disk_bytes_per_image", "bytes", "lower", seen.disk_bytes / seen.n),
         ("peak_memory", "MiB", "lower", max(early, late)),
         ("memory_growth", "%", "lower", 100 * (late / early - 1)),

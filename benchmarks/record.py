@@ -32,7 +32,7 @@ def load_records(paths: Iterable[Path]) -> list[Record]:
 
 
 def _read_line(path: Path, number: int, line: str) -> Record:
-    from benchmarks.harness import SCHEMA, summarize
+    from benchmarks.harness import MIN_FOR_INTERVAL, SCHEMA, summarize
 
     where = f"{path}, line {number}"
     try:
@@ -44,6 +44,8 @@ def _read_line(path: Path, number: int, line: str) -> Record:
     if record["schema"] not in (SCHEMA - 1, SCHEMA):
         raise UsageError(f"record of schema {record['schema']}; this version reads {SCHEMA - 1} and {SCHEMA}", where,
                          "measure again")
+    if len(record["samples"]) < MIN_FOR_INTERVAL:  # earlier versions gave one whatever the number
+        record["ci95"] = None
     return {"compared": None} | summarize(record["samples"]) | record | {"schema": SCHEMA}
 
 

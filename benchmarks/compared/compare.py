@@ -119,6 +119,8 @@ def _gather(args: argparse.Namespace) -> tuple[Runs, Design]:
         if not all(are_files) or args.names:
             raise UsageError("a file of records is compared with another one, whole", "",
                              "give two files and no NAME; --metric chooses metrics")
+        if args.device or args.quick:
+            raise UsageError("nothing is run where two files are compared", "", "drop --device and --quick")
         return {side: load_records([Path(source)]) for side, source in sources.items()}, "apart"
     flags = [*(["--device", args.device] if args.device else []), *(["--quick"] if args.quick else [])]
     with ExitStack() as stack:

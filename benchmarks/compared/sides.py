@@ -20,8 +20,8 @@ SIDES: tuple["Side", "Side"] = ("base", "new")
 #: Of a record: alike on both sides, or nothing is compared.
 CONDITIONS = ("quick", "device", "versions", "xla_flags", "cpu_model", "cpu_count")
 #: Parameters that a benchmark found out rather than was told.
-FOUND_OUT = frozenset({"compile_s", "n_traces", "collectives", "collective_bytes", "limited_by",
-                       "stage_core_ms_per_image"})  # fmt: skip
+FOUND_OUT = frozenset({"compile_s", "n_traces", "collectives", "collective_bytes", "limited_by", "copy_gb_per_s",
+                       "file_mb", "stage_core_ms_per_image"})  # fmt: skip
 
 Side = Literal["base", "new"]
 Runs = dict[Side, list[Record]]
@@ -102,8 +102,9 @@ def _git(*args: str) -> str | None:
 def run_in_turn(checkouts: dict[Side, Path], names: Sequence[str], rounds: int, flags: Sequence[str]) -> Runs:
     """Records of each benchmark in each checkout, a process each; one toy run a side before, which nobody counts.
 
-    It fills the page cache and leaves byte code behind.
+    It fills the page cache and leaves byte code behind. Peers are left out: what they take is nobody's regression.
     """
+    flags = [*flags, "--peer", "none"]
     runs: Runs = {side: [] for side in SIDES}
     for name in names:
         for side in SIDES:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.compiled.hlo import Instruction, Module
+from benchmarks.compiled.hlo import Instruction, Module, Shape
 
 _OPCODE = re.compile(r"(all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?$")
-_LISTED = re.compile(r"replica_groups=\{(\{.*?\})\}")
+_LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{(\{.*?\})\}")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
 _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
 _AXIS = re.compile(r"'(\w+)'(?:=(\d+))?")
@@ -23,7 +23,7 @@ class Collective(NamedTuple):
     """Of its results; of what entered where the CPU, which sums no bfloat16, promoted that."""
     n_bytes: int
     groups: tuple[frozenset[int], ...]
-    """Devices that talk to each other."""
+    """Devices that talk to each other; of a permutation who sends to whom."""
 
 
 def find_collectives(module: Module) -> list[Collective]:
@@ -32,11 +32,15 @@ def find_collectives(module: Module) -> list[Collective]:
     return [_read(one, found[1]) for one in instructions if (found := _OPCODE.match(one.opcode))]
 
 
+def find_results(instruction: Instruction) -> tuple[Shape, ...]:
+    """What a collective gives: begun apart it tells its operands first, then these, but for an all-reduce."""
+    if instruction.opcode.endswith("-start") and instruction.opcode != "all-reduce-start":
+        return instruction.shapes[len(instruction.operands) :][: len(instruction.operands)]
+    return instruction.shapes
+
+
 def _read(instruction: Instruction, kind: str) -> Collective:
-    shapes = instruction.shapes
-    if instruction.opcode in ("all-gather-start", "collective-permute-start"):
-        # What is begun apart gives its operands first, then its results.
-        shapes = shapes[len(instruction.operands) :][: len(instruction.operands)]
+    shapes = find_results(instruction)
     if "_promoted" in instruction.attributes:
         shapes = tuple(shape._replace(dtype="bf16") if shape.dtype == "f32" else shape for shape in shapes)
     dtypes = tuple(sorted({shape.dtype for shape in shapes}))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.compiled.collectives import Collective, find_collectives
+from benchmarks.compiled.collectives import Collective, find_collectives, find_results
 from benchmarks.compiled.hlo import read_module
 from benchmarks.compiled.operations import Operation, count_convolutions, count_kinds, find_operations
 from benchmarks.compiled.programs import Compiled
@@ -125,5 +125,6 @@ def _sum_stages(operations: list[Operation]) -> dict[str, dict[str, int]]:
         row["bytes"] += operation.total_bytes
         row["flops"] += operation.total_flops
         if operation.kind.startswith(("all-", "reduce-scatter", "collective")):
-            row["sent"] += 0 if operation.instruction.opcode.endswith("-done") else operation.instruction.bytes_anywhere
+            one = operation.instruction
+            row["sent"] += 0 if one.opcode.endswith("-done") else sum(part.bytes_anywhere for part in find_results(one))
     return {place: {"sent": 0, **found[place]} for place in sorted(found)}

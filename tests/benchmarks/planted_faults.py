@@ -78,16 +78,16 @@ def second_compile() -> Iterator[None]:
 @contextlib.contextmanager
 def one_more_all_reduce() -> Iterator[None]:
     """Gradients that are summed already are brought to their mean norm over the devices."""
-    sum_over = step._sum_over
+    sum_in = step._sum_in
 
-    def sum_again(axis: str | None, values: Any, dtype: Any = None) -> Any:
-        sums = sum_over(axis, values, dtype)
-        if axis is None or dtype is None:
+    def sum_again(dtype: Any, axis: str | None, values: Any) -> Any:
+        sums = sum_in(dtype, axis, values)
+        if axis is None:
             return sums
         norm = optax.tree.norm(sums)
         return jax.tree.map(lambda x: x * (jax.lax.pmean(norm, axis) / norm).astype(x.dtype), sums)
 
-    with mock.patch.object(step, "_sum_over", sum_again):
+    with mock.patch.object(step, "_sum_in", sum_again):
         yield
 
 

@@ -25,8 +25,8 @@ def test_every_program_has_its_throughput_and_its_ratio_with_an_interval(records
         for mode in ("fast", "exact"):
             assert records[f"images_per_core_s_{part}_{mode}"]["median"] > 0
             speedup = records[f"speedup_vs_scikit_image_{part}_{mode}"]
-            low, high = speedup["ci95"]
-            assert 0 < low <= speedup["ratio"] <= high and len(speedup["samples"]) == speedup["n"] == 2
+            assert speedup["ratio"] > 0 and len(speedup["samples"]) == speedup["n"] == 2
+            assert speedup["ci95"] is None, "of two rounds there is none"
     assert records["speedup_vs_scikit_image_both_fast_batch_1"]["parameters"]["batch_size"] == 1
 
 

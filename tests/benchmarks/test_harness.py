@@ -81,12 +81,26 @@ def test_equal_seeds_give_equal_intervals() -> None:
 
 def test_record_and_line_of_a_ratio(capsys: pytest.CaptureFixture[str]) -> None:
     interval = Ratio(3.1, 2.5, 3.5)
-    ratio = Measurement("x", "speedup", "1", "higher", [2.0, 4.0], {}, Config("x"), {"equal": 1.0}, interval)
+    ratio = Measurement("x", "speedup", "1", "higher", [2.0, 4.0] * 3, {}, Config("x"), {"equal": 1.0}, interval)
     record = make_record(ratio, quick=False)
-    assert (record["ratio"], record["ci95"], record["median"], record["n"]) == (3.1, [2.5, 3.5], 3.0, 2)
+    assert (record["ratio"], record["ci95"], record["median"], record["n"]) == (3.1, [2.5, 3.5], 3.0, 6)
     assert record["schema"] == harness.SCHEMA == 3
     print_record(record)
-    assert "ratio 3.1 (95 % 2.5 to 3.5), n 2" in capsys.readouterr().out
+    assert "ratio 3.1 (95 % 2.5 to 3.5), n 6" in capsys.readouterr().out
+
+
+def test_five_rounds_give_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    ratio = Measurement("x", "r", "1", "lower", [1.0] * 5, {}, Config("x"), {}, Ratio(1, 1, 1))
+    record = make_record(ratio, quick=False)
+    print_record(record)
+    assert record["ci95"] is None and "ratio 1, n 5" in capsys.readouterr().out
+
+
+def test_what_is_not_finite_is_left_out_and_the_rest_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = (("a", 1.0), ("b", np.nan))
+    two = [Measurement("x", name, "s", "lower", [value], {}, Config("x")) for name, value in pairs]
+    assert [one.metric for one in harness.drop_unmeasured(two)] == ["a"]
+    assert capsys.readouterr().err == "x b: not measured here, left out\n"
 
 
 def test_record_of_a_number_has_no_ratio() -> None:

@@ -164,12 +164,15 @@ ENTRY %main (x: f32[3,2], y: f32[], z: f32[4], w: f64[1]) -> f64[8] {
   %b = f32[4]{0} all-reduce(%z), replica_groups=[2,2]<=[2,2]T(1,0), to_apply=%add.clone_promoted
   %c = f64[2]{0} all-gather(%w), replica_groups=mesh['a'=2,'b'=2] {'a'}, dimensions={0}
   %begun = (f64[2]{0}, f64[8]{0}) all-gather-start(%c), replica_groups=[1,4]<=[4], dimensions={0}
-  ROOT %ended = f64[8]{0} all-gather-done(%begun)
+  %ended = f64[8]{0} all-gather-done(%begun)
+  %sent = ((f64[8]{0}), f64[2]{0}, u32[]) reduce-scatter-start(%ended), replica_groups={{0,1,2,3}}, to_apply=%add
+  ROOT %moved = f64[8]{0} collective-permute(%ended), source_target_pairs={{0,1},{1,0}}
 }
 """))
     assert [c[:3] for c in found] == [
         ("all-reduce", ("f32",), 28), ("all-reduce", ("bf16",), 8), ("all-gather", ("f64",), 16),
-        ("all-gather", ("f64",), 64),
+        ("all-gather", ("f64",), 64), ("reduce-scatter", ("f64",), 16), ("collective-permute", ("f64",), 64),
     ]  # fmt: skip
     assert found[0].groups == ({0, 1}, {2, 3}) and found[1].groups == ({0, 2}, {1, 3})
     assert found[2].groups == ({0, 2}, {1, 3}) and found[3].groups == ({0, 1, 2, 3},)
+    assert found[5].groups == ({0, 1}, {0, 1})

@@ -29,7 +29,7 @@ def test_quick_run_without_pytorch_says_that_it_is_skipped(
     assert not [metric for metric in records if "torch" in metric]
     assert records["images_per_core_s_ours"]["parameters"]["peers"]["torch"].startswith("skipped")
     ratio = records["speedup_per_core_vs_tf_data"]
-    assert ratio["ci95"][0] <= ratio["ratio"] <= ratio["ci95"][1] and ratio["quality"]["pixel_sum"] > 0
+    assert ratio["ratio"] > 0 and ratio["quality"]["pixel_sum"] > 0
     for mode in ("resident", "stream"):
         for step in ("tiny", "sum"):
             assert all(np.isfinite(records[f"{metric}_{mode}_{step}"]["median"]) for metric in WAITS)

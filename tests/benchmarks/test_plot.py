@@ -71,5 +71,5 @@ def test_many_commits_are_not_all_named() -> None:
 
 
 def test_a_ratio_is_drawn_with_its_own_interval() -> None:
-    ratio = Measurement("x", "speedup", "1", "higher", [1.0, 9.0], {}, Config("x"), ratio=Ratio(2.0, 1.5, 2.25))
+    ratio = Measurement("x", "speedup", "1", "higher", [1.0, 9.0] * 3, {}, Config("x"), ratio=Ratio(2.0, 1.5, 2.25))
     assert plot.find_middle(make_record(ratio, quick=True)) == (2.0, (0.5, 0.25))
