@@ -20,7 +20,7 @@ from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.state import TrainState
 
 FULL, QUICK = (Config("dispatch", model=ModelConfig(network=name)) for name in ("resnet101", "tiny"))
-#: A call takes less than a millisecond: a sample is the mean of so many.
+#: A call takes a few milliseconds: a sample is the mean of so many.
 _CALLS = 20
 
 
