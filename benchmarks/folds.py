@@ -15,24 +15,25 @@ import jax
 import numpy as np
 
 from benchmarks.harness import Measurement, Options, interleave, ratio_interval
-from benchmarks.several import has_accelerator, run_on_devices
+from benchmarks.several import Sizes, has_accelerator, run_on_devices
 from benchmarks.training import Training
 from bonemet_jax.config import Config, EngineConfig, ModelConfig, RecordsConfig, TrainConfig
 from bonemet_jax.train.parallel import Engine
 
-ACCELERATORS = Config("folds", model=ModelConfig(network="resnet101", compute_dtype="bfloat16"),
-                      train=TrainConfig(batch_size=8))  # fmt: skip
-FULL = Config("folds", records=RecordsConfig(height=96, width=128), model=ModelConfig(network="resnet34"),
-              train=TrainConfig(batch_size=8))  # fmt: skip
-QUICK = replace(FULL, records=RecordsConfig(height=64, width=80), model=ModelConfig(network="tiny"),
-                train=TrainConfig(batch_size=4))  # fmt: skip
+_ACCELERATORS = Config("folds", model=ModelConfig(network="resnet101", compute_dtype="bfloat16"),
+                       train=TrainConfig(batch_size=8))  # fmt: skip
+_FULL = Config("folds", records=RecordsConfig(height=96, width=128), model=ModelConfig(network="resnet34"),
+               train=TrainConfig(batch_size=8))  # fmt: skip
+_QUICK = replace(_FULL, records=RecordsConfig(height=64, width=80), model=ModelConfig(network="tiny"),
+                 train=TrainConfig(batch_size=4))  # fmt: skip
+SIZES = Sizes(_FULL, _QUICK, _ACCELERATORS)
 N_FOLDS = 3
 
 
 def measure(options: Options) -> list[Measurement]:
     """Time of a step of every fold, its ratio to the sequential sum, compilations and their seconds."""
-    config, clock, unit = choose_config(options.quick), *(("s", "s") if has_accelerator() else ("core_s", "core-s"))
-    found = run_on_devices(time_ways, "benchmarks.folds", N_FOLDS, options.quick)
+    config, clock, unit = SIZES.choose(options.quick), *(("s", "s") if has_accelerator() else ("core_s", "core-s"))
+    found = run_on_devices(time_ways, N_FOLDS, options.quick)
     parameters: dict[str, Any] = {
         "network": config.model.network, "height": config.records.height, "width": config.records.width,
         "batch_size": config.train.batch_size, "folds": N_FOLDS, "warm_up": 1,
@@ -49,14 +50,9 @@ def measure(options: Options) -> list[Measurement]:
     return made
 
 
-def choose_config(quick: bool) -> Config:
-    """The size for this machine."""
-    return QUICK if quick else ACCELERATORS if has_accelerator() else FULL
-
-
 def time_ways(quick: bool) -> dict[str, Any]:
     """On the devices that jax sees: figures of each way."""
-    config, n, ways = choose_config(quick), 2 if quick else 7, [("sequential", 1, 1), ("vmap", N_FOLDS, 1)]
+    config, n, ways = SIZES.choose(quick), 2 if quick else 7, [("sequential", 1, 1), ("vmap", N_FOLDS, 1)]
     if jax.device_count() >= N_FOLDS:
         ways.insert(1, ("mesh", N_FOLDS, N_FOLDS))
     engines, calls = {}, {}

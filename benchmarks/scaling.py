@@ -17,24 +17,25 @@ import numpy as np
 from benchmarks.compiled.collectives import find_collectives
 from benchmarks.compiled.hlo import read_module
 from benchmarks.harness import Measurement, Options, interleave, ratio_interval
-from benchmarks.several import has_accelerator, run_on_devices
+from benchmarks.several import Sizes, run_on_devices
 from benchmarks.training import Training
 from bonemet_jax.config import Config, EngineConfig, ModelConfig, RecordsConfig, TrainConfig
 from bonemet_jax.train.parallel import Engine
 
-ACCELERATORS = Config("scaling", model=ModelConfig(network="resnet101", compute_dtype="bfloat16"),
-                      train=TrainConfig(batch_size=32))  # fmt: skip
-FULL = Config("scaling", records=RecordsConfig(height=96, width=128), model=ModelConfig(network="resnet34"),
-              train=TrainConfig(batch_size=16))  # fmt: skip
-QUICK = replace(FULL, records=RecordsConfig(height=64, width=80), model=ModelConfig(network="tiny"),
-                train=TrainConfig(batch_size=8))  # fmt: skip
+_ACCELERATORS = Config("scaling", model=ModelConfig(network="resnet101", compute_dtype="bfloat16"),
+                       train=TrainConfig(batch_size=32))  # fmt: skip
+_FULL = Config("scaling", records=RecordsConfig(height=96, width=128), model=ModelConfig(network="resnet34"),
+               train=TrainConfig(batch_size=16))  # fmt: skip
+_QUICK = replace(_FULL, records=RecordsConfig(height=64, width=80), model=ModelConfig(network="tiny"),
+                 train=TrainConfig(batch_size=8))  # fmt: skip
+SIZES = Sizes(_FULL, _QUICK, _ACCELERATORS)
 N_DEVICES = 8
 
 
 def measure(options: Options) -> list[Measurement]:
     """Step time of each wrapper on each number of devices, its ratio to jit's on one, and the step's collectives."""
-    config = choose_config(options.quick)
-    found = run_on_devices(time_ways, "benchmarks.scaling", N_DEVICES, options.quick)
+    config = SIZES.choose(options.quick)
+    found = run_on_devices(time_ways, N_DEVICES, options.quick)
     base = np.array(found["jit_1"]["wall_s"])
     made = []
     for way, seen in found.items():
@@ -54,14 +55,9 @@ def measure(options: Options) -> list[Measurement]:
     return made
 
 
-def choose_config(quick: bool) -> Config:
-    """The size for this machine."""
-    return QUICK if quick else ACCELERATORS if has_accelerator() else FULL
-
-
 def time_ways(quick: bool) -> dict[str, Any]:
     """On the devices that jax sees: seconds of each way, its collectives."""
-    config, n, counts = choose_config(quick), 2 if quick else 7, (1, 2) if quick else (1, 2, 4, 8)
+    config, n, counts = SIZES.choose(quick), 2 if quick else 7, (1, 2) if quick else (1, 2, 4, 8)
     engines, calls = {}, {}
     for n_devices in (count for count in counts if count <= jax.device_count()):
         for parallel in ("jit", "shard_map", "pmap") if n_devices > 1 else ("jit",):

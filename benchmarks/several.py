@@ -9,9 +9,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.harness import ROOT
+from bonemet_jax.config import Config
 from bonemet_jax.telemetry.device import describe_device
 
 
@@ -20,12 +21,23 @@ def has_accelerator() -> bool:
     return describe_device()["platform"] != "cpu"
 
 
-def run_on_devices(run: Callable[[bool], dict[str, Any]], module: str, n_devices: int, quick: bool) -> dict[str, Any]:
-    """What `run` finds on accelerators; without one what `module`, run as a program, prints last, as JSON.
+class Sizes(NamedTuple):
+    """What a benchmark of several devices trains."""
+
+    cpu: Config
+    quick: Config
+    accelerators: Config
+
+    def choose(self, quick: bool) -> Config:
+        """The size for this machine."""
+        return self.quick if quick else self.accelerators if has_accelerator() else self.cpu
+
+
+def run_on_devices(run: Callable[[bool], dict[str, Any]], n_devices: int, quick: bool) -> dict[str, Any]:
+    """What `run` finds on accelerators; without one what its module, run as a program, prints last, as JSON.
 
     Args:
-        run: Called with `quick`.
-        module: Prints what `run` returns.
+        run: Called with `quick`; its module, run as a program, prints what it returns.
         n_devices: Virtual devices of that program.
         quick: Toy size.
 
@@ -38,8 +50,8 @@ def run_on_devices(run: Callable[[bool], dict[str, Any]], module: str, n_devices
     if quick:  # its numbers mean nothing: it should compile fast
         flags += " --xla_backend_optimization_level=0"
     env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", module, *(["--quick"] if quick else [])]
+    command = [sys.executable, "-m", run.__module__, *(["--quick"] if quick else [])]
     done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{module} failed: {done.stderr[-500:]}")
+        raise RuntimeError(f"{run.__module__} failed: {done.stderr[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])

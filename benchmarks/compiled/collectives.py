@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks.compiled.hlo import Instruction, Module, Shape
 
-_OPCODE = re.compile(r"(all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?$")
+#: Opcodes: at once, or begun and ended apart.
+COLLECTIVE = re.compile(r"(all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start|-done)?$")
 _LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{(\{.*?\})\}")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
 _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
@@ -29,7 +30,8 @@ class Collective(NamedTuple):
 def find_collectives(module: Module) -> list[Collective]:
     """Every collective, in the order of the text; those within loops once."""
     instructions = (one for computation in module.computations.values() for one in computation.values())
-    return [_read(one, found[1]) for one in instructions if (found := _OPCODE.match(one.opcode))]
+    matches = ((one, COLLECTIVE.match(one.opcode)) for one in instructions)
+    return [_read(one, found[1]) for one, found in matches if found and found[2] != "-done"]
 
 
 def find_results(instruction: Instruction) -> tuple[Shape, ...]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from benchmarks.compiled.collectives import COLLECTIVE
 from benchmarks.compiled.hlo import Computation, Instruction, Module
 from benchmarks.compiled.work import FREE, Convolution, count_bytes, count_product_flops, find_convolutions
 
@@ -13,7 +14,6 @@ Direction = Literal["forward", "backward", ""]
 _NETWORK = re.compile(r"[/(](stem|stage\d+)(?=[/)]|$)")
 _SCOPES = ("channels", "gradient_sum", "update")
 _FUSION_KIND = re.compile(r"kind=(\w+)")
-_COLLECTIVE = re.compile(r"(all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start|-done)?$")
 #: Where an operation without a name of its own is looked for: through so many operations before it.
 _DEPTH = 6
 _UNKNOWN = ("other", "")
@@ -104,7 +104,7 @@ def _find_kind(instruction: Instruction, convolutions: tuple[Convolution, ...], 
         return f"{'grouped ' * any(conv.grouped for conv in convolutions)}convolution, {roles}"
     if product_flops:
         return "matrix product"
-    if found := _COLLECTIVE.match(instruction.opcode):
+    if found := COLLECTIVE.match(instruction.opcode):
         return found[1]
     if instruction.opcode == "fusion":
         found = _FUSION_KIND.search(instruction.attributes)

@@ -54,11 +54,11 @@ class Layers:
         make_conv = partial(Conv, features, kernel, dtype=self.dtype, lowering=self.lowering, name=names[0])
         if self.lowering.norm == "lean" and train:
             if norm.is_fixed(train):
-                return self._fold(make_conv(stride), norm, x, weight, train, clip)
+                return self._fold(make_conv(stride), norm, x, weight, clip)
             if kernel == 1 and x.shape[-1] <= features:
                 x = x[:, ::stride, ::stride] * weight.astype(x.dtype)[:, None, None, None]
-                return self._fold(make_conv(1), norm, x, weight, train, clip)
-            return _normalise_lean(make_conv(stride)(x), norm, weight, train, clip)
+                return self._fold(make_conv(1), norm, x, weight, clip)
+            return _normalise_lean(make_conv(stride)(x), norm, weight, clip)
         x = make_conv(stride)(x)
 
         def compute_moments(axis: str | None, _: Chan) -> Moments:
@@ -71,10 +71,8 @@ class Layers:
         """Values below 0 become 0."""
         return _relu_by_output(x) if self.lowering.norm == "lean" else nn.relu(x)
 
-    def _fold(
-        self, conv: Conv, norm: MaskedBatchNorm, x: Maps, weight: Float[Array, " batch"], train: bool, clip: bool
-    ) -> Array:
-        """The normalisation inside the convolution."""
+    def _fold(self, conv: Conv, norm: MaskedBatchNorm, x: Maps, weight: Float[Array, " batch"], clip: bool) -> Array:
+        """The normalisation inside the convolution, in training."""
 
         def fold(kernel: Kernel) -> tuple[Kernel, Chan]:
             # Statistics of the kernel that evaluation will apply.
@@ -83,19 +81,21 @@ class Layers:
             def compute_moments(axis: str | None, _: Chan) -> Moments:
                 return compute_product_moments(x, kernel[0, 0], weight, axis)
 
-            normaliser = norm(kernel.shape[-1], compute_moments, train)
+            normaliser = norm(kernel.shape[-1], compute_moments, train=True)
             return kernel * normaliser.scale, normaliser.shift
 
         x = conv(x, fold)
         return self.relu(x) if clip else x
 
 
-def _normalise_lean(x: Maps, norm: MaskedBatchNorm, weight: Float[Array, " batch"], train: bool, clip: bool) -> Maps:
+def _normalise_lean(x: Maps, norm: MaskedBatchNorm, weight: Float[Array, " batch"], clip: bool) -> Maps:
+    """The normalisation behind the convolution, in training."""
+
     def compute_moments(axis: str | None, near: Chan) -> Moments:
         high = x.astype(parameter_dtype(x.dtype))
         return compute_moments_around(*jax.lax.stop_gradient((high, weight, near)), axis)
 
-    return normalise_lean(x, weight, norm(x.shape[-1], compute_moments, train), clip, norm.within)
+    return normalise_lean(x, weight, norm(x.shape[-1], compute_moments, train=True), clip, norm.within)
 
 
 def _round_to(kernel: Kernel, dtype: jnp.dtype) -> Kernel:

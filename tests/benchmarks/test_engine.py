@@ -44,7 +44,7 @@ def test_quick_scaling(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_accelerators_are_measured_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in another process with virtual devices; here one CPU device stands in for them."""
-    for module in (several, folds, scaling):
+    for module in (several, folds):
         monkeypatch.setattr(module, "has_accelerator", lambda: True)
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     found = {m.metric: m for m in scaling.measure(Options(quick=True)) + folds.measure(Options(quick=True))}
