@@ -1,5 +1,6 @@
 """`bonemet run CONFIG -o RUN`: a whole study, resuming where the last run stopped."""
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from bonemet_jax.cli.stages import STAGES, Run, run_stages
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, choose_device, require_device
 from bonemet_jax.config import Config, load_config
 from bonemet_jax.errors import UsageError
+from bonemet_jax.study.run_lock import lock_run
 from bonemet_jax.telemetry.observe import Observe, parse_window
 
 
@@ -25,6 +27,8 @@ class StageArgs(DeviceArgs):
     """Run directory."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: Config(name="unnamed"))
     """The config file's values."""
+    wait: bool = False
+    """Wait while another process works on this run; without it the exit code is 75 then."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def main(verb: str, argv: list[str]) -> int:
         return _dry_run(args, report)
     run = open_run(args)
     choose_device(args.device)
-    with hosts.joined(args.distributed):
+    with hosts.joined(args.distributed), lock(run, args):
         require_device(args.device)
         report.phases = run_stages(run, tuple(stage.name for stage in STAGES))
         page = run.directory / "report.html"
@@ -104,6 +108,11 @@ def open_run(args: StageArgs) -> Run:
         return Run(args.output, args.config)
     window = None if args.profile is None else parse_window(args.profile)
     return Run(args.output, args.config, Observe(window, args.dump_hlo))
+
+
+def lock(run: Run, args: StageArgs) -> contextlib.AbstractContextManager[None]:
+    """Holds the run directory for this process, or for all of them through process 0. Raises: as `lock_run`."""
+    return lock_run(run.directory, args.wait) if hosts.is_writer() else contextlib.nullcontext()
 
 
 def _dry_run(args: RunArgs, report: VerbReport) -> int:

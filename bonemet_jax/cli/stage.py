@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 from bonemet_jax import hosts
-from bonemet_jax.cli.run import NetworkArgs, StageArgs, TrainArgs, open_run, parse_run
+from bonemet_jax.cli.run import NetworkArgs, StageArgs, TrainArgs, lock, open_run, parse_run
 from bonemet_jax.cli.stages import BY_NAME, Run, run_stages
 from bonemet_jax.cli.variants import print_table, train_variants
 from bonemet_jax.cli.verb_report import VerbReport, choose_device, require_device
 
-_STAGES_OF_VERB = {"cv": ("near_duplicates", "folds", "cv", "cross"), "embed": ("embed", "gradcam"), "fuse": ("fuse",),
-                   "report": ("stats", "report")}
+_STAGES_OF_VERB = {
+    "cv": ("cohort", "build", "near_duplicates", "folds", "cv", "cross"), "embed": ("embed", "gradcam"),
+    "fuse": ("fuse",), "report": ("stats", "report"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,10 @@ _ARGS: dict[str, type[StageArgs]] = {"cv": CvArgs, "embed": NetworkArgs}
 
 
 def main(verb: str, argv: list[str]) -> int:
-    """Do the verb's stages, refusing when the stage before is not done; `report --runs` joins runs instead."""
+    """Do the verb's stages; `report --runs` joins runs instead.
+
+    `cv` makes the cohort and the records where they are missing; the others refuse when an earlier stage is not done.
+    """
     if verb == "report" and any(flag.partition("=")[0] == "--runs" for flag in argv):
         from bonemet_jax.cli import joined
 
@@ -35,7 +40,7 @@ def main(verb: str, argv: list[str]) -> int:
     report = VerbReport(verb, argv, args.report)
     run = open_run(args)
     choose_device(args.device)
-    with hosts.joined(args.distributed if isinstance(args, NetworkArgs) else "off"):
+    with hosts.joined(args.distributed if isinstance(args, NetworkArgs) else "off"), lock(run, args):
         require_device(args.device)
         _do(run, verb, args, report)
     return 0

@@ -277,12 +277,11 @@ def stage_keys(run: Run) -> dict[str, str]:
 def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
     """Do the named stages that are not done yet; returns seconds of those done now.
 
-    Raises: UsageError when a stage outside `names` that they need is not done; CorruptFileError when what it left, or
-        the records, are damaged.
+    Raises: UsageError when a stage outside `names` that they depend on, however indirectly, is not done;
+        CorruptFileError when one of its outputs, or a record, differs from what that stage wrote.
     """
     keys = stage_keys(run)
-    needed = {need for name in names for need in BY_NAME[name].needs} - set(names)
-    for need in (name for name in BY_NAME if name in needed):  # the first that is missing is told
+    for need in _list_dependencies(names):
         if not hosts.once(lambda need=need: _is_done(run, BY_NAME[need], keys[need], may_remake=False)):
             raise UsageError(f"stage '{need}' is not done with this config", run.directory, "run `bonemet run` first")
     hosts.once(lambda: _write_config(run))
@@ -295,6 +294,18 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
             seconds[name] = _do(run, BY_NAME[name], keys)
         say(f"{name:<7} done, {seconds[name]:.1f} s")
     return seconds
+
+
+def _list_dependencies(names: tuple[str, ...]) -> list[str]:
+    """Stages outside `names` that these depend on, direct and indirect, in the order of a run.
+
+    Indirect ones count: `fuse` reads folds.json and the cohort table as well as the embeddings made from them.
+    """
+    found: set[str] = set()
+    for name in reversed(BY_NAME):  # a stage comes after all that it needs
+        if name in names or name in found:
+            found |= set(BY_NAME[name].needs)
+    return [name for name in BY_NAME if name in found - set(names)]
 
 
 def _is_done(run: Run, stage: Stage, key: str, may_remake: bool) -> bool:

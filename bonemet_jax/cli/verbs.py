@@ -9,7 +9,7 @@ VERBS: dict[str, str] = {
     "verify": "check images, a clinical table or a cohort; nothing is changed",
     "build": "cohort -> channels -> sharded records",
     "weights": "import weights of torchvision's or timm's ResNets as initial weights",
-    "cv": "one stage of a run: train every fold",
+    "cv": "make cohort, records and folds where they are missing, and train every fold",
     "embed": "one stage of a run: network features X1..X16 of every patient, and where the network looks",
     "fuse": "one stage of a run: nine classifiers",
     "report": "one stage of a run: statistics, tables, figures, report.html",

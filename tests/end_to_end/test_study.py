@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bonemet_jax import artifacts, schema
-from bonemet_jax.cli import main
+from bonemet_jax.cli import main, stages
 
 SMOKE = str(Path(__file__).parents[2] / "configs" / "smoke.py")
 #: A smoke run small enough for a test: same config, fewer patients, bigger pixels, two epochs.
@@ -103,7 +103,7 @@ def test_records_deleted_as_told_are_made_again(
     shutil.copytree(run_dir, copy)
     shutil.rmtree(copy / "tfds")
     capfd.readouterr()
-    assert main(["cv", SMOKE, "-o", str(copy), *SMALL]) == 2
+    assert main(["embed", SMOKE, "-o", str(copy), *SMALL]) == 2
     assert main(["run", SMOKE, "-o", str(copy), *SMALL]) == 0
     assert capfd.readouterr().err.count("already done") == 10, "equal bytes: nothing after them is done again"
 
@@ -132,6 +132,74 @@ def test_predict_refuses_networks_and_classifiers_that_do_not_belong_together(
     assert main(["predict", "--run", str(copy), "-i", source, "--slice-z", "-768.5", "-o", str(tmp_path / "p")]) == 2
     assert "stage 'embed' is not done" in capfd.readouterr().err
     assert not (tmp_path / "p").exists()
+
+
+def flip_label(file: Path) -> None:
+    table = artifacts.load_table(file)
+    table.loc[0, schema.LABEL] = 1 - table.loc[0, schema.LABEL]
+    artifacts.save_table(file, table)
+
+
+def rotate_folds(file: Path) -> None:
+    """Every patient's folds moved on by one: a valid file, of another run."""
+    value = artifacts.load_json(file)
+    del value["sha256"]
+    for patient in value["patients"].values():
+        patient["test_fold"] = (patient["test_fold"] + 1) % 3
+        patient["splits"] = patient["splits"][-1:] + patient["splits"][:-1]
+    artifacts.write_json(file, value)
+
+
+def reverse_embeddings(file: Path) -> None:
+    arrays = artifacts.load_npz(file)
+    artifacts.save_npz(file, arrays | {"embedding": arrays["embedding"][:, ::-1]})
+
+
+def flip_scores(file: Path) -> None:
+    table = artifacts.load_table(file)
+    table["score"] = 1 - table["score"]
+    artifacts.save_table(file, table)
+
+
+def improve_metrics(file: Path) -> None:
+    file.write_text(file.read_text().replace('"val_auc": 0.', '"val_auc": 0.9'))
+
+
+SWAPS = {
+    # file: (how it is replaced, single-stage verbs that use it)
+    "cohort/cohort.parquet": (flip_label, ("fuse", "report")),
+    "folds.json": (rotate_folds, ("embed", "fuse")),
+    "embeddings.npz": (reverse_embeddings, ("fuse", "report")),
+    "fold_1/metrics.jsonl": (improve_metrics, ("report",)),
+    "scores.parquet": (flip_scores, ("report",)),
+}
+
+
+@pytest.mark.parametrize(("name", "verb"), [(name, verb) for name, (_, verbs) in SWAPS.items() for verb in verbs])
+def test_a_file_of_another_run_is_refused(
+    run_dir: Path, tmp_path: Path, name: str, verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The stages of the verb are to do again, so that they would use the file."""
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    for stage in ("fuse", "stats", "report")[0 if verb == "fuse" else 1:]:
+        (copy / "stages" / f"{stage}.json").unlink()
+    before = (copy / name).read_bytes()
+    SWAPS[name][0](copy / name)
+    assert (copy / name).read_bytes() != before
+    capfd.readouterr()
+    assert main([verb, SMOKE, "-o", str(copy), *SMALL]) == 4
+    assert str(copy / name) in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_cv_makes_cohort_and_records_in_a_new_folder(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not trained here: that takes a minute, and the networks follow from cohort, records and folds."""
+    done: list[str] = []
+    monkeypatch.setattr(stages, "_do", lambda run, stage, keys: done.append(stage.name) or 0.0)
+    assert main(["cv", SMOKE, "-o", str(tmp_path / "run"), *SMALL]) == 0
+    assert done == ["cohort", "build", "near_duplicates", "folds", "cv", "cross"]
 
 
 def test_given_cohort_is_never_edited_in_place(

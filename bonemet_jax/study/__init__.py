@@ -1,0 +1,1 @@
+"""A study as a library: what the command line calls."""
