@@ -89,6 +89,8 @@ class IngestedSlice:
     """Area column -> who outlined the tissue."""
     drawn: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Reader -> area columns whose tissue that reader drew: the others are not the reader's."""
+    has_masks: bool = False
+    """Whether masks were read: those given, or the folder `masks` next to the image."""
 
 
 def read_source(
@@ -135,6 +137,7 @@ def read_source(
         _find_origins(measured[0].image, regions, {code for own in drawn.values() for code in own}),
         {reader: frozenset(area for area, code in schema.AREA_CODES.items() if code in own)
          for reader, own in drawn.items()},
+        has_masks=masks is not None,
     )  # fmt: skip
 
 
