@@ -14,6 +14,8 @@ MAX_PAIRS = 10
 _MAX_NAMED = 4
 #: Hyphens, dashes and the minus sign that are read as "-".
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d\u00ad"
+#: Signs between the parts of an id that people leave out or exchange.
+_SEPARATORS = r"\-_./\\:,;|'\"’"
 #: Cyrillic and Greek letters, and the dotless i, with the shape of a Latin letter.
 _SHAPES = str.maketrans(
     "АВЕКМНОРСТУХІЈЅаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧοı",
@@ -46,7 +48,7 @@ _STEPS: dict[str, Callable[[str], str]] = {
     "case": lambda text: unicodedata.normalize("NFKC", text.casefold()),
     "a trailing .0": lambda text: re.sub(r"(?<=\d)\.0+(?=\s*$)", "", text),
     "blanks": lambda text: "".join(text.split()),
-    "separators": lambda text: re.sub(r"[^\w\s]|_", "", text),
+    "separators": lambda text: re.sub(f"[{_SEPARATORS}]", "", text),
     "leading zeros": lambda text: re.sub(r"\d+", lambda run: run[0].lstrip("0") or "0", text),
 }
 _UP_TO_SEPARATORS = tuple(name for name in _STEPS if name not in ("blanks", "separators", "leading zeros"))
@@ -67,12 +69,12 @@ def make_key(patient_id: str, keep_numbers_apart: bool = True) -> str:
     """
     text = _apply(patient_id, _UP_TO_SEPARATORS)
     if keep_numbers_apart:
-        parts = re.split(r"(?<=\d)(?:[\W_])+(?=\d)", text)
+        parts = re.split(rf"(?<=\d)[\s{_SEPARATORS}]+(?=\d)", text)
         key = "-".join(_apply(part, ("blanks", "separators", "leading zeros")) for part in parts)
     else:
         # Zeros lead a number before the separators go: 1-011 is 1-11.
         key = _apply(text, ("leading zeros", "blanks", "separators"))
-    return key or text
+    return key or text or patient_id
 
 
 def describe_difference(a: str, b: str) -> str:

@@ -328,6 +328,8 @@ VERDICTS: dict[str, Verdict] = {
                               "name them <reader>/<patient_id>.zip, .roi or folder"),
     "cohort-rois-alike": Verdict("warning", "an entry of --rois looks like this input's: not used",
                                  "name it exactly <patient_id>.zip, .roi or folder"),
+    "cohort-readers-alike": Verdict("warning", "two folders in --rois have names that look alike: they count as two "
+                                    "readers, or two patients", "give one reader one folder"),
     "cohort-none-read": Verdict("error", "no input could be read", "run `bonemet verify`, which lists every reason"),
     "cohort-replaced": Verdict("warning", "measured here, not taken from the table", "check that the table agrees"),
     "cohort-cut": Verdict("warning", "not wholly in view here: the table's value is left out",

@@ -15,7 +15,7 @@ from data_pipelines.checks.cohort_table import check_outcomes
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.findings import Finding, find, finding_of
 from data_pipelines.ingest.cohort import make_facts
-from data_pipelines.ingest.match import join_table
+from data_pipelines.ingest.match import compare_readers, join_table
 from data_pipelines.ingest.patients import Failure, Input, Patient, name_inputs, read_patients
 
 
@@ -55,6 +55,7 @@ def check_images(
     try:
         check.numbers = {one.patient_id: one.number for one in name_inputs(inputs)}
         table = _match(check, table, clinical)
+        check.findings += compare_readers(reading.get("rois"))
         titles = {patient: f"input {number}" for patient, number in check.numbers.items()} if with_overlays else None
         rows = list(_read(check, read_patients(inputs, table, titles=titles, **reading)))
     except InputDataError as error:

@@ -17,7 +17,7 @@ from bonemet_jax.progress import say
 from data_pipelines.canonical import hash_pixels, save_slice
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.findings import VERDICTS, Finding, refusal
-from data_pipelines.ingest.match import join_table
+from data_pipelines.ingest.match import compare_readers, join_table
 from data_pipelines.ingest.patients import Failure, Patient, is_known, name_inputs, read_patients
 from data_pipelines.ingest.readers import Agreement
 
@@ -45,7 +45,7 @@ def ingest(
     Raises: InputDataError when nobody could be read, UsageError; nothing is written then.
     """
     _check_out(out, _KIND_COHORT, [*inputs, clinical, reading.get("masks"), reading.get("rois")])
-    batch = Batch(inputs, _load_table(clinical, missing), clinical)
+    batch = Batch(inputs, _load_table(clinical, missing), clinical, reading.get("rois"))
     salt = _load_salt(out / SALT)
     titles = {one.patient_id: make_slice_id(salt, one.patient_id) for one in batch.inputs}
     with artifacts.atomic_dir(out) as partial:
@@ -72,7 +72,7 @@ def measure(
 ) -> dict[str, Any]:
     """Write areas.csv, areas.json and overlays/*.png; arguments, result and errors as of ingest."""
     _check_out(out, _KIND_AREAS, [*inputs, clinical, reading.get("masks"), reading.get("rois")])
-    batch = Batch(inputs, _load_table(clinical, missing), clinical)
+    batch = Batch(inputs, _load_table(clinical, missing), clinical, reading.get("rois"))
     # A number, not the id: file names and pictures must not tell who it is.
     titles = {one.patient_id: f"patient {one.number}" for one in batch.inputs}
     with artifacts.atomic_dir(out) as partial:
@@ -127,7 +127,9 @@ def make_slice_id(salt: bytes, patient_id: str) -> str:
 class Batch:
     """What goes on beside the reading: failures and warnings are kept and told at the end."""
 
-    def __init__(self, inputs: Sequence[Path], table: ClinicalTable, clinical: Path | None) -> None:
+    def __init__(
+        self, inputs: Sequence[Path], table: ClinicalTable, clinical: Path | None, rois: Path | None = None
+    ) -> None:
         self.inputs = name_inputs(inputs)
         self.agreement = Agreement()
         self._failures: list[Failure] = []
@@ -138,7 +140,7 @@ class Batch:
         own = self.table.refused & set(numbers)
         self._row_errors = {error.patient: error for error in reversed(self.table.errors) if error.patient in own}
         self._of_table = [finding for finding in self.table.findings if finding.patient not in own]
-        self._of_table += of_names
+        self._of_table += [*of_names, *compare_readers(rois)]
 
     def sift(self, outcomes: Iterable[Patient | Failure]) -> Iterator[Patient]:
         """Yield the patients; keep the failures, and every patient's warnings."""
@@ -283,7 +285,7 @@ def _write_salt(path: Path, salt: bytes) -> None:
 
 def _check_out(out: Path, kind: str, inputs: Sequence[Path | None]) -> None:
     if artifacts.check_out(out, kind, inputs, beside=(SALT,)):
-        say(f"replaces the earlier output in {out}")
+        say(f"the earlier output in {out} will be replaced")
 
 
 def _load_salt(path: Path) -> bytes:

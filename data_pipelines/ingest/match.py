@@ -50,7 +50,7 @@ def join_table(
 
 
 def _find_composed(numbers: Mapping[str, int], table: ClinicalTable) -> dict[str, str]:
-    """Id of the table -> name of the input that is the same text in another Unicode form; only where both are unique."""
+    """Id of the table -> name of the input that is the same text in another Unicode form; where both are unique."""
     listed = set(table.rows) | table.refused
     by_form: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
     for place, ids in enumerate((listed, numbers)):
@@ -165,3 +165,17 @@ class EntryFolder:
     def _compare(self, name: str, patient: str) -> str:
         stem = self._cut(name)
         return "the case of its suffix" if stem == patient else describe_difference(stem, patient)
+
+
+def compare_readers(rois: Path | None) -> list[Finding]:
+    """A finding for every two folders of readers whose names look alike."""
+    if rois is None or not rois.is_dir():
+        return []
+    first: dict[str, str] = {}
+    found = []
+    for name in sorted(f.name for f in rois.iterdir() if f.is_dir()):
+        other = first.setdefault(make_key(name), name)
+        if other != name:
+            ids = f"{quote(other)} and {quote(name)} (differ by {describe_difference(other, name)})"
+            found.append(find("cohort-readers-alike", where=rois, ids=ids))
+    return found
