@@ -60,21 +60,37 @@ def _apply(text: str, names: Iterable[str]) -> str:
     return text
 
 
-def make_key(patient_id: str, keep_numbers_apart: bool = True) -> str:
+def make_key(patient_id: str) -> str:
     """Key that ids share which a reader may take for one: 007, 7, 7.0 and " 7"; P-01, p_1 and Ｐ１.
 
-    Args:
-        patient_id: any text.
-        keep_numbers_apart: keep one separator between two numbers, so that 1-11 and 11-1 have two keys.
+    Between two numbers a separator counts: 1-11 and 11-1 have two keys.
+    """
+    parts = re.split(rf"(?<=\d)[\s{_SEPARATORS}]+(?=\d)", _apply(patient_id, _UP_TO_SEPARATORS))
+    return "-".join(_apply(part, ("blanks", "separators", "leading zeros")) for part in parts) or patient_id
+
+
+def make_loose_keys(patient_id: str) -> set[str]:
+    """Keys of which two ids share one where they differ by a separator or blank between numbers too: 00 7 and 007.
+
+    For ids without a partner: there, 1-11 and 111 may be one patient.
     """
     text = _apply(patient_id, _UP_TO_SEPARATORS)
-    if keep_numbers_apart:
-        parts = re.split(rf"(?<=\d)[\s{_SEPARATORS}]+(?=\d)", text)
-        key = "-".join(_apply(part, ("blanks", "separators", "leading zeros")) for part in parts)
-    else:
-        # Zeros lead a number before the separators go: 1-011 is 1-11.
-        key = _apply(text, ("leading zeros", "blanks", "separators"))
-    return key or text or patient_id
+    bare = ("blanks", "separators")
+    keys = {_apply(text, ("leading zeros", *bare)), _apply(text, (*bare, "leading zeros"))}
+    return keys - {""} or {patient_id}
+
+
+def group_alike(ids: Iterable[str]) -> list[list[str]]:
+    """Groups of two or more different ids that share a loose key, each sorted."""
+    group_of: dict[str, set[str]] = {}
+    for one in sorted(set(ids)):
+        keys, members = make_loose_keys(one), {one}
+        for group in [group_of[key] for key in keys if key in group_of]:
+            members |= group
+        keys = keys.union(*map(make_loose_keys, members))
+        group_of |= dict.fromkeys(keys, members)
+    groups = {id(group): group for group in group_of.values() if len(group) > 1}
+    return [sorted(group) for group in groups.values()]
 
 
 def describe_difference(a: str, b: str) -> str:
@@ -109,9 +125,10 @@ def find_alike(ids: Iterable[str], others: Iterable[str]) -> list[tuple[str, str
     ids, others = set(ids), set(others)
     by_key: dict[str, list[str]] = {}
     for other in sorted(others):
-        by_key.setdefault(make_key(other, keep_numbers_apart=False), []).append(other)
+        for key in make_loose_keys(other):
+            by_key.setdefault(key, []).append(other)
     return [(one, other) for one in sorted(ids - others)
-            for other in by_key.get(make_key(one, keep_numbers_apart=False), ())]
+            for other in sorted({other for key in make_loose_keys(one) for other in by_key.get(key, ())})]
 
 
 def describe_pairs(pairs: Sequence[tuple[str, str]]) -> str:

@@ -29,7 +29,8 @@ _TOLD_ONE_BY_ONE = 10
 
 
 def ingest(
-    inputs: Sequence[Path], out: Path, *, clinical: Path | None = None, missing: tuple[str, ...] = (), **reading: Any
+    inputs: Sequence[Path], out: Path, *, clinical: Path | None = None, missing: tuple[str, ...] = (),
+    earlier: Path | None = None, **reading: Any,
 ) -> dict[str, Any]:
     """Write the cohort directory of docs/contracts.md; one input path is one patient.
 
@@ -38,6 +39,7 @@ def ingest(
         out: directory to write; an earlier cohort there is replaced, its salt kept.
         clinical: CSV joined by patient_id.
         missing: codes that mean unknown in that table.
+        earlier: cohort directory whose salt, and so the slices' names, are kept; None: that in `out`, if any.
         reading: masks, rois, choice, convention, workers, seconds, memory_gib: see read_patients.
 
     Returns: see Batch.finish. A patient who cannot be read stops none of the others.
@@ -46,7 +48,7 @@ def ingest(
     """
     _check_out(out, _KIND_COHORT, [*inputs, clinical, reading.get("masks"), reading.get("rois")])
     batch = Batch(inputs, _load_table(clinical, missing), clinical, reading.get("rois"))
-    salt = _load_salt(out / SALT)
+    salt = _load_salt((earlier or out) / SALT)
     titles = {one.patient_id: make_slice_id(salt, one.patient_id) for one in batch.inputs}
     with artifacts.atomic_dir(out) as partial:
         rows, facts = [], {}

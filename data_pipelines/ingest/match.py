@@ -9,7 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bonemet_jax.patient_ids import MAX_PAIRS, compose, describe_difference, make_key, quote
+from bonemet_jax.patient_ids import (
+    MAX_PAIRS,
+    compose,
+    describe_difference,
+    group_alike,
+    make_key,
+    make_loose_keys,
+    quote,
+)
 from data_pipelines.clinical.table import ClinicalTable
 from data_pipelines.findings import VERDICTS, Finding, find, refusal
 
@@ -79,16 +87,13 @@ def _count_unmatched(
 
 def _find_alike(numbers: Mapping[str, int], rows: Mapping[str, int], where: Path | None) -> Iterator[Finding]:
     """One finding for each group of inputs and rows whose names look alike; rows alone are the table's own findings."""
-    by_key: dict[str, set[str]] = defaultdict(set)
-    for patient in {*numbers, *rows}:
-        by_key[make_key(patient, keep_numbers_apart=False)].add(patient)
-    for ids in by_key.values():
-        groups = _split_group(ids, numbers, rows) if len(ids) > 1 else []
-        yield from (_describe_group(sorted(group), numbers, rows, where) for group in groups)
+    for ids in group_alike({*numbers, *rows}):
+        yield from (_describe_group(sorted(group), numbers, rows, where)
+                    for group in _split_group(set(ids), numbers, rows))
 
 
 def _split_group(ids: set[str], numbers: Mapping[str, int], rows: Mapping[str, int]) -> list[set[str]]:
-    """The groups to name among ids of one loose key.
+    """The groups to name among ids of one loose group.
 
     Equal numbers in equal order look alike; of ids without a partner separators between numbers do not count either.
     """
@@ -139,7 +144,8 @@ class EntryFolder:
         self._entries = {f.name: f for f in sorted(folder.iterdir())} if folder.is_dir() else {}
         self._by_key: dict[str, list[str]] = defaultdict(list)
         for name in self._entries:
-            self._by_key[make_key(self._cut(name), keep_numbers_apart=False)].append(name)
+            for key in make_loose_keys(self._cut(name)):
+                self._by_key[key].append(name)
 
     def find(self, patient: str) -> Entry:
         """The patient's entry, by equal names, then by names equal after NFC."""
@@ -147,7 +153,7 @@ class EntryFolder:
                     if name in self._entries), None)  # fmt: skip
         if own is not None:
             return Entry(own)
-        near = self._by_key.get(make_key(patient, keep_numbers_apart=False), [])
+        near = sorted({name for key in make_loose_keys(patient) for name in self._by_key.get(key, ())})
         composed = [name for name in near if compose(self._cut(name)) == compose(patient) and self._is_ours(name)]
         if len(composed) == 1:
             return Entry(self._entries[composed[0]], composed=f"input {quote(patient)} and entry {quote(composed[0])}")
