@@ -234,7 +234,7 @@ def _check_explained(out: Path, facts: dict[str, Any], printed: str) -> None:
     page = (out / "index.html").read_text()
     for file in facts["files"].values():
         assert (out / file).is_file() and file in page and file in row.values()
-    assert "Trained on SYNTHETIC patients" in page and "http" not in page and "src=\"data:image/jpeg" in page
+    assert "Trained on SYNTHETIC patients" in page and "://" not in page and "src=\"data:image/jpeg" in page
     artifacts.check_manifest(out)
     assert not list(out.parent.glob(".*partial*"))
 
