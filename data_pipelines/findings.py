@@ -251,7 +251,7 @@ VERDICTS: dict[str, Verdict] = {
     "csv-id-trimmed": Verdict("warning", "blanks around ids were left out", "remove them"),
     "csv-id-decimal": Verdict("warning", "ids end in .0: a program made numbers of them",
                               "format the ids as text and export again"),
-    "csv-id-alike": Verdict("warning", "ids differ only by case, width or leading zeros", "check that both exist"),
+    "csv-id-alike": Verdict("warning", "two ids look alike: kept apart", "check that both patients exist"),
     # Its cells.
     "csv-control": Verdict("error", "a sign that nobody sees", "type the cell anew"),
     "csv-formula": Verdict("error", "a formula, not its value", "paste values only and export again"),
@@ -306,16 +306,30 @@ VERDICTS: dict[str, Verdict] = {
     "cohort-same-name": Verdict("error", "two inputs have the same name", "give every patient another folder name"),
     "cohort-no-match": Verdict("error", "no patient_id of the table is the name of an input folder",
                                "make ids and folder names equal"),
+    "cohort-id-alike": Verdict("warning", "ids look alike: not joined",
+                               "make them equal where they are one patient"),
+    "cohort-id-composed": Verdict("warning", "two names are equal by Unicode (NFC) and were joined",
+                                  "write both in the same Unicode form"),
     "cohort-no-row": Verdict("warning", "inputs have no row in the clinical table: their columns stay empty",
                              "add their rows"),
     "cohort-row-refused": Verdict("warning", "inputs have a row with errors in the clinical table: it is not used",
                                   "mend the rows' errors"),
     "cohort-no-image": Verdict("warning", "rows of the clinical table have no input and are left out",
                                "give their images"),
-    "cohort-no-masks": Verdict("warning", "no masks for this input: read without",
-                               "name them <patient_id>/ or <patient_id>.nii.gz in that folder"),
+    "cohort-no-masks": Verdict("warning", "no entry for this input in --masks: read without",
+                               "name it <patient_id>/ or <patient_id>.nii.gz in that folder"),
+    "cohort-masks-beside": Verdict("warning", "no entry for this input in --masks: using masks/ found next to the "
+                                   "image", "name the entry <patient_id>/ or <patient_id>.nii.gz if it is meant"),
+    "cohort-masks-made": Verdict("warning", "no entry for this input in --masks: using TotalSegmentator's masks",
+                                 "name the entry <patient_id>/ or <patient_id>.nii.gz if it is meant"),
+    "cohort-masks-alike": Verdict("warning", "an entry of --masks looks like this input's: not used",
+                                  "name it exactly <patient_id>/ or <patient_id>.nii.gz"),
     "cohort-no-rois": Verdict("warning", "no reader's regions for this input: read without",
                               "name them <reader>/<patient_id>.zip, .roi or folder"),
+    "cohort-rois-alike": Verdict("warning", "an entry of --rois looks like this input's: not used",
+                                 "name it exactly <patient_id>.zip, .roi or folder"),
+    "cohort-readers-alike": Verdict("warning", "two folders in --rois have names that look alike: they count as two "
+                                    "readers, or two patients", "give one reader one folder"),
     "cohort-none-read": Verdict("error", "no input could be read", "run `bonemet verify`, which lists every reason"),
     "cohort-replaced": Verdict("warning", "measured here, not taken from the table", "check that the table agrees"),
     "cohort-cut": Verdict("warning", "not wholly in view here: the table's value is left out",
@@ -371,6 +385,9 @@ class Finding:
     column: str = ""
     remedy: str = ""
     """What to do in this case, where the table's remedy does not fit it."""
+    ids: str = ""
+    """Ids and names of files that the user must compare, quoted. Shown on the terminal and in findings.csv; left out of
+    `str()`, which is stored with a slice."""
 
     @property
     def severity(self) -> Severity:
@@ -382,13 +399,18 @@ class Finding:
         """What to do about it."""
         return self.remedy or VERDICTS[self.code].mend
 
+    @property
+    def line(self) -> str:
+        """The finding with the ids that it concerns."""
+        return f"{self}: {self.ids}" if self.ids else str(self)
+
     def __str__(self) -> str:
         return f"{self.what} ({self.fact})" if self.fact else self.what
 
 
-def find(code: str, detail: str = "", fact: str = "", where: object = "") -> Finding:
+def find(code: str, detail: str = "", fact: str = "", where: object = "", ids: str = "") -> Finding:
     """The finding of a code; `detail` replaces the table's words where this case needs figures."""
-    return Finding(code, detail or VERDICTS[code].meaning, fact, str(where))
+    return Finding(code, detail or VERDICTS[code].meaning, fact, str(where), ids=ids)
 
 
 def refusal(code: str, where: object, detail: str = "", fact: str = "", mend: str = "") -> InputDataError:

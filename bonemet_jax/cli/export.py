@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from bonemet_jax.cli.finished import open_finished
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.predict import open_finished
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
 from bonemet_jax.errors import UsageError
 

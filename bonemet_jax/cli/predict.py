@@ -1,4 +1,4 @@
-"""`bonemet predict`: what a finished run says of new patients' slices."""
+"""`bonemet predict`: scores, classes and risks of new patients' slices by a finished run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +7,16 @@ from typing import Any
 import tyro
 
 from bonemet_jax import artifacts, schema
+from bonemet_jax.cli.finished import SYNTHETIC_WARNING, check_training_patients, open_finished
 from bonemet_jax.cli.ingest import SourceArgs, exit_code
 from bonemet_jax.cli.measured import describe_areas
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.stages import Run, check_finished
+from bonemet_jax.cli.stages import Run, find_unfinished
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
-from bonemet_jax.config import Config, from_dict
-from bonemet_jax.errors import UsageError
+from bonemet_jax.config import Config
+from bonemet_jax.progress import say
 
+_KIND = "predictions"
 _SOURCES = {area.replace("_cm2", "_source") for area in schema.AREA_CODES}
 
 
@@ -22,66 +24,85 @@ _SOURCES = {area.replace("_cm2", "_source") for area in schema.AREA_CODES}
 class PredictArgs(SourceArgs, DeviceArgs):
     """Score slices with every fold's network and gradient boosting; the mean over folds is the score.
 
-    With --clinical the score from imaging and clinical data together is added.
+    With --clinical the score from imaging and clinical data together is added, and the class comes from it.
     """
 
     run: Path = tyro.MISSING
     """Run directory of a finished run."""
+    allow_synthetic: bool = False
+    """Accept a run that was trained on synthetic patients; every output then carries a warning."""
 
 
 def main(verb: str, argv: list[str]) -> int:
-    """Ingest the slices into OUTPUT/cohort, score them, write predictions.json and print a line a patient.
+    """Write predictions.json, index.csv, index.html, cohort/ and gradcam/ as a whole, and print one line per patient.
 
     Patients whose images cannot be read are listed and left out; the exit code is 8 then.
     """
     args = parse(PredictArgs, verb, argv)
     report = VerbReport(verb, argv, args.report)
     run = open_finished(args.run)
+    warning = "; ".join(filter(None, [check_training_patients(run, args.allow_synthetic), schema.WARNING]))
+    if artifacts.check_out(args.output, _KIND, [args.run, *args.sources(args.input)], beside=_beside()):
+        say(f"the earlier output in {args.output} will be replaced")
     require_device(args.device)
-    from data_pipelines import ingest
-
-    cohort_dir = args.output / "cohort"
-    ingested = ingest.ingest(list(args.input), cohort_dir, **args.choice())
-    table = artifacts.load_table(cohort_dir / "cohort.parquet").sort_values(schema.PATIENT_ID, ignore_index=True)
-    records = _make_records(table, cohort_dir, run.config)
-    results = {
-        "run": run.config.name, "fingerprint": run.config.fingerprint, "warning": schema.WARNING,
-        "patients": predict(run, cohort_dir, table, records, with_clinical=args.clinical is not None),
-        "failed": ingested["failed"],
-    }
-    artifacts.write_json(args.output / "predictions.json", results)
-    for patient, facts in results["patients"].items():
-        print(describe(patient, facts))
-    with artifacts.atomic_dir(args.output / "gradcam") as pictures:
-        draw_maps(run, cohort_dir, records, results["patients"], pictures)
-    print(f"overlays in {cohort_dir / 'overlays'}, Grad-CAM in {args.output / 'gradcam'}; {schema.WARNING}")
+    with artifacts.atomic_dir(args.output) as out:
+        results = _write(args, run, out, warning)
     code = exit_code(results)
     read = [args.run / "config.json", *args.sources(args.input)]
     report.write(results, read, [args.output], run.config, exit_code=code)
+    for patient, facts in results["patients"].items():
+        print(describe(patient, facts))
+    print(f"{args.output / 'index.html'}: {warning}")
     return code
 
 
-def open_finished(directory: Path) -> Run:
-    """The run in this directory.
+def _beside() -> tuple[str, ...]:
+    """Files of the output that its manifest leaves out."""
+    from data_pipelines.ingest.cohort import SALT
 
-    Raises: UsageError when it is none, or when its networks and classifiers do not belong together.
+    return (f"cohort/{SALT}",)
+
+
+def _write(args: PredictArgs, run: Run, out: Path, warning: str) -> dict[str, Any]:
+    """Write every file of the output below `out`; returns predictions.json's content."""
+    from bonemet_jax.report.predictions import make_rows, render_predictions
+    from data_pipelines import ingest
+    from data_pipelines.ingest.cohort import make_csv
+
+    cohort_dir = out / "cohort"
+    ingested = ingest.ingest(list(args.input), cohort_dir, earlier=args.output / "cohort", **args.choice())
+    table = artifacts.load_table(cohort_dir / "cohort.parquet").sort_values(schema.PATIENT_ID, ignore_index=True)
+    records = _make_records(table, cohort_dir, run.config)
+    patients, rules = predict(run, cohort_dir, table, records, with_clinical=args.clinical is not None)
+    results = {
+        "run": run.config.name, "fingerprint": run.config.fingerprint, "warning": warning,
+        "models": rules, "patients": patients, "failed": ingested["failed"],
+    }
+    with artifacts.atomic_dir(out / "gradcam") as pictures:
+        draw_maps(run, cohort_dir, records, patients, pictures, warning)
+    artifacts.write_json(out / "predictions.json", results)
+    artifacts.write_text(out / "index.csv", make_csv(make_rows(results)))
+    render_predictions(results, out)
+    artifacts.write_manifest(out, {"kind": _KIND, "n": len(patients)}, beside=_beside())
+    return results
+
+
+def predict(
+    run: Run, cohort_dir: Path, table: Any, records: Any, with_clinical: bool
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Per patient: areas in cm2, warnings, scores in [0, 1], class, risk and files; and the rules of the classes.
+
+    Scores: score_network, the networks' own; by gradient boosting score_imaging and (with clinical data) score_both.
     """
-    if not (directory / "config.json").is_file():
-        raise UsageError("not a run directory: it holds no config.json", directory, "run `bonemet run` first")
-    run = Run(directory, from_dict(Config, artifacts.load_json(directory / "config.json")["config"]))
-    check_finished(run)
-    return run
-
-
-def predict(run: Run, cohort_dir: Path, table: Any, records: Any, with_clinical: bool) -> dict[str, dict[str, Any]]:
-    """Per patient: areas in cm2, warnings, scores in [0, 1]: score_network, the networks' own, and of gradient boosting
-    score_imaging and (with clinical data) score_both."""
     import numpy as np
 
     from bonemet_jax.fusion.run import score_new
     from bonemet_jax.readout.embeddings import embed
+    from bonemet_jax.stats.decision_rule import load_decision_rule
 
     feature_sets = ["imaging", *(["both"] if with_clinical else [])]
+    has_stats = find_unfinished(run, ("cv", "embed", "fuse", "stats")) is None
+    rules = {name: load_decision_rule(run.directory, name, run.config.fusion.mode, has_stats) for name in feature_sets}
     scores: dict[str, list[Any]] = {name: [] for name in ("network", *feature_sets)}
     for fold in range(run.config.folds.n_folds):
         (embedding,), (own,) = embed(records, run.config, run.directory, [fold])
@@ -96,18 +117,26 @@ def predict(run: Run, cohort_dir: Path, table: Any, records: Any, with_clinical:
         told = _facts(facts[row[schema.SLICE_ID]]) | {name: round(float(v[i]), 6) for name, v in means.items()}
         if with_clinical:
             told |= _judge_clinical(row, told)
-        results[row[schema.PATIENT_ID]] = told
-    return results
+        name = "both" if told.get("score_both") is not None else "imaging"
+        results[row[schema.PATIENT_ID]] = {
+            **told, **rules[name].decide([float(values[i]) for values in scores[name]]),
+            "files": {"overlay": f"cohort/overlays/{row[schema.SLICE_ID]}.png",
+                      "gradcam": f"gradcam/{row[schema.SLICE_ID]}.png"},
+        }  # fmt: skip
+    return results, {name: rule.describe() for name, rule in rules.items()}
 
 
-def draw_maps(run: Run, cohort_dir: Path, records: Any, told: dict[str, dict[str, Any]], directory: Path) -> None:
-    """A picture a slice, named as its overlay: what raises and what lowers the networks' own score."""
+def draw_maps(
+    run: Run, cohort_dir: Path, records: Any, told: dict[str, dict[str, Any]], directory: Path, warning: str
+) -> None:
+    """One picture per slice, named as its overlay: what raises and what lowers the networks' own score."""
     from bonemet_jax.progress import track
     from bonemet_jax.readout.gradcam import EVIDENCE, find_stages, read_mean_gradcam
     from bonemet_jax.readout.tissue_shares import make_regions
     from bonemet_jax.report.gradcam_figure import draw_patient_gradcam
     from data_pipelines.bonemet_ct.tissue import TissueReader
 
+    note = "; trained on SYNTHETIC patients" if warning.startswith(SYNTHETIC_WARNING) else ""
     reader, stages = TissueReader(cohort_dir, run.config.records), find_stages(run.config.model)
     maps = ((at, batch.cam[:, :, k]) for batch in read_mean_gradcam(records, run.config, run.directory)
             for k, at in enumerate(batch.position.tolist()))
@@ -115,7 +144,7 @@ def draw_maps(run: Run, cohort_dir: Path, records: Any, told: dict[str, dict[str
         patient = records.patient_id[at]
         name, regions = reader.slice_ids[patient], make_regions(*reader.read([patient]))[0]
         heading = (f"{name}: {told[patient]['score_network']:.3f}, mean of {run.config.folds.n_folds} networks\n"
-                   "Research only, not a medical device")
+                   f"Research only, not a medical device{note}")
         picture = draw_patient_gradcam(records.ct[at], regions, dict(zip(EVIDENCE, cam, strict=True)), stages, heading)
         artifacts.write_bytes(directory / f"{name}.png", picture)
 
@@ -162,4 +191,10 @@ def describe(patient: str, facts: dict[str, Any]) -> str:
         f"{name.replace('_', ' ')} {facts[name]:.3f}" if facts[name] is not None else "no clinical data, no score both"
         for name in facts if name.startswith("score_")
     )
-    return f"{patient}: {describe_areas(facts['areas'] | facts['sources'])}; {scores}"
+    risk = facts["risk"]
+    told = f"class {facts['class']} ({facts['class_label']}) by threshold {facts['threshold']:.3f}"
+    if risk["value"] is not None:
+        told += f", risk {risk['value']:.3f}"
+    if risk["ci95"] is not None:
+        told += f" (95 % CI {risk['ci95'][0]:.3f} to {risk['ci95'][1]:.3f})"
+    return f"{patient}: {describe_areas(facts['areas'] | facts['sources'])}; {scores}; {told}"

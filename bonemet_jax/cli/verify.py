@@ -50,7 +50,8 @@ def main(verb: str, argv: list[str]) -> int:
         save_verification(result, args.output, list(args.input))
     print_findings(result)
     n_errors, n_warnings = result.count("error"), result.count("warning")
-    print(describe_verdict(result.subject, result.n, n_errors, n_warnings))
+    verdict = describe_verdict(result.subject, result.n, n_errors, n_warnings)
+    print(f"{verdict}; --strict: warnings count as errors" if args.strict and n_warnings and not n_errors else verdict)
     if args.output is not None:
         print(args.output)
     code = InputDataError.exit_code if n_errors or (args.strict and n_warnings) else 0

@@ -13,6 +13,7 @@ import numpy as np
 from bonemet_jax import artifacts, schema
 from bonemet_jax.config import FoldsConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError, LeakageError
+from bonemet_jax.patient_ids import describe_pairs, find_alike
 
 _KEYS = {"seed", "n_folds", "patients"}
 #: Written always, checked when there; a file made by hand may leave it out.
@@ -34,7 +35,9 @@ class Splits:
     def split_of(self, patient_id: str, fold: int) -> str:
         """The patient's split (train, val, test) in `fold`. Raises: LeakageError for an unknown patient."""
         if patient_id not in self.splits:
-            raise LeakageError("a patient has no fold", "folds.json", "make the folds again for this cohort")
+            alike = describe_pairs(find_alike([patient_id], self.splits))
+            raise LeakageError("; ".join(filter(None, ["a patient has no fold", alike])), "folds.json",
+                               "make the folds again for this cohort")
         return self.splits[patient_id][fold]
 
     def patient_ids(self, fold: int, split: str) -> list[str]:
@@ -167,8 +170,13 @@ def load_folds(path: str | Path, patient_ids: Sequence[str] | None = None) -> Fo
     if any(n_repeated):
         raise LeakageError(f"{sum(n_repeated)} patients or names come twice", path, "deal every patient once")
     if patient_ids is not None and set(patient_ids) != set(folds.splits):
-        raise LeakageError(f"folds deal {len(folds.splits)} patients, the cohort has {len(set(patient_ids))}, "
-                           "and the two sets differ", path, "make the folds again for this cohort")
+        what = (f"folds deal {len(folds.splits)} patients, the cohort has {len(set(patient_ids))}, and the two sets "
+                "differ")  # fmt: skip
+        alike = describe_pairs(find_alike(folds.splits, patient_ids))
+        if alike:
+            raise LeakageError(f"{what}: ids of the folds and of the cohort {alike}", path,
+                               "write the ids in the folds as the cohort has them, or make the folds again")
+        raise LeakageError(what, path, "make the folds again for this cohort")
     return folds
 
 

@@ -25,6 +25,7 @@ from bonemet_jax.config import FusionConfig
 from bonemet_jax.errors import InputDataError
 from bonemet_jax.fusion.classifiers import Classifier, Settings, list_candidates, make_classifier
 from bonemet_jax.fusion.features import FeatureSpace, screen_clinical
+from bonemet_jax.patient_ids import describe_pairs, find_alike
 from bonemet_jax.stats.roc import compute_auc_or_none
 from bonemet_jax.stats.threshold import choose_balanced_threshold
 
@@ -117,7 +118,9 @@ def check_joinable(ids: list[str], cohort: pd.DataFrame, embedding: pd.DataFrame
     ):
         missing = [patient for patient in ids if patient not in index]
         if missing:
-            raise InputDataError(f"{len(missing)} of {len(ids)} patients have no {what}", "", mend)
+            alike = describe_pairs(find_alike(missing, map(str, index)))
+            told = f"{len(missing)} of {len(ids)} patients have no {what}"
+            raise InputDataError(f"{told}; {alike}" if alike else told, "", mend)
 
 
 # --- What learns from whom -------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """What the page is made of: sections of paragraphs, lists, tables and pictures."""
 
 import base64
+import io
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from bonemet_jax.report.tables import Table
 
@@ -67,6 +70,16 @@ def present(name: str, caption: str, alt: str, svg: bytes) -> Figure:
 def make_photo(path: Path, alt: str) -> Picture:
     """A PNG file."""
     return Picture(_make_uri("image/png", path.read_bytes()), alt)
+
+
+def make_thumbnail(path: Path, alt: str, width_px: int) -> Picture:
+    """A picture file, reduced to at most `width_px` pixels across, as JPEG."""
+    buffer = io.BytesIO()
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+        small.thumbnail((width_px, width_px))
+        small.save(buffer, format="JPEG", quality=85)
+    return Picture(_make_uri("image/jpeg", buffer.getvalue()), alt)
 
 
 def _make_uri(kind: str, data: bytes) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from bonemet_jax import artifacts, schema
 from bonemet_jax.cohort.folds import load_folds
 from bonemet_jax.errors import LeakageError, UsageError
+from bonemet_jax.patient_ids import describe_pairs, find_alike
 from bonemet_jax.stats.plain import make_plain
 from bonemet_jax.stats.roc_results import NETWORK, describe_paired
 from bonemet_jax.stats.run import load_run_scores
@@ -43,7 +44,9 @@ def load_joined(directories: list[Path]) -> list[JoinedRun]:
     runs = [_load(name, directory) for name, directory in zip(names, directories, strict=True)]
     for run, directory in zip(runs[1:], directories[1:], strict=True):
         if run.folds != runs[0].folds:
-            raise LeakageError(f"its folds are not those of {directories[0]}", directory / "folds.json",
+            alike = describe_pairs(find_alike(run.folds, runs[0].folds))
+            what = f"its folds are not those of {directories[0]}"
+            raise LeakageError(f"{what}; ids {alike}" if alike else what, directory / "folds.json",
                                f"run it again with --folds.file {directories[0] / 'folds.json'}")
     return runs
 

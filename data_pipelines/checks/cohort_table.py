@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bonemet_jax import schema
+from bonemet_jax.patient_ids import describe_difference, make_key, quote
 from data_pipelines.clinical.columns import COLUMNS
 from data_pipelines.clinical.consistency import INDEX_ROUNDING_CM2_M2, INDEX_TOLERANCE
 from data_pipelines.findings import Finding
@@ -24,6 +25,8 @@ def check_table(table: pd.DataFrame) -> Iterator[Finding]:
     for name in (schema.PATIENT_ID, schema.SLICE_ID):
         if name in table.columns:
             yield from _check_ids(table, name)
+    if schema.PATIENT_ID in table.columns:
+        yield from _check_alike(patients_of(table))
     for name, column in COLUMNS.items():
         if name in table.columns:
             yield from _check_column(table, column)
@@ -44,6 +47,18 @@ def _check_ids(table: pd.DataFrame, name: str) -> Iterator[Finding]:
     yield from _at(table, ~is_text, "cohort-cell", name, lambda i: "empty or not text")
     yield from _at(table, values.duplicated().to_numpy(bool) & is_text, "cohort-twice", name,
                    lambda i: f"an id is given twice (first in row {1 + list(values).index(values.iloc[i])})")
+
+
+def _check_alike(patients: list[str]) -> Iterator[Finding]:
+    """Ids of different rows that look alike: possibly one patient, who would be trained on and tested."""
+    first: dict[str, int] = {}
+    for row, patient in enumerate(patients, start=1):
+        other = first.setdefault(make_key(patient), row)
+        if patient and patients[other - 1] not in ("", patient):
+            earlier = patients[other - 1]
+            yield Finding("csv-id-alike", f"looks like the id in row {other}, from which it differs by "
+                          f"{describe_difference(earlier, patient)}", patient=patient, row=row,
+                          column=schema.PATIENT_ID, ids=f"{quote(patient)} and {quote(earlier)}")
 
 
 def _check_column(table: pd.DataFrame, column: schema.Column) -> Iterator[Finding]:

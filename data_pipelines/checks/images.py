@@ -15,7 +15,8 @@ from data_pipelines.checks.cohort_table import check_outcomes
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.findings import Finding, find, finding_of
 from data_pipelines.ingest.cohort import make_facts
-from data_pipelines.ingest.patients import Failure, Input, Patient, match_table, name_inputs, read_patients
+from data_pipelines.ingest.match import compare_readers, join_table
+from data_pipelines.ingest.patients import Failure, Input, Patient, name_inputs, read_patients
 
 
 @dataclass
@@ -53,8 +54,8 @@ def check_images(
     table = check_clinical(clinical, missing, check.findings) if clinical is not None else None
     try:
         check.numbers = {one.patient_id: one.number for one in name_inputs(inputs)}
-        if table is not None and clinical is not None:
-            check.findings += _match(inputs, table, clinical)
+        table = _match(check, table, clinical)
+        check.findings += compare_readers(reading.get("rois"))
         titles = {patient: f"input {number}" for patient, number in check.numbers.items()} if with_overlays else None
         rows = list(_read(check, read_patients(inputs, table, titles=titles, **reading)))
     except InputDataError as error:
@@ -81,16 +82,21 @@ def check_clinical(clinical: Path, missing: tuple[str, ...], findings: list[Find
     return table
 
 
-def _match(inputs: Sequence[Path], table: ClinicalTable, clinical: Path) -> list[Finding]:
-    """What is in only one of inputs and table, and whose row cannot be used."""
-    ids = {one.patient_id for one in name_inputs(inputs)}
-    n_refused = len(ids & table.refused)
-    found = [find("cohort-row-refused", f"{n_refused} of {len(ids)} inputs have a row with errors in the clinical "
-                  "table: it is not used", where=clinical.name)] if n_refused else []
+def _match(check: ImagesCheck, table: ClinicalTable | None, clinical: Path | None) -> ClinicalTable | None:
+    """The table under the inputs' names; adds what is in only one of the two, and whose row cannot be used."""
     try:
-        return [*found, *match_table(inputs, table, clinical)]
+        joined, found = join_table(check.numbers, table, clinical)
     except InputDataError as error:
-        return [*found, finding_of(error)]
+        joined, found = table, [finding_of(error)]
+    if table is None or clinical is None or joined is None:
+        check.findings += found
+        return None
+    n_refused = len(set(check.numbers) & joined.refused)
+    if n_refused:
+        check.findings.append(find("cohort-row-refused", f"{n_refused} of {len(check.numbers)} inputs have a row with "
+                                   "errors in the clinical table: it is not used", where=clinical.name))
+    check.findings += found
+    return joined
 
 
 def _read(check: ImagesCheck, outcomes: Iterator[Patient | Failure]) -> Iterator[Mapping[str, Any]]:
@@ -101,6 +107,7 @@ def _read(check: ImagesCheck, outcomes: Iterator[Patient | Failure]) -> Iterator
         patient, path = outcome.given.patient_id, outcome.given.path
         if isinstance(outcome, Failure):
             check.findings.append(_place(outcome.finding, patient, path))
+            check.findings += (_place(note, patient, path) for note in outcome.given.findings if note.ids)
             continue
         image = outcome.source.image
         check.findings += (_place(finding, patient, path) for finding in outcome.findings)

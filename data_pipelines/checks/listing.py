@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -71,7 +71,7 @@ def _make_group(code: str, found: list[Finding], numbers: Mapping[str, int]) -> 
     above: tuple[str, str, str] | None = None
     for finding in shown:
         spot, file = _find_spot(finding, numbers), PurePath(finding.where).name
-        text, mend = _cut_place(finding, str(finding)), finding.mend
+        text, mend = _cut_place(finding, finding.line), finding.mend
         this = (finding.where, text, mend)
         if above is None:
             text = f"{text} [{code}]"
@@ -102,6 +102,7 @@ def _cut_place(finding: Finding, text: str) -> str:
 def _values(finding: Finding) -> dict[str, Any]:
     return {
         "severity": finding.severity, "code": finding.code, "patient_id": finding.patient, "where": finding.where,
-        "row": finding.row, "column": finding.column, "what": _cut_place(finding, finding.what),
+        "row": finding.row, "column": finding.column,
+        "what": _cut_place(finding, replace(finding, fact="").line),
         "fact": finding.fact, "mend": finding.mend,
     }  # fmt: skip

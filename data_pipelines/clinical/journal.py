@@ -20,17 +20,18 @@ class Journal:
         """Findings added about this row concern this patient; no finding's words say so."""
         self._patients[row] = patient
 
-    def add(self, code: str, detail: str = "", row: int | None = None, column: str = "") -> None:
+    def add(self, code: str, detail: str = "", row: int | None = None, column: str = "", ids: str = "") -> None:
         """One finding; beyond MAX_FINDINGS of a severity it is only counted."""
-        self._put(code, detail, row, column, "" if row is None else self._patients.get(row, ""))
+        self._put(code, detail, row, column, "" if row is None else self._patients.get(row, ""), ids)
 
-    def _put(self, code: str, detail: str, row: int | None, column: str, patient: str) -> None:
+    def _put(self, code: str, detail: str, row: int | None, column: str, patient: str, ids: str = "") -> None:
         severity = VERDICTS[code].severity
         self._n[severity] += 1
         if self._n[severity] <= MAX_FINDINGS:
             place = [f"row {row}"] * (row is not None) + [f"column {column}"] * bool(column)
             what = ": ".join([", ".join(place)] * bool(place) + [detail or VERDICTS[code].meaning])
-            self._findings.append(Finding(code, what, where=self.where, patient=patient, row=row, column=column))
+            self._findings.append(Finding(code, what, where=self.where, patient=patient, row=row, column=column,
+                                          ids=ids))
 
     def add_once(self, code: str, detail: str, row: int, column: str) -> None:
         """One finding for all rows: the first row stands for the others."""

@@ -22,6 +22,17 @@ _WORKBOOKS = {
     b"\x1f\x8b": "a gzip archive",
     b"PAR1": "a Parquet table",
     b"{\\rtf": "an RTF document",
+    b"<?xml": "an XML document",
+    b"<html": "an HTML page",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ\0": "an xz archive",
+    b"$FL2": "an SPSS file (sav)",
+    b"<stata_dta>": "a Stata file (dta)",
+    b"ARROW1": "a Feather table",
+    b"SQLite format 3\0": "an SQLite database",
+    bytes(12) + b"\xc2\xea\x81\x60": "a SAS file (sas7bdat)",
 }
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 

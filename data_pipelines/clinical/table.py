@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from bonemet_jax import schema
 from bonemet_jax.errors import UsageError
+from bonemet_jax.patient_ids import MAX_PAIRS, describe_difference, make_key, quote
 from data_pipelines.clinical.cells import CellError, Value, are_shares, check_signs, is_spoiled, read_cell
 from data_pipelines.clinical.columns import COLUMNS, FIELDS, MISSING, SLICE_INDEX, SLICE_Z, fold
 from data_pipelines.clinical.consistency import check_row
@@ -26,6 +27,7 @@ MAX_ID = 255
 #: What a spreadsheet makes of a long number: 1.23457E+11.
 _MANGLED_ID = re.compile(r"[0-9]([.,][0-9]+)?[eE]\+[0-9]+")
 _DECIMAL_ID = re.compile(r"[0-9]+\.0")
+_Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class ClinicalTable:
     """patient_id -> number of the slice to take, 0 the lowest, where the table gives it."""
     refused: frozenset[str] = frozenset()
     """patient_id of every row that an error refuses and whose id can be read. For comparing, not for showing."""
+    row_of: dict[str, int] = field(default_factory=dict)
+    """patient_id -> row, as a spreadsheet counts; of every row with an id, refused ones included."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -51,6 +55,19 @@ class ClinicalTable:
     def warnings(self) -> tuple[Finding, ...]:
         """Findings that do not."""
         return tuple(finding for finding in self.findings if finding.severity == "warning")
+
+    def rename(self, names: Mapping[str, str]) -> "ClinicalTable":
+        """The same rows under other ids: `names` maps an id of the table to the new one."""
+        if not names:
+            return self
+
+        def rekey(rows: Mapping[str, _Entry]) -> dict[str, _Entry]:
+            return {names.get(patient, patient): value for patient, value in rows.items()}
+
+        findings = tuple(replace(f, patient=names.get(f.patient, f.patient)) for f in self.findings)
+        refused = frozenset(names.get(patient, patient) for patient in self.refused)
+        return ClinicalTable(rekey(self.rows), findings, rekey(self.slice_z_mm), rekey(self.slice_index), refused,
+                             rekey(self.row_of))
 
     def check(self, rows: bool = True) -> None:
         """Stop at the first error; with rows=False at the first that concerns more than one row.
@@ -104,10 +121,12 @@ def _parse_missing(missing: Iterable[str]) -> dict[str, frozenset[str]]:
 def _read_rows(sheet: Sheet, id_place: int, columns: list[TableColumn], journal: Journal) -> ClinicalTable:
     values: dict[str, dict[str, Value]] = {}
     row_of: dict[str, int] = {}
+    hidden: dict[str, int] = {}
     bad: set[str] = set()
     for row, cells in sheet.rows:
         patient, parsed = _read_row(row, cells, sheet, id_place, columns, journal)
         if patient is None:
+            hidden |= {cells[id_place].strip(): row} if len(cells) == len(sheet.header) else {}
             continue
         if patient in row_of:
             journal.add("csv-id-twice", f"the same id as in row {row_of[patient]}", row, schema.PATIENT_ID)
@@ -116,12 +135,14 @@ def _read_rows(sheet: Sheet, id_place: int, columns: list[TableColumn], journal:
         row_of[patient] = row
         if parsed is not None:
             values[patient] = parsed
-    _tell_alike(row_of, journal)
+    _report_trimmed(sheet, id_place, journal)
+    _report_alike(row_of, journal)
     good = {patient: parsed for patient, parsed in values.items() if patient not in bad}
     slice_z_mm = {patient: z for patient, parsed in good.items() if _is_number(z := parsed.get(SLICE_Z))}
     slice_index = {patient: int(k) for patient, parsed in good.items() if _is_number(k := parsed.get(SLICE_INDEX))}
     rows = {patient: {n: value for n, value in parsed.items() if n in COLUMNS} for patient, parsed in good.items()}
-    return ClinicalTable(rows, journal.finish(), slice_z_mm, slice_index, frozenset(row_of) - frozenset(rows))
+    return ClinicalTable(rows, journal.finish(), slice_z_mm, slice_index, frozenset(row_of) - frozenset(rows),
+                         hidden | row_of)
 
 
 def _read_row(
@@ -168,8 +189,6 @@ def _read_id(cell: str, row: int, journal: Journal) -> str | None:
     if code:
         journal.add(code, row=row, column=schema.PATIENT_ID)
         return None
-    if patient != cell:
-        journal.tell("csv-id-trimmed", "blanks around the id left out", row, schema.PATIENT_ID)
     if _DECIMAL_ID.fullmatch(patient):
         journal.tell("csv-id-decimal", "ends in .0 and is kept so", row, schema.PATIENT_ID)
     return patient
@@ -185,15 +204,28 @@ def _find_id_fault(patient: str) -> str:
     return "csv-id-long" if len(patient) > MAX_ID else ""
 
 
-def _tell_alike(row_of: dict[str, int], journal: Journal) -> None:
-    """Ids that differ only by case, width or leading zeros are kept apart, and told."""
-    first: dict[str, int] = {}
+def _report_trimmed(sheet: Sheet, id_place: int, journal: Journal) -> None:
+    """One warning names the ids around which blanks were left out."""
+    trimmed = [(row, cells[id_place]) for row, cells in sheet.rows if id_place < len(cells)
+               and cells[id_place].strip() not in ("", cells[id_place])]  # fmt: skip
+    if not trimmed:
+        return
+    cells = "1 cell" if len(trimmed) == 1 else f"{len(trimmed)} cells, the first"
+    named = [f"row {row} {quote(cell)} is read as {quote(cell.strip())}" for row, cell in trimmed[:MAX_PAIRS]]
+    named += [f"{len(trimmed) - MAX_PAIRS} more"] if len(trimmed) > MAX_PAIRS else []
+    words = f"blanks around the id left out ({cells} in row {trimmed[0][0]})"
+    journal.add("csv-id-trimmed", words, column=schema.PATIENT_ID, ids=", ".join(named))
+
+
+def _report_alike(row_of: dict[str, int], journal: Journal) -> None:
+    """Ids that look alike are kept apart and named."""
+    first: dict[str, str] = {}
     for patient, row in row_of.items():
-        key = fold(patient).casefold().lstrip("0")
-        if key in first:
-            words = f"differs from the id in row {first[key]} only by case, width or leading zeros"
-            journal.add("csv-id-alike", words, row, schema.PATIENT_ID)
-        first.setdefault(key, row)
+        other = first.setdefault(make_key(patient), patient)
+        if other != patient:
+            words = f"looks like the id in row {row_of[other]}, from which it differs by " + describe_difference(
+                other, patient)
+            journal.add("csv-id-alike", words, row, schema.PATIENT_ID, f"{quote(patient)} and {quote(other)}")
 
 
 def _check_slice(parsed: dict[str, Value], row: int, journal: Journal) -> bool:

@@ -7,16 +7,18 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.errors import CorruptFileError
+from bonemet_jax.patient_ids import MAX_PAIRS
 from bonemet_jax.progress import say
 from data_pipelines.canonical import hash_pixels, save_slice
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
 from data_pipelines.findings import VERDICTS, Finding, refusal
-from data_pipelines.ingest.patients import Failure, Patient, is_known, match_table, name_inputs, read_patients
+from data_pipelines.ingest.match import compare_readers, join_table
+from data_pipelines.ingest.patients import Failure, Patient, is_known, name_inputs, read_patients
 from data_pipelines.ingest.readers import Agreement
 
 SALT, SALT_BYTES = "salt", 16
@@ -27,7 +29,8 @@ _TOLD_ONE_BY_ONE = 10
 
 
 def ingest(
-    inputs: Sequence[Path], out: Path, *, clinical: Path | None = None, missing: tuple[str, ...] = (), **reading: Any
+    inputs: Sequence[Path], out: Path, *, clinical: Path | None = None, missing: tuple[str, ...] = (),
+    earlier: Path | None = None, **reading: Any,
 ) -> dict[str, Any]:
     """Write the cohort directory of docs/contracts.md; one input path is one patient.
 
@@ -36,6 +39,7 @@ def ingest(
         out: directory to write; an earlier cohort there is replaced, its salt kept.
         clinical: CSV joined by patient_id.
         missing: codes that mean unknown in that table.
+        earlier: cohort directory whose salt, and so the slices' names, are kept; None: that in `out`, if any.
         reading: masks, rois, choice, convention, workers, seconds, memory_gib: see read_patients.
 
     Returns: see Batch.finish. A patient who cannot be read stops none of the others.
@@ -43,13 +47,12 @@ def ingest(
     Raises: InputDataError when nobody could be read, UsageError; nothing is written then.
     """
     _check_out(out, _KIND_COHORT, [*inputs, clinical, reading.get("masks"), reading.get("rois")])
-    table = _load_table(clinical, missing)
-    batch = Batch(inputs, table, clinical)
-    salt = _load_salt(out / SALT)
+    batch = Batch(inputs, _load_table(clinical, missing), clinical, reading.get("rois"))
+    salt = _load_salt((earlier or out) / SALT)
     titles = {one.patient_id: make_slice_id(salt, one.patient_id) for one in batch.inputs}
     with artifacts.atomic_dir(out) as partial:
         rows, facts = [], {}
-        for patient in batch.sift(_refuse_copies(read_patients(inputs, table, titles=titles, **reading))):
+        for patient in batch.sift(_refuse_copies(read_patients(inputs, batch.table, titles=titles, **reading))):
             slice_id = titles[patient.given.patient_id]
             save_slice(partial / "slices" / f"{slice_id}.npz", patient.source.image)
             _save_drawn(partial, slice_id, patient)
@@ -71,13 +74,12 @@ def measure(
 ) -> dict[str, Any]:
     """Write areas.csv, areas.json and overlays/*.png; arguments, result and errors as of ingest."""
     _check_out(out, _KIND_AREAS, [*inputs, clinical, reading.get("masks"), reading.get("rois")])
-    table = _load_table(clinical, missing)
-    batch = Batch(inputs, table, clinical)
+    batch = Batch(inputs, _load_table(clinical, missing), clinical, reading.get("rois"))
     # A number, not the id: file names and pictures must not tell who it is.
     titles = {one.patient_id: f"patient {one.number}" for one in batch.inputs}
     with artifacts.atomic_dir(out) as partial:
         rows = []
-        for patient in batch.sift(read_patients(inputs, table, titles=titles, **reading)):
+        for patient in batch.sift(read_patients(inputs, batch.table, titles=titles, **reading)):
             number = f"{patient.given.number:04d}"
             files = _save_drawn(partial, number, patient)
             rows.append({schema.PATIENT_ID: patient.given.patient_id, **files, **make_facts(patient)})
@@ -127,16 +129,20 @@ def make_slice_id(salt: bytes, patient_id: str) -> str:
 class Batch:
     """What goes on beside the reading: failures and warnings are kept and told at the end."""
 
-    def __init__(self, inputs: Sequence[Path], table: ClinicalTable, clinical: Path | None) -> None:
+    def __init__(
+        self, inputs: Sequence[Path], table: ClinicalTable, clinical: Path | None, rois: Path | None = None
+    ) -> None:
         self.inputs = name_inputs(inputs)
         self.agreement = Agreement()
         self._failures: list[Failure] = []
         self._warnings: list[tuple[str, Finding]] = []
         # An error of an input's row is that input's failure; of any other row it is told.
-        own = table.refused & {one.patient_id for one in self.inputs}
-        self._row_errors = {error.patient: error for error in reversed(table.errors) if error.patient in own}
-        self._of_table = [finding for finding in table.findings if finding.patient not in own]
-        self._of_table += [] if clinical is None else match_table(inputs, table, clinical)
+        numbers = {one.patient_id: one.number for one in self.inputs}
+        self.table, of_names = join_table(numbers, table, clinical)
+        own = self.table.refused & set(numbers)
+        self._row_errors = {error.patient: error for error in reversed(self.table.errors) if error.patient in own}
+        self._of_table = [finding for finding in self.table.findings if finding.patient not in own]
+        self._of_table += [*of_names, *compare_readers(rois)]
 
     def sift(self, outcomes: Iterable[Patient | Failure]) -> Iterator[Patient]:
         """Yield the patients; keep the failures, and every patient's warnings."""
@@ -146,6 +152,8 @@ class Batch:
                 outcome = Failure(outcome.given, refusal(error.code, error.where, error.what, error.fact, error.mend))
             if isinstance(outcome, Failure):
                 self._failures.append(outcome)
+                # Names that look alike may be why it failed.
+                self._warnings += [(outcome.given.name, note) for note in outcome.given.findings if note.ids]
             else:
                 self._warnings += [(outcome.given.name, finding) for finding in outcome.findings]
                 yield outcome
@@ -159,6 +167,8 @@ class Batch:
         """
         failures = sorted(self._failures, key=lambda failure: failure.given.number)
         if not facts:
+            for line in self._list_names():
+                say(f"warning: {line}")
             self._raise(failures)
         for line in self._tell_warnings():
             say(f"warning: {line}")
@@ -179,13 +189,28 @@ class Batch:
                       f"{first.finding}")
 
     def _tell_warnings(self) -> Iterator[str]:
-        yield from map(str, self._of_table)
+        yield from (str(finding) for finding in self._of_table if not finding.ids)
+        yield from self._list_names()
+        warnings = [(name, finding) for name, finding in self._warnings if not finding.ids]
         if len(self.inputs) <= _TOLD_ONE_BY_ONE:
-            yield from (f"{name}: {finding}" for name, finding in self._warnings)
+            yield from (f"{name}: {finding}" for name, finding in warnings)
             return
-        counts = Counter(code for _, code in {(name, finding.code) for name, finding in self._warnings})
+        counts = Counter(code for _, code in {(name, finding.code) for name, finding in warnings})
         for code, n in sorted(counts.items()):
             yield f"{n} of {len(self.inputs)} inputs: {VERDICTS[code].meaning} ({code})"
+
+    def _list_names(self) -> Iterator[str]:
+        """Lines that name ids, which the user must compare, with the remedy: MAX_PAIRS of a code, the rest counted."""
+        by_code: dict[str, list[str]] = {}
+        for name, finding in [("", finding) for finding in self._of_table] + self._warnings:
+            if finding.ids:
+                place = name or PurePath(finding.where).name
+                place = f"{place}: " if place else ""
+                by_code.setdefault(finding.code, []).append(f"{place}{finding.line}; {finding.mend}")
+        for code, lines in by_code.items():
+            yield from lines[:MAX_PAIRS]
+            if len(lines) > MAX_PAIRS:
+                yield f"{len(lines) - MAX_PAIRS} more of this kind ({code}): `bonemet verify -o DIR` lists them all"
 
 
 def _load_table(clinical: Path | None, missing: tuple[str, ...]) -> ClinicalTable:
@@ -262,7 +287,7 @@ def _write_salt(path: Path, salt: bytes) -> None:
 
 def _check_out(out: Path, kind: str, inputs: Sequence[Path | None]) -> None:
     if artifacts.check_out(out, kind, inputs, beside=(SALT,)):
-        say(f"replaces the earlier output in {out}")
+        say(f"the earlier output in {out} will be replaced")
 
 
 def _load_salt(path: Path) -> bytes:

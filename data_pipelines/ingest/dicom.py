@@ -18,6 +18,7 @@ from data_pipelines.ingest.dicom_header import Frame, NotDicomError, load_frames
 from data_pipelines.ingest.dicom_pixels import is_copy, load_frame_hu
 from data_pipelines.ingest.dicom_rules import STRAIGHT_DEG, check_frame, compute_plane, judge_frame, rank_of
 from data_pipelines.ingest.files import InputFile
+from data_pipelines.ingest.formats import find_format
 from data_pipelines.ingest.grid import Axes, Grid, turn
 
 #: Differences below these are rounding: position along the normal, cosines, pixel spacing.
@@ -60,7 +61,7 @@ def load_dicom(files: Sequence[InputFile], path: Path, series: int | None = None
     found = _sort_out(files)
     other = found.other
     if not found.frames and not found.refused:
-        raise refusal("file-not-understood", path, "no DICOM files and no ct.nii.gz found", other[0] if other else "")
+        raise _refuse_unread(files, path, other[0] if other else "")
     if len(found.patients) > 1:
         raise refusal("dicom-two-patients", path, fact=f"{len(found.patients)} different PatientID")
     if not found.frames:
@@ -76,6 +77,14 @@ def load_dicom(files: Sequence[InputFile], path: Path, series: int | None = None
     return DicomStack(
         grid, tuple(chosen), tuple(notes), _axes(chosen[0].header), tilt_deg if tilt_deg > STRAIGHT_DEG else 0.0
     )
+
+
+def _refuse_unread(files: Sequence[InputFile], path: Path, fact: str) -> InputDataError:
+    """The error for files that hold no DICOM image: it names their format where that is a known one."""
+    unread = find_format(files)
+    if unread is None:
+        return refusal("file-not-understood", path, "no DICOM files and no ct.nii.gz found", fact)
+    return refusal("file-not-understood", path, f"unsupported format: {unread.name}", fact, unread.remedy)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int, Shaped
 from bonemet_jax import schema
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile, find_files
+from data_pipelines.ingest.formats import find_format
 from data_pipelines.ingest.grid import Grid, check_same_grid
 from data_pipelines.ingest.nifti import SUFFIXES, NiftiStack, load_nifti
 
@@ -145,6 +146,9 @@ def load_masks(path: Path, image: Grid) -> Masks:
         tissues = {code: tuple(Part(label_map, n) for n in labels) for code, labels in LABELS_OF_TISSUE.items()
                    } | tissues  # fmt: skip
     if not (vertebrae or tissues):
+        unread = None if volumes else find_format(find_files(path))
+        if unread is not None:
+            raise refusal("mask-missing", path, f"masks of an unsupported format: {unread.name}", mend=unread.remedy)
         raise refusal("mask-missing", path, fact=f"{len(files)} NIfTI files, none with a name that is known")
     return Masks(image, vertebrae, tissues)
 

@@ -19,6 +19,7 @@ from data_pipelines.clinical.consistency import INDEX_TOLERANCE
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, Value
 from data_pipelines.findings import Finding, find, finding_of, refusal
 from data_pipelines.ingest.grid import turn_back
+from data_pipelines.ingest.match import Entry, EntryFolder
 from data_pipelines.ingest.nifti import SUFFIXES
 from data_pipelines.ingest.roi import parse_name
 from data_pipelines.ingest.source import Choice, IngestedSlice, make_patient_id, read_source
@@ -128,7 +129,8 @@ def read_patients(
     """
     table, titles = table or ClinicalTable({}), titles or {}
     limits, ordered = Limits(seconds, memory_gib), sorted(name_inputs(inputs), key=lambda one: one.patient_id)
-    found = [_find_files(one, masks, rois, choice or Choice(), table) for one in ordered]
+    folders = _Folders(masks, rois)
+    found = [_find_files(one, folders, choice or Choice(), table) for one in ordered]
     with tempfile.TemporaryDirectory(prefix="bonemet-") as folder:
         found = list(_segment(found, Path(folder)))
         good = [one for one in found if isinstance(one, Input)]
@@ -196,18 +198,56 @@ def _as_text(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _find_files(
-    one: Input, masks: Path | None, rois: Path | None, choice: Choice, table: ClinicalTable
-) -> Input | Failure:
-    for folder, code in ((masks, "mask-missing"), (rois, "roi-missing")):
+class _Folders:
+    """The folders of --masks and --rois, each listed once."""
+
+    def __init__(self, masks: Path | None, rois: Path | None) -> None:
+        self.masks, self.rois = masks, rois
+        self._masks = EntryFolder(masks, SUFFIXES) if masks is not None else None
+        self._rois = EntryFolder(rois, ROI_SUFFIXES) if rois is not None else None
+        folders = sorted(f for f in rois.iterdir() if f.is_dir()) if rois is not None and rois.is_dir() else []
+        self._readers = {f"reader{n}": EntryFolder(f, ROI_SUFFIXES) for n, f in enumerate(folders, start=1)}
+
+    def find_masks(self, one: Input) -> tuple[Path | None, list[Finding]]:
+        """The input's own masks; of a single input the whole path, where it has no entry of that name."""
+        if self._masks is None:
+            return None, []
+        entry = self._masks.find(make_patient_id(one.path))
+        notes = _report_names(entry, "cohort-masks-alike", self.masks)
+        own = entry.path or (self.masks if one.n == 1 else None)
+        return own, notes if own is not None else [*notes, find("cohort-no-masks", where=self.masks)]
+
+    def find_rois(self, one: Input) -> tuple[dict[str, Path], list[Finding]]:
+        """Reader -> the input's regions."""
+        if self._rois is None or self.rois is None:
+            return {}, []
+        name = make_patient_id(one.path)
+        own = self._rois.find(name)
+        if own.path is not None:
+            return {"reader1": own.path}, _report_names(own, "cohort-rois-alike", self.rois)
+        entries = {reader: folder.find(name) for reader, folder in self._readers.items()}
+        notes = [note for entry in (own, *entries.values())
+                 for note in _report_names(entry, "cohort-rois-alike", self.rois)]
+        readers = {reader: entry.path for reader, entry in entries.items() if entry.path is not None}
+        if not readers and one.n == 1:
+            readers = _find_loose_rois(self.rois)
+        return readers, notes if readers else [*notes, find("cohort-no-rois", where=self.rois)]
+
+
+def _find_files(one: Input, folders: _Folders, choice: Choice, table: ClinicalTable) -> Input | Failure:
+    for folder, code in ((folders.masks, "mask-missing"), (folders.rois, "roi-missing")):
         if folder is not None and not folder.exists():
             return Failure(one, refusal(code, folder, fact="no such file or folder"))
+    (masks, of_masks), (rois, of_rois) = folders.find_masks(one), folders.find_rois(one)
     own_choice = _choose(choice, one.patient_id, table)
-    own_masks = masks and (_find_own(masks, one.path, SUFFIXES) or (masks if one.n == 1 else None))
-    own_rois = _find_rois(rois, one) if rois is not None else {}
-    notes = [find("cohort-no-masks", where=masks)] if masks is not None and own_masks is None else []
-    notes += [find("cohort-no-rois", where=rois)] if rois is not None and not own_rois else []
-    return replace(one, masks=own_masks, rois=own_rois, choice=own_choice, findings=tuple(notes))
+    return replace(one, masks=masks, rois=rois, choice=own_choice, findings=(*of_masks, *of_rois))
+
+
+def _report_names(entry: Entry, code: str, where: Path | None) -> list[Finding]:
+    """Findings on an entry whose name is not the input's, letter by letter."""
+    if entry.composed:
+        return [find("cohort-id-composed", where=where or "", ids=entry.composed)]
+    return [find(code, where=where or "", ids=entry.alike)] if entry.alike else []
 
 
 def _segment(found: list[Input | Failure], folder: Path) -> Iterator[Input | Failure]:
@@ -227,22 +267,8 @@ def _segment(found: list[Input | Failure], folder: Path) -> Iterator[Input | Fai
             yield Failure(one, error)
 
 
-def _find_own(folder: Path, path: Path, suffixes: Sequence[str]) -> Path | None:
-    """<patient_id>/ or <patient_id><suffix> in a folder."""
-    patient = make_patient_id(path)
-    return next((f for f in (folder / patient, *(folder / f"{patient}{end}" for end in suffixes)) if f.exists()), None)
-
-
-def _find_rois(rois: Path, one: Input) -> dict[str, Path]:
-    own = _find_own(rois, one.path, ROI_SUFFIXES)
-    if own is not None:
-        return {"reader1": own}
-    folders = sorted(f for f in rois.iterdir() if f.is_dir()) if rois.is_dir() else []
-    found = {f"reader{n}": _find_own(folder, one.path, ROI_SUFFIXES) for n, folder in enumerate(folders, start=1)}
-    readers = {reader: path for reader, path in found.items() if path is not None}
-    if readers or one.n > 1:
-        return readers
-    # Of one patient the zip itself, or a folder of regions named for tissues: other names may be other patients'.
+def _find_loose_rois(rois: Path) -> dict[str, Path]:
+    """Regions that are a single patient's: the zip itself, or a folder of regions named for tissues."""
     loose = list(rois.glob("*.roi"))
     is_own = rois.is_file() or (bool(loose) and all(parse_name(f.stem) for f in loose))
     return {"reader1": rois} if is_own else {}
@@ -258,22 +284,6 @@ def _choose(choice: Choice, patient_id: str, table: ClinicalTable) -> Choice:
 # --- Joining ------------------------------------------------------------------------------------------
 
 
-def match_table(inputs: Sequence[Path], table: ClinicalTable, where: object) -> list[Finding]:
-    """What is in only one of inputs and table; counts, no ids. Raises: InputDataError when nothing matches."""
-    ids = {one.patient_id for one in name_inputs(inputs)}
-    listed = set(table.rows) | table.refused  # a row with an error is a row
-    if not ids & listed:
-        raise refusal("cohort-no-match", where)
-    n_no_row, n_no_image = len(ids - listed), len(set(table.rows) - ids)
-    found = []
-    if n_no_row:
-        found.append(find("cohort-no-row", f"{n_no_row} of {len(ids)} inputs have no row in the clinical table: "
-                          "their columns stay empty"))
-    if n_no_image:
-        found.append(find("cohort-no-image", f"{n_no_image} rows of the clinical table have no input and are left out"))
-    return found
-
-
 def join_row(
     one: Input, source: IngestedSlice, drawn: Drawn, given: dict[str, Value], convention: str
 ) -> Patient:
@@ -287,8 +297,17 @@ def join_row(
     # An area measured here, or seen in part, puts the table's value and index aside.
     ours = {name: areas[name] for name in schema.AREA_CODES if is_known(areas[name]) or name in visible}
     ours |= {index: indices[index] for index, area in schema.INDEX_OF_AREA.items() if area in ours}
-    findings = (*one.findings, *source.findings, *_compare(given, ours))
+    findings = (*_describe_masks(one, source), *source.findings, *_compare(given, ours))
     return Patient(one, source, areas, visible, readers, row | ours, findings, drawn, convention)
+
+
+def _describe_masks(one: Input, source: IngestedSlice) -> Iterator[Finding]:
+    """What was found before reading; where the input has no entry in --masks, the masks that were used instead."""
+    for note in one.findings:
+        if note.code != "cohort-no-masks" or not source.has_masks:
+            yield note
+        else:
+            yield find("cohort-masks-made" if one.masks is not None else "cohort-masks-beside", where=note.where)
 
 
 def _measure(source: IngestedSlice, convention: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:

@@ -1,6 +1,6 @@
 """One patient's images -> one canonical slice. The only place where image files of others are parsed."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -89,6 +89,8 @@ class IngestedSlice:
     """Area column -> who outlined the tissue."""
     drawn: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Reader -> area columns whose tissue that reader drew: the others are not the reader's."""
+    has_masks: bool = False
+    """Whether masks were read: those given, or the folder `masks` next to the image."""
 
 
 def read_source(
@@ -126,15 +128,17 @@ def read_source(
 
     readers = {reader: measure({**regions, **own}, (rois or {})[reader]) for reader, own in drawn.items()}
     measured = list(readers.values()) or [measure(regions, path)]
+    origins = _find_origins(measured[0].image, regions, {code for own in drawn.values() for code in own})
     return IngestedSlice(
         measured[0].image, stack.kind, make_patient_id(path), choice.level, "labels" if is_labelled else "given",
         stack.grid.z_mm[index], index, len(stack.grid.z_mm),
-        (*stack.findings, *of_masks, *of_rois, *notes, *more, *_join_findings(measured)),
+        (*stack.findings, *_correct_half((*of_masks, *of_rois), origins), *notes, *more, *_join_findings(measured)),
         frozenset().union(*(one.incomplete for one in measured)),
         {reader: one.image for reader, one in readers.items()}, stack.axes,
-        _find_origins(measured[0].image, regions, {code for own in drawn.values() for code in own}),
+        origins,
         {reader: frozenset(area for area, code in schema.AREA_CODES.items() if code in own)
          for reader, own in drawn.items()},
+        has_masks=masks is not None,
     )  # fmt: skip
 
 
@@ -142,6 +146,16 @@ def _find_origins(image: CanonicalSlice, masks: Collection[int], drawn: Collecti
     """Area column -> origin, of the tissues that the slice has."""
     present = {area: code for area, code in schema.AREA_CODES.items() if (image.tissue == code).any()}
     return {area: "reader" if code in drawn else "mask" if code in masks else "hu" for area, code in present.items()}
+
+
+def _correct_half(notes: Iterable[Finding], origins: Mapping[str, Origin]) -> Iterator[Finding]:
+    """The findings; a muscle of which one source has a part only is not called unsegmented where another has it."""
+    whole = {schema.TISSUE_NAMES[code]: origins[area] for area, code in schema.AREA_CODES.items() if area in origins}
+    for note in notes:
+        origin = next((origin for name, origin in whole.items() if name in note.fact), None)
+        if note.code == "mask-half" and origin is not None:
+            note = replace(note, what=f"a source holds only a part of a muscle: the {origin}'s region is used")
+        yield note
 
 
 def make_patient_id(path: Path) -> str:

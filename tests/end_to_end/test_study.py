@@ -1,8 +1,10 @@
 """Every verb end to end on a small synthetic cohort and tiny images, in the order data walks."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.cli import main, stages
+from bonemet_jax.errors import NumericsError
 
 SMOKE = str(Path(__file__).parents[2] / "configs" / "smoke.py")
 #: A smoke run small enough for a test: same config, fewer patients, bigger pixels, two epochs.
@@ -129,7 +132,8 @@ def test_predict_refuses_networks_and_classifiers_that_do_not_belong_together(
     assert main(["cv", SMOKE, "-o", str(copy), *SMALL, "--train.epochs", "1"]) == 0
     source = str(shared / "data" / "ct_t11_dicom")
     capfd.readouterr()
-    assert main(["predict", "--run", str(copy), "-i", source, "--slice-z", "-768.5", "-o", str(tmp_path / "p")]) == 2
+    assert main(["predict", "--run", str(copy), "--allow-synthetic", "-i", source, "--slice-z", "-768.5",
+                 "-o", str(tmp_path / "p")]) == 2  # fmt: skip
     assert "stage 'embed' is not done" in capfd.readouterr().err
     assert not (tmp_path / "p").exists()
 
@@ -263,7 +267,9 @@ def test_real_slice_ingest_measure_predict(
     out = tmp_path / "prediction"
     (tmp_path / "other.dcm").write_text("no image")
     where[1:2] = [source, str(tmp_path / "other.dcm")]
-    assert main(["predict", "--run", str(run_dir), *where, "-o", str(out)]) == 8
+    assert main(["predict", "--run", str(run_dir), *where, "-o", str(out)]) == 2
+    assert "trained on synthetic patients" in capfd.readouterr().err and not out.exists()
+    assert main(["predict", "--run", str(run_dir), "--allow-synthetic", *where, "-o", str(out)]) == 8
     printed, said = capfd.readouterr()
     assert "failed: input 2 of 2: " in said
     assert "SFA" in printed and "all fat of the trunk 157." in printed
@@ -273,19 +279,61 @@ def test_real_slice_ingest_measure_predict(
     assert 0 < areas["sfa_cm2"] + areas["vfa_cm2"] < areas["trunk_fat_cm2"]
     assert areas["esma_cm2"] is None, "no label, no muscle"
     assert 0 < facts["score_imaging"] < 1
+    _check_explained(out, facts, printed)
     (overlay,) = (out / "cohort" / "overlays").glob("*.png")
     with Image.open(out / "gradcam" / overlay.name) as maps:
         assert maps.width > maps.height > 300
         assert len(np.unique(np.asarray(maps.convert("RGB")).reshape(-1, 3), axis=0)) > 1000, "an empty picture"
 
 
+def _check_explained(out: Path, facts: dict[str, Any], printed: str) -> None:
+    """Entry, index.csv and index.html agree, name files that exist, and carry the warning."""
+    results = artifacts.load_json(out / "predictions.json")
+    assert "SYNTHETIC" in results["warning"] and results["warning"] in printed
+    assert facts["class"] == int(facts["score"] >= facts["threshold"]) and facts["score"] == facts["score_imaging"]
+    assert facts["training"] == {"n_patients": 36, "n_events": results["models"]["imaging"]["training"]["n_events"]}
+    assert facts["threshold"] == pytest.approx(np.mean(results["models"]["imaging"]["fold_thresholds"]), abs=2e-6)
+    assert facts["score"] == pytest.approx(np.mean(facts["fold_scores"]), abs=2e-6)
+    risk = facts["risk"]
+    assert risk["reason"] or 0 <= risk["ci95"][0] <= risk["ci95"][1] <= 1
+    (row,) = csv.DictReader((out / "index.csv").read_text().splitlines())
+    assert (row["patient_id"], row["class"]) == ("ct_t11_dicom", str(facts["class"]))
+    assert float(row["score"]) == facts["score"] and row["notice"] == results["warning"]
+    page = (out / "index.html").read_text()
+    for file in facts["files"].values():
+        assert (out / file).is_file() and file in page and file in row.values()
+    assert "Trained on SYNTHETIC patients" in page and "://" not in page and "src=\"data:image/jpeg" in page
+    artifacts.check_manifest(out)
+    assert not list(out.parent.glob(".*partial*"))
+
+
+def test_failed_prediction_leaves_the_earlier_one(
+    run_dir: Path, shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure after the cohort is written: nothing of it stays, and an output that is no prediction is kept."""
+    def fail(*_: object) -> None:
+        raise NumericsError("a score is not finite", "here", "stop")
+
+    monkeypatch.setattr("bonemet_jax.cli.predict.predict", fail)
+    argv = ["predict", "--run", str(run_dir), "--allow-synthetic", "-i", str(shared / "data" / "ct_t11_dicom"),
+            "--slice-z", "-768.5", "-o", str(tmp_path / "p")]  # fmt: skip
+    assert main(argv) == 6
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "mine.txt").write_text("mine")
+    assert main(argv) == 2
+    assert "not an earlier output" in capfd.readouterr().err and (tmp_path / "p" / "mine.txt").read_text() == "mine"
+
+
 def test_predict_with_clinical_data_tells_what_was_filled_in(run_dir: Path, shared: Path, tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("patient_id,age_years,height_m,lvi\nct_t11_dicom,51,1.62,1\n")
     source = ["-i", str(shared / "data" / "ct_t11_dicom"), "--slice-z", "-768.5"]
     out = tmp_path / "p"
-    assert main(["predict", "--run", str(run_dir), *source, "--clinical", str(tmp_path / "c.csv"), "-o", str(out)]) == 0
+    assert main(["predict", "--run", str(run_dir), "--allow-synthetic", *source, "--clinical", str(tmp_path / "c.csv"),
+                 "-o", str(out)]) == 0  # fmt: skip
     facts = artifacts.load_json(out / "predictions.json")["patients"]["ct_t11_dicom"]
     assert 0 < facts["score_both"] < 1
+    assert facts["score"] == facts["score_both"] and "clinical" in facts["model"]
     assert any(line.startswith("18 of 24 clinical values are missing") for line in facts["warnings"]), facts
 
 

@@ -82,8 +82,8 @@ def real_slice(show: Show) -> str:
     shutil.rmtree(out, ignore_errors=True)
     source = SHARED / "data" / "ct_t11_dicom"
     ingest = show.ok(["bonemet", "ingest", "-i", str(source), "--slice-z", "-768.5", "-o", str(out / "cohort")])
-    predict = show.ok(["bonemet", "predict", "--run", RUN, "-i", str(source), "--slice-z", "-768.5",
-                       "-o", str(out / "prediction")])
+    predict = show.ok(["bonemet", "predict", "--run", RUN, "--allow-synthetic", "-i", str(source), "--slice-z",
+                       "-768.5", "-o", str(out / "prediction")])
     overlays = [*out.rglob("*.png")]
     assert overlays, "no overlay"
     assert "all fat of the trunk" in predict.out, predict.out
