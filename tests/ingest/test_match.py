@@ -161,3 +161,15 @@ def test_measure_and_verify_name_masks_that_look_alike(
     found = artifacts.load_json(tmp_path / "check" / "findings.json")["findings"]
     assert {"cohort-masks-alike", "cohort-masks-beside", "cohort-no-masks"} <= {one["code"] for one in found}
     assert any("'7.nii.gz'" in one["what"] for one in found)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_refusal_of_a_single_input_comes_with_the_masks_that_look_alike(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_dicom(make_dicom(make_hu()[2], 2), tmp_path / "007" / "a.dcm")
+    save_nifti(make_hu(), tmp_path / "masks" / "7.nii.gz")
+    argv = ["measure", "-i", str(tmp_path / "007"), "--masks", str(tmp_path / "masks"), "-o", str(tmp_path / "out")]
+    assert main(argv) == 8
+    told = capfd.readouterr().err
+    assert "input '007', entry '7.nii.gz' (differs by leading zeros)" in told and "masks not found" in told
