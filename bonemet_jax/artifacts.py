@@ -275,15 +275,15 @@ def list_files(directory: Path) -> list[Path]:
 
 def write_manifest(
     directory: Path | str, facts: Mapping[str, Any] | None = None, known: Mapping[str, str] | None = None,
-    beside: Collection[str] = (),
+    unlisted: Collection[str] = (),
 ) -> dict[str, Any]:
     """Write manifest.json: sha256 and size of every file below `directory`, `facts` (counts, versions), its own sha256.
 
     known: sha256 of files, by name, that the caller has read since they were written.
-    beside: names of files that the manifest leaves out.
+    unlisted: names of files that the manifest leaves out.
     """
     directory, known = Path(directory), known or {}
-    names = {name: f for f in list_files(directory) if (name := str(f.relative_to(directory))) not in beside}
+    names = {name: f for f in list_files(directory) if (name := str(f.relative_to(directory))) not in unlisted}
     files = {
         name: {"sha256": known.get(name) or sha256_file(f), "bytes": f.stat().st_size} for name, f in names.items()
     }

@@ -318,7 +318,7 @@ VERDICTS: dict[str, Verdict] = {
                                "give their images"),
     "cohort-no-masks": Verdict("warning", "no entry for this input in --masks: read without",
                                "name it <patient_id>/ or <patient_id>.nii.gz in that folder"),
-    "cohort-masks-beside": Verdict("warning", "no entry for this input in --masks: using masks/ found next to the "
+    "cohort-masks-found": Verdict("warning", "no entry for this input in --masks: using masks/ found next to the "
                                    "image", "name the entry <patient_id>/ or <patient_id>.nii.gz if it is meant"),
     "cohort-masks-made": Verdict("warning", "no entry for this input in --masks: using TotalSegmentator's masks",
                                  "name the entry <patient_id>/ or <patient_id>.nii.gz if it is meant"),

@@ -42,7 +42,7 @@ def main(verb: str, argv: list[str]) -> int:
     report = VerbReport(verb, argv, args.report)
     run = open_finished(args.run)
     warning = "; ".join(filter(None, [check_training_patients(run, args.allow_synthetic), schema.WARNING]))
-    if artifacts.check_out(args.output, _KIND, [args.run, *args.sources(args.input)], beside=_beside()):
+    if artifacts.check_out(args.output, _KIND, [args.run, *args.sources(args.input)], beside=_list_unlisted()):
         say(f"the earlier output in {args.output} will be replaced")
     require_device(args.device)
     with artifacts.atomic_dir(args.output) as out:
@@ -56,7 +56,7 @@ def main(verb: str, argv: list[str]) -> int:
     return code
 
 
-def _beside() -> tuple[str, ...]:
+def _list_unlisted() -> tuple[str, ...]:
     """Files of the output that its manifest leaves out."""
     from data_pipelines.ingest.cohort import SALT
 
@@ -83,7 +83,7 @@ def _write(args: PredictArgs, run: Run, out: Path, warning: str) -> dict[str, An
     artifacts.write_json(out / "predictions.json", results)
     artifacts.write_text(out / "index.csv", make_csv(make_rows(results)))
     render_predictions(results, out)
-    artifacts.write_manifest(out, {"kind": _KIND, "n": len(patients)}, beside=_beside())
+    artifacts.write_manifest(out, {"kind": _KIND, "n": len(patients)}, unlisted=_list_unlisted())
     return results
 
 
@@ -114,12 +114,12 @@ def predict(
     facts = artifacts.load_json(cohort_dir / "ingest.json")
     results = {}
     for i, row in table.iterrows():
-        told = _facts(facts[row[schema.SLICE_ID]]) | {name: round(float(v[i]), 6) for name, v in means.items()}
+        found = _facts(facts[row[schema.SLICE_ID]]) | {name: round(float(v[i]), 6) for name, v in means.items()}
         if with_clinical:
-            told |= _judge_clinical(row, told)
-        name = "both" if told.get("score_both") is not None else "imaging"
+            found |= _judge_clinical(row, found)
+        name = "both" if found.get("score_both") is not None else "imaging"
         results[row[schema.PATIENT_ID]] = {
-            **told, **rules[name].decide([float(values[i]) for values in scores[name]]),
+            **found, **rules[name].decide([float(values[i]) for values in scores[name]]),
             "files": {"overlay": f"cohort/overlays/{row[schema.SLICE_ID]}.png",
                       "gradcam": f"gradcam/{row[schema.SLICE_ID]}.png"},
         }  # fmt: skip
@@ -127,7 +127,7 @@ def predict(
 
 
 def draw_maps(
-    run: Run, cohort_dir: Path, records: Any, told: dict[str, dict[str, Any]], directory: Path, warning: str
+    run: Run, cohort_dir: Path, records: Any, patients: dict[str, dict[str, Any]], directory: Path, warning: str
 ) -> None:
     """One picture per slice, named as its overlay: what raises and what lowers the networks' own score."""
     from bonemet_jax.progress import track
@@ -143,7 +143,7 @@ def draw_maps(
     for at, cam in track(maps, "Grad-CAM", len(records)):
         patient = records.patient_id[at]
         name, regions = reader.slice_ids[patient], make_regions(*reader.read([patient]))[0]
-        heading = (f"{name}: {told[patient]['score_network']:.3f}, mean of {run.config.folds.n_folds} networks\n"
+        heading = (f"{name}: {patients[patient]['score_network']:.3f}, mean of {run.config.folds.n_folds} networks\n"
                    f"Research only, not a medical device{note}")
         picture = draw_patient_gradcam(records.ct[at], regions, dict(zip(EVIDENCE, cam, strict=True)), stages, heading)
         artifacts.write_bytes(directory / f"{name}.png", picture)
@@ -192,9 +192,9 @@ def describe(patient: str, facts: dict[str, Any]) -> str:
         for name in facts if name.startswith("score_")
     )
     risk = facts["risk"]
-    told = f"class {facts['class']} ({facts['class_label']}) by threshold {facts['threshold']:.3f}"
+    decision = f"class {facts['class']} ({facts['class_label']}) by threshold {facts['threshold']:.3f}"
     if risk["value"] is not None:
-        told += f", risk {risk['value']:.3f}"
+        decision += f", risk {risk['value']:.3f}"
     if risk["ci95"] is not None:
-        told += f" (95 % CI {risk['ci95'][0]:.3f} to {risk['ci95'][1]:.3f})"
-    return f"{patient}: {describe_areas(facts['areas'] | facts['sources'])}; {scores}; {told}"
+        decision += f" (95 % CI {risk['ci95'][0]:.3f} to {risk['ci95'][1]:.3f})"
+    return f"{patient}: {describe_areas(facts['areas'] | facts['sources'])}; {scores}; {decision}"

@@ -119,8 +119,8 @@ def check_joinable(ids: list[str], cohort: pd.DataFrame, embedding: pd.DataFrame
         missing = [patient for patient in ids if patient not in index]
         if missing:
             alike = describe_pairs(find_alike(missing, map(str, index)))
-            told = f"{len(missing)} of {len(ids)} patients have no {what}"
-            raise InputDataError(f"{told}; {alike}" if alike else told, "", mend)
+            what = f"{len(missing)} of {len(ids)} patients have no {what}"
+            raise InputDataError(f"{what}; {alike}" if alike else what, "", mend)
 
 
 # --- What learns from whom -------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def _read(check: ImagesCheck, outcomes: Iterator[Patient | Failure]) -> Iterator
         patient, path = outcome.given.patient_id, outcome.given.path
         if isinstance(outcome, Failure):
             check.findings.append(_place(outcome.finding, patient, path))
-            check.findings += (_place(note, patient, path) for note in outcome.given.findings if note.ids)
+            check.findings += (_place(note, patient, path) for note in outcome.given.findings)
             continue
         image = outcome.source.image
         check.findings += (_place(finding, patient, path) for finding in outcome.findings)

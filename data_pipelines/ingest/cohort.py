@@ -152,8 +152,8 @@ class Batch:
                 outcome = Failure(outcome.given, refusal(error.code, error.where, error.what, error.fact, error.mend))
             if isinstance(outcome, Failure):
                 self._failures.append(outcome)
-                # Names that look alike may be why it failed.
-                self._warnings += [(outcome.given.name, note) for note in outcome.given.findings if note.ids]
+                # What was found before reading may be why it failed: no masks of its name, say.
+                self._warnings += [(outcome.given.name, note) for note in outcome.given.findings]
             else:
                 self._warnings += [(outcome.given.name, finding) for finding in outcome.findings]
                 yield outcome
@@ -167,7 +167,7 @@ class Batch:
         """
         failures = sorted(self._failures, key=lambda failure: failure.given.number)
         if not facts:
-            for line in self._list_names():
+            for line in (*self._list_names(), *self._list_inputs()):
                 say(f"warning: {line}")
             self._raise(failures)
         for line in self._tell_warnings():
@@ -191,6 +191,10 @@ class Batch:
     def _tell_warnings(self) -> Iterator[str]:
         yield from (str(finding) for finding in self._of_table if not finding.ids)
         yield from self._list_names()
+        yield from self._list_inputs()
+
+    def _list_inputs(self) -> Iterator[str]:
+        """Lines about single inputs; of many inputs one line for each code."""
         warnings = [(name, finding) for name, finding in self._warnings if not finding.ids]
         if len(self.inputs) <= _TOLD_ONE_BY_ONE:
             yield from (f"{name}: {finding}" for name, finding in warnings)

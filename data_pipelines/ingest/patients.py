@@ -307,7 +307,7 @@ def _describe_masks(one: Input, source: IngestedSlice) -> Iterator[Finding]:
         if note.code != "cohort-no-masks" or not source.has_masks:
             yield note
         else:
-            yield find("cohort-masks-made" if one.masks is not None else "cohort-masks-beside", where=note.where)
+            yield find("cohort-masks-made" if one.masks is not None else "cohort-masks-found", where=note.where)
 
 
 def _measure(source: IngestedSlice, convention: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:

@@ -81,7 +81,9 @@ def test_measure_writes_csv_json_and_overlays(nifti_folder: Path, clinical: Path
     assert measure([nifti_folder], out) != results, "without heights there are no indices"
 
 
-def test_masks_of_several_patients_go_by_name(nifti_folder: Path, dicom_folder: Path, tmp_path: Path) -> None:
+def test_masks_of_several_patients_go_by_name(
+    nifti_folder: Path, dicom_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     masks = tmp_path / "masks"
     shutil.move(nifti_folder / "masks", masks / "patient_b")
     shutil.copytree(masks / "patient_b", masks / "007")
@@ -92,6 +94,7 @@ def test_masks_of_several_patients_go_by_name(nifti_folder: Path, dicom_folder: 
     summary = measure([nifti_folder, dicom_folder], tmp_path / "areas", masks=masks)
     assert len(summary["patients"]) == 1
     assert [(f["input"], f["of"], f["code"]) for f in summary["failed"]] == [(2, 2, "level-unknown")]
+    assert "input 2 of 2: no entry for this input in --masks" in capfd.readouterr().err, "why the level is unknown"
     choice = Choice(slice_z_mm=Z)
     rows = measure([nifti_folder, dicom_folder], tmp_path / "areas", masks=masks, choice=choice)["patients"]
     assert ["cohort-no-masks" in row["flags"] for row in rows] == [True, False]

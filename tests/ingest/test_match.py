@@ -149,15 +149,27 @@ def test_measure_and_verify_name_masks_that_look_alike(
     argv = ["-i", str(tmp_path / "in" / "007"), str(tmp_path / "in" / "p2"), "--slice-z=-90",
             "--masks", str(tmp_path / "masks")]  # fmt: skip
     assert main(["measure", *argv, "-o", str(tmp_path / "out")]) == 0
-    told = capfd.readouterr()
-    assert "input '007', entry '7.nii.gz' (differs by leading zeros)" in told.err
-    assert "input 1 of 2: no entry for this input in --masks: read without" in told.err
-    assert "input 2 of 2: no entry for this input in --masks: using masks/ found next to the image" in told.err
-    assert told.err.count("read without") == 1 and "by mask" in told.out
+    printed = capfd.readouterr()
+    assert "input '007', entry '7.nii.gz' (differs by leading zeros)" in printed.err
+    assert "input 1 of 2: no entry for this input in --masks: read without" in printed.err
+    assert "input 2 of 2: no entry for this input in --masks: using masks/ found next to the image" in printed.err
+    assert printed.err.count("read without") == 1 and "by mask" in printed.out
     stored = (tmp_path / "out" / "areas.json").read_text()
     assert "7.nii.gz" not in stored, "ids are named on the terminal, not stored with a slice"
     assert "cohort-masks-alike" in artifacts.load_json(tmp_path / "out" / "areas.json")["patients"][0]["flags"]
     main(["verify", *argv, "-o", str(tmp_path / "check")])
     found = artifacts.load_json(tmp_path / "check" / "findings.json")["findings"]
-    assert {"cohort-masks-alike", "cohort-masks-beside", "cohort-no-masks"} <= {one["code"] for one in found}
+    assert {"cohort-masks-alike", "cohort-masks-found", "cohort-no-masks"} <= {one["code"] for one in found}
     assert any("'7.nii.gz'" in one["what"] for one in found)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_refusal_of_a_single_input_comes_with_the_masks_that_look_alike(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_dicom(make_dicom(make_hu()[2], 2), tmp_path / "007" / "a.dcm")
+    save_nifti(make_hu(), tmp_path / "masks" / "7.nii.gz")
+    argv = ["measure", "-i", str(tmp_path / "007"), "--masks", str(tmp_path / "masks"), "-o", str(tmp_path / "out")]
+    assert main(argv) == 8
+    printed = capfd.readouterr().err
+    assert "input '007', entry '7.nii.gz' (differs by leading zeros)" in printed and "masks not found" in printed

@@ -392,3 +392,19 @@ def test_region_of_another_slice_is_refused(tmp_path: Path, rois: dict[str, Path
     other = save_zip(tmp_path / "c.zip", [make_roi("SAT", position=2)])
     with pytest.raises(InputDataError, match="drawn on slice 2; chosen 1 of 5"):
         read_source(tmp_path / "p", choice=Choice(slice_index=0), rois={**rois, "c": other})
+
+
+def test_half_a_muscle_in_the_masks_is_not_called_unsegmented_where_a_reader_drew_it(tmp_path: Path) -> None:
+    save_nifti(make_hu(), tmp_path / "p" / "ct.nii")
+    left = np.zeros_like(make_hu(), np.uint8)
+    left[2, 38:44, 46:56] = 1
+    save_nifti(left, tmp_path / "p" / "masks" / "autochthon_left.nii.gz")
+    choice = Choice(slice_index=2)
+    alone = read_source(tmp_path / "p", choice=choice)
+    assert any("stays unsegmented" in str(note) for note in alone.findings) and "esma_cm2" not in alone.origins
+    box = np.array([[30, 38], [50, 38], [50, 44], [30, 44]], float)
+    regions = save_zip(tmp_path / "p.zip", [make_roi("ESM", box)])
+    drawn = read_source(tmp_path / "p", choice=choice, rois={"reader1": regions})
+    assert drawn.origins["esma_cm2"] == "reader"
+    (half,) = [str(note) for note in drawn.findings if note.code == "mask-half"]
+    assert "the reader's region is used" in half and "unsegmented" not in half
