@@ -48,15 +48,15 @@ def main(verb: str, argv: list[str]) -> int:
     result = verify(list(args.input), with_overlays=args.output is not None, **args.choice())
     if args.output is not None:
         save_verification(result, args.output, list(args.input))
-    print_findings(result)
     n_errors, n_warnings = result.count("error"), result.count("warning")
-    print(describe_verdict(result.subject, result.n, n_errors, n_warnings))
-    if args.output is not None:
-        print(args.output)
     code = InputDataError.exit_code if n_errors or (args.strict and n_warnings) else 0
     report.write({"subject": result.subject, "n": result.n, "verdict": _verdict(n_errors, n_warnings),
                   "strict": args.strict, **listing.make_json(result.findings)},
                  args.sources(args.input), [args.output] if args.output is not None else [], exit_code=code)
+    print_findings(result)
+    print(describe_verdict(result.subject, result.n, n_errors, n_warnings))
+    if args.output is not None:
+        print(args.output)
     return code
 
 
