@@ -16,7 +16,7 @@ from bonemet_jax.errors import INTERRUPTED, BonemetError, DiskError, UsageError
 _MODULES = {"cv": "stage", "embed": "stage", "fuse": "stage", "report": "stage", "stats": "statistics"}
 EXIT_CODES = (
     "exit codes: 0 ok, 2 usage, 3 device, 4 corrupt file, 5 disk, 6 numerics, 7 leakage, 8 input data, "
-    "75 try again, 130 interrupted, 143 terminated"
+    "75 try again, 129 hung up, 130 interrupted, 143 terminated"
 )
 
 

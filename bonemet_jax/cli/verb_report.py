@@ -80,7 +80,7 @@ def device_facts() -> dict[str, Any]:
 
 @dataclass
 class VerbReport:
-    """Collects what one command did; `write` stores it when `--report` was given.
+    """Collects what one command did; `write` stores it when `--report` was given. An earlier report is deleted first.
 
     Raises: UsageError when it could not be written there: before any work.
     """
@@ -95,6 +95,8 @@ class VerbReport:
     def __post_init__(self) -> None:
         if self.path is not None:
             check_path(self.path, self.argv)
+            if hosts.is_writer():  # an earlier report must not stand for a command that is killed
+                self.path.unlink(missing_ok=True)
 
     def write(
         self, results: Mapping[str, Any], inputs: Iterable[Path] = (), outputs: Iterable[Path] = (), config: Any = None,
