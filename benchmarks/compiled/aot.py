@@ -61,7 +61,7 @@ def make_parser(name: str, doc: str) -> argparse.ArgumentParser:
     """Flags that say what is compiled; benchmarks/compiled/gate.py shares them."""
     parser = argparse.ArgumentParser(name, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="cpu8", help=f"one of {', '.join(TARGETS)}")
-    parser.add_argument("--config", type=local_path, default=ROOT / "configs" / "paper.py", help="config file of the run")
+    parser.add_argument("--config", type=local_path, default=ROOT / "configs" / "paper.py", help="config of the run")
     parser.add_argument("--network", help="instead of the target's own")
     parser.add_argument("--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="instead of the target's")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="of activations")
