@@ -21,6 +21,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(/|$)")
 #: A larger JSON file is not one of ours.
 _MAX_JSON_BYTES = 1 << 28
 _OTHER_OUTPUT = "give another path"
+_PRINTED = "results are printed on standard output in any case"
 #: Entries of a run folder that a stage writes; a folder with one of them and no config.json of ours is not a run.
 RUN_ENTRIES = (
     "config.json", "cohort", "tfds", "near_duplicates.json", "folds.json", "fold_*", "stages", "embeddings.npz",
@@ -61,7 +62,8 @@ def has_scheme(path: Path | str) -> bool:
 def check_local(path: Path | str, flag: str) -> None:
     """Raises: UsageError for a path with a scheme: only local and mounted file systems are read and written."""
     if has_scheme(path):
-        raise UsageError(f"{flag}: paths with a scheme ({str(path).partition(':')[0]}:) are not supported", path,
+        scheme, _, rest = str(path).partition(":")
+        raise UsageError(f"{flag}: paths with a scheme are not supported", f"{scheme}://{rest.lstrip('/')}",
                          "copy to a local or mounted folder; a local folder of that name is given by its absolute path")
 
 
@@ -128,9 +130,6 @@ def _check_entry(path: Path, flag: str, may_be_link: bool = False) -> int | None
     above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not above.is_dir():
         raise UsageError(f"{flag}: not a folder", above, _OTHER_OUTPUT)
-    if path.is_absolute() and path.parts[1:2] in (("dev",), ("proc",)):
-        raise UsageError(f"{flag}: a device or a file of the system", path,
-                         "results are also printed on standard output; give a file in a folder of your own")
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -139,10 +138,10 @@ def _check_entry(path: Path, flag: str, may_be_link: bool = False) -> int | None
         raise UsageError(f"{flag}: {error.strerror}", path, _OTHER_OUTPUT) from error
     if stat.S_ISLNK(mode):
         if not may_be_link or not path.is_dir():
-            raise UsageError(f"{flag} is a symbolic link", path, "give the path it points to, or another one")
+            raise UsageError(f"{flag} is a symbolic link", path, f"give the path it points to; {_PRINTED}")
         mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise UsageError(f"{flag} is a device, a pipe or a socket", path, "give a file in a folder of your own")
+        raise UsageError(f"{flag} is a device, a pipe or a socket", path, f"give a regular file; {_PRINTED}")
     return stat.S_IFMT(mode)
 
 

@@ -18,7 +18,7 @@ from bonemet_jax import artifacts, hosts
 from bonemet_jax.cli.path_flags import REPORT, REPORT_SCHEMA, find_named_paths
 from bonemet_jax.errors import BonemetError, DeviceError, UsageError
 from bonemet_jax.host_memory import keep_memory
-from bonemet_jax.output_paths import check_output_file, load_json_or_none
+from bonemet_jax.output_paths import check_local, check_output_file, load_json_or_none
 from bonemet_jax.versions import find_versions
 
 _FLAG = "--report"
@@ -156,6 +156,7 @@ def check_path(path: Path, argv: Sequence[str]) -> None:
 
     Raises: UsageError where there is no such folder, and for a path that is not a new file or an earlier report.
     """
+    check_local(path, _FLAG)
     if not path.parent.is_dir():
         raise UsageError("no such folder for the report", path.parent, "make it first, or give another --report")
     check_output_file(path, REPORT, find_named_paths(argv))
