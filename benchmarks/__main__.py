@@ -7,9 +7,10 @@ The other commands of `list` take arguments of their own: `python -m benchmarks 
 import argparse
 import importlib
 import sys
-from pathlib import Path
 
-from bonemet_jax.errors import BonemetError
+from benchmarks import outputs
+from bonemet_jax.cli.streams import GuardedStreams
+from bonemet_jax.errors import BonemetError, DiskError
 
 #: name -> module; each has `measure(options) -> list[Measurement]` and says in its docstring what it times.
 BENCHMARKS = {
@@ -40,13 +41,22 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one benchmark, or all; returns the exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    """Run one benchmark, or all; returns the exit code: 5 where standard output could not be written."""
+    with GuardedStreams() as streams:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+    if streams.error is None:
+        return code
+    print(f"error: standard output could not be written ({streams.error.strerror})", file=sys.stderr)
+    return code or DiskError.exit_code
+
+
+def _main(argv: list[str]) -> int:
     if argv and argv[0] in COMMANDS:
         return importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
     parser = _make_parser()
     args = parser.parse_args(argv)
     try:
+        outputs.check_file(args.json, outputs.RECORDS, "--json")
         return _list() if args.name == "list" else _run_all(args) if args.name == "all" else _run(args)
     except BonemetError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -60,7 +70,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", default="all", choices=["all", "list", *BENCHMARKS],
                         help="which benchmark; all: every one; list: their names")
-    parser.add_argument("--json", type=Path, help="append the records to this JSON-lines file")
+    parser.add_argument("--json", type=outputs.local_path, help="append the records to this JSON-lines file")
     parser.add_argument("--device", choices=["cpu", "gpu", "tpu"], help="refuse to run on any other platform")
     parser.add_argument("--quick", action="store_true", help="toy size, to see that it runs")
     parser.add_argument("--peer", action="append", default=[], choices=["none", *PEERS],
@@ -97,10 +107,10 @@ def _run(args: argparse.Namespace) -> int:
     options = harness.Options(device=args.device, quick=args.quick, peers=peers)
     measurements = importlib.import_module(BENCHMARKS[args.name]).measure(options)
     records = [harness.make_record(one, args.quick) for one in harness.drop_unmeasured(measurements)]
-    for record in records:
-        harness.print_record(record)
     if args.json is not None:
         harness.append_records(args.json, records)
+    for record in records:
+        harness.print_record(record)
     return 0
 
 

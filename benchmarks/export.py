@@ -10,9 +10,9 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
+from benchmarks import outputs
 from benchmarks.record import Record, find_latest, format_commit, load_records, name_metric
 from benchmarks.summary import format_number, make_markdown
 from bonemet_jax import artifacts
@@ -26,15 +26,16 @@ def main(argv: Sequence[str]) -> int:
     """Write one export; returns the exit code."""
     parser = argparse.ArgumentParser("python -m benchmarks export", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("records", type=Path, nargs="+", help="JSON-lines files of --json")
+    parser.add_argument("records", type=outputs.local_path, nargs="+", help="JSON-lines files of --json")
     parser.add_argument("--to", required=True, choices=["github", "markdown", "pyperf"], help="which tool reads it")
     parser.add_argument("--better", choices=["lower", "higher"], default="lower", help="github: numbers of this kind")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="file to write")
+    parser.add_argument("-o", "--out", type=outputs.local_path, required=True, help="file to write")
     args = parser.parse_args(argv)
     exports: dict[str, Callable[[list[Record]], str]] = {
         "github": lambda records: make_github(records, args.better), "markdown": make_markdown, "pyperf": make_pyperf,
     }  # fmt: skip
     try:
+        outputs.check_file(args.out, outputs.EXPORTS[args.to], "--out", args.records)
         artifacts.write_text(args.out, exports[args.to](load_records(args.records)))
     except BonemetError as error:
         print(f"error: {error}", file=sys.stderr)

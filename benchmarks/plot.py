@@ -2,7 +2,7 @@
 
 history_BENCHMARK.svg: a panel a number, its median and 95 % interval at every commit in the order of the files, the
 last record of a commit; `_quick` in the name: toy sizes. scaling.svg: where there are records of `scaling`. Rooflines
-are drawn by `aot --plot`. Exit codes: 0 written; 4 not a file of records.
+are drawn by `aot --plot`. Exit codes: 0 written; 2 usage; 4 not a file of records.
 """
 
 import argparse
@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import outputs
 from benchmarks.record import Record, find_latest, format_commit, load_records, name_metric, series_key
 from bonemet_jax import artifacts
 from bonemet_jax.errors import BonemetError
+from bonemet_jax.output_paths import check_folder_entries
 from bonemet_jax.report.drawing import LINES, open_figure, to_svg
 
 _COLUMNS = 3
@@ -27,10 +29,11 @@ def main(argv: Sequence[str]) -> int:
     """Draw all; returns the exit code."""
     parser = argparse.ArgumentParser("python -m benchmarks plot", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("records", type=Path, nargs="+", help="JSON-lines files of --json, oldest first")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the drawings")
+    parser.add_argument("records", type=outputs.local_path, nargs="+", help="JSON-lines files of --json, oldest first")
+    parser.add_argument("-o", "--out", type=outputs.local_path, required=True, help="folder for the drawings")
     args = parser.parse_args(argv)
     try:
+        check_folder_entries(args.out, outputs.DRAWINGS, args.records, "--out")
         for path in plot_all(load_records(args.records), args.out):
             print(path)
     except BonemetError as error:

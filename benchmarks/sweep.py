@@ -24,10 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import outputs
 from benchmarks.harness import ROOT
+from benchmarks.outputs import local_path
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, from_dict, load_config, to_dict
 from bonemet_jax.errors import BonemetError
+from bonemet_jax.output_paths import check_distinct
 from bonemet_jax.progress import track
 
 #: What is swept -> (part and field of the config, values unless the command line names others).
@@ -73,6 +76,9 @@ def main(argv: Sequence[str]) -> int:
     """Race, print the table and the config; returns the exit code."""
     args = _make_parser().parse_args(argv)
     try:
+        outputs.check_file(args.json, outputs.RUNNERS, "--json", [args.config])
+        outputs.check_file(args.out, outputs.CONFIG, "--out", [args.config])
+        check_distinct([(flag, path) for flag, path in (("--json", args.json), ("--out", args.out)) if path])
         base = _make_base(args)
         runners = [Runner(values) for values in combine({axis: getattr(args, axis) for axis in AXES})]
         with tempfile.TemporaryDirectory() as cache:
@@ -80,24 +86,24 @@ def main(argv: Sequence[str]) -> int:
     except BonemetError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print_table(runners)
     if args.json is not None:
         for runner in runners:
             artifacts.append_line(args.json, json.dumps(asdict(runner), sort_keys=True))
+    print_table(runners)
     if not runners[0].images_per_s:
         print("no combination ran", file=sys.stderr)
         return 1
     text = write_config(apply(base, runners[0].values), runners)
-    print(f"\n{text}", end="")
     if args.out is not None:
         artifacts.write_text(args.out, text)
+    print(f"\n{text}", end="")
     return 0
 
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks sweep", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "paper.py", help="what is not swept")
+    parser.add_argument("--config", type=local_path, default=ROOT / "configs" / "paper.py", help="what is not swept")
     parser.add_argument("--network", help="instead of the config's")
     parser.add_argument("--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="instead of the config's")
     for axis, (name, values) in AXES.items():
@@ -105,8 +111,8 @@ def _make_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{axis}", nargs="+", default=list(values), help=f"values of {name}",
                             type=kind.__getitem__ if kind else type(values[0]))  # fmt: skip
     parser.add_argument("--memory", type=float, default=float("inf"), metavar="GIB", help="bound on one device")
-    parser.add_argument("--json", type=Path, help="append every combination to this JSON-lines file")
-    parser.add_argument("-o", "--out", type=Path, help="write the config here")
+    parser.add_argument("--json", type=local_path, help="append every combination to this JSON-lines file")
+    parser.add_argument("-o", "--out", type=local_path, help="write the config here")
     return parser
 
 

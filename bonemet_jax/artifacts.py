@@ -10,11 +10,11 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bonemet_jax.errors import BonemetError, CorruptFileError, DiskError, TryAgainError, UsageError
+from bonemet_jax.errors import BonemetError, CorruptFileError, DiskError, TryAgainError
 
 MANIFEST = "manifest.json"
 #: Name, in JSON files that are checked on their own, of the sha256 over the rest.
@@ -77,6 +77,11 @@ def partial_name(path: Path) -> Path:
     return path.with_name(f".{path.stem}{_PARTIAL}{path.suffix}")
 
 
+def old_name(path: Path) -> Path:
+    """The name under which an earlier directory `path` is kept while the new one takes its place."""
+    return path.with_name(f".{path.name}.old")
+
+
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -93,6 +98,7 @@ def atomic_path(path: Path | str, n_bytes: int | None = None) -> Iterator[Path]:
     try:
         with disk_errors(path, n_bytes, partial):
             path.parent.mkdir(parents=True, exist_ok=True)
+            partial.unlink(missing_ok=True)  # a link with this name must not lead the write to another file
             yield partial
             _fsync(partial)
             os.replace(partial, path)
@@ -144,7 +150,7 @@ def resumable_dir(path: Path | str, key: str) -> Iterator[Path]:
 
 def _put_in_place(partial: Path, path: Path) -> None:
     """Flush every file of a finished directory to disk, then rename it over `path`."""
-    old = path.with_name(f".{path.name}.old")
+    old = old_name(path)
     for file in partial.rglob("*"):
         if file.is_file():
             _fsync(file)
@@ -200,9 +206,14 @@ def append_line(path: Path | str, line: str) -> None:
     """Append one line to a log such as metrics.jsonl and flush it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with disk_errors(path, len(line) + 1), open(path, "a", encoding="utf-8") as stream:
+    with disk_errors(path, len(line) + 1), open(path, "a", encoding="utf-8", opener=_open_no_link) as stream:
         stream.write(line + "\n")
         stream.flush()
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """Open a file, never the target of a symbolic link of this name."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def save_npz(path: Path | str, arrays: Mapping[str, Any]) -> None:
@@ -320,40 +331,3 @@ def _load_manifest(path: Path, mend: str) -> dict[str, Any]:
     if value.get(_CHECKSUM, digest := sha256_json(manifest)) != digest:
         raise CorruptFileError("manifest differs from its own checksum", path, mend)
     return manifest
-
-
-def check_out(
-    out: Path | str, kind: str, inputs: Iterable[Path | None], beside: Collection[str] = ()
-) -> bool:
-    """Refuse to write a directory over anything but an earlier, untouched output of the same kind.
-
-    Args:
-        kind: facts.kind of its manifest.
-        inputs: what is read: neither may hold the other.
-        beside: names of ours that the manifest leaves out.
-
-    Returns: whether something is replaced.
-
-    Raises: UsageError; files of the user's own, or changed by hand, are never lost.
-    """
-    out, mend = Path(out), "give another -o"
-    for path in (Path(path).resolve() for path in inputs if path is not None):
-        if path.is_relative_to(out.resolve()):
-            raise UsageError("output directory holds an input and would be replaced", out, mend)
-        if path.is_dir() and out.resolve().is_relative_to(path):
-            raise UsageError("output directory lies in an input and would be read next time", out, mend)
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    try:
-        manifest = load_json(out / MANIFEST)
-        known, found_kind = dict(manifest["files"]), manifest["facts"]["kind"]
-    except (CorruptFileError, OSError, KeyError, TypeError, ValueError):
-        known, found_kind = {}, ""
-    if found_kind != kind:
-        raise UsageError("output directory exists and is not an earlier output of this verb", out, mend)
-    for file in list_files(out):
-        name = str(file.relative_to(out))
-        if name not in beside and sha256_file(file) != known.get(name, {}).get("sha256"):
-            what = "was changed since it was written" if name in known else "was not written by this verb"
-            raise UsageError(f"a file there {what} and would be lost", file, f"move it, or {mend}")
-    return True

@@ -67,9 +67,13 @@ class TryAgainError(BonemetError):
 
 
 class Terminated(TryAgainError):
-    """SIGTERM came: what was done is saved."""
+    """SIGTERM or SIGHUP ended the process: what was done is saved. The exit code is 128 + the signal's number."""
 
     exit_code = 143
+
+    def __init__(self, what: str, where: object = "", mend: str = "", number: int = 15) -> None:
+        super().__init__(what, where, mend)
+        self.exit_code = 128 + number
 
 
 #: Exit code after Ctrl-C.

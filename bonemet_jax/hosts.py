@@ -5,6 +5,7 @@ Process 0 writes; the others read and compute. Everything here is a plain call w
 
 import atexit
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -20,6 +21,8 @@ from bonemet_jax.roll_call import SILENCE_S, RollCall, read_silence_s, say_last
 _JOIN_S = 120
 #: jax's own heartbeat names nobody; it ends a process after about half its figure, which is three times ours (20 s).
 _HEARTBEATS = 3
+#: jax's own: where process 0 listens, in place of HOST.
+BIND_VARIABLE = "JAX_COORDINATOR_BIND_ADDRESS"
 _SPEC = re.compile(r"([\w.-]+|\[[\da-fA-F:]+\]):(\d+),(\d+),(\d+)")
 
 _roll_call: RollCall | None = None
@@ -151,6 +154,8 @@ def _join(spec: str, timeout_s: float) -> None:
     where = address.get("coordinator_address", "auto")
     if address.get("process_id", 0) > 0:
         _await_coordinator(where, timeout_s)
+    elif address:
+        address["coordinator_bind_address"] = os.environ.get(BIND_VARIABLE) or find_bind_address(where)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
     try:
@@ -167,6 +172,8 @@ def _join(spec: str, timeout_s: float) -> None:
                             ) from error
     from jax._src.distributed import global_state  # jax names no other way to its key-value store
 
+    if address:
+        _bind_collectives(global_state.client, find_own_address(where))
     _roll_call = RollCall(global_state.client, jax.process_index(), jax.process_count())
     _roll_call.begin()
 
@@ -180,13 +187,71 @@ def _parse(spec: str) -> dict[str, Any]:
             "process_id": int(found[4])}
 
 
+def _split(address: str) -> tuple[str, int]:
+    """Host without brackets, and port."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def find_bind_address(address: str) -> str:
+    """Where process 0 listens: at HOST alone, not at every address of the machine.
+
+    Args:
+        address: HOST:PORT.
+
+    Raises: UsageError when HOST is not known or not of this machine, TryAgainError when the port is taken.
+    """
+    host, port = _split(address)
+    hint = f"process 0 listens at HOST: give an address of its machine, or set {BIND_VARIABLE}"
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise UsageError(f"--distributed: HOST cannot be resolved ({error.strerror})", host, hint) from error
+    for family, kind, protocol, _, place in found:
+        with socket.socket(family, kind, protocol) as test:
+            test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                test.bind(place)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise TryAgainError("--distributed: the port is in use", address, "give another port") from error
+                raise UsageError(f"--distributed: HOST is not an address of this machine ({error.strerror})", host,
+                                 hint) from error
+    return address
+
+
+def find_own_address(address: str) -> str | None:
+    """This machine's address on the way to HOST:PORT; nothing is sent. None where that is not known."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(*_split(address), type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(place)
+            return probe.getsockname()[0]
+    except OSError:
+        return None
+
+
+def _bind_collectives(client: Any, own_address: str | None) -> None:
+    """Let gloo, which joins the CPUs, listen at this address; by itself it takes that of the machine's name."""
+    if own_address is None:
+        return
+    from jax._src import xla_bridge  # jax has no option for it
+    from jaxlib import _jax
+
+    def make_client() -> Any:
+        collectives = _jax.make_gloo_tcp_collectives(distributed_client=client, hostname=own_address)
+        return xla_bridge.make_cpu_client(collectives)
+
+    xla_bridge.register_backend_factory("cpu", make_client, priority=0, fail_quietly=False)
+
+
 def _await_coordinator(address: str, timeout_s: float) -> None:
     """Return once process 0 listens: jax itself would end the process without a word. Raises: TryAgainError."""
-    host, _, port = address.rpartition(":")
+    place = _split(address)
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+            socket.create_connection(place, timeout=2).close()
             return
         except OSError as error:
             if time.monotonic() > deadline:

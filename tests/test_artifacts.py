@@ -6,32 +6,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, output_paths
 from bonemet_jax.errors import CorruptFileError, DiskError, UsageError
 
 
 def test_output_of_others_or_changed_by_hand_is_never_replaced(tmp_path: Path) -> None:
     out, inside = tmp_path / "out", tmp_path / "out" / "input"
-    assert not artifacts.check_out(out, "areas", [tmp_path / "elsewhere", None])
+    assert not output_paths.check_output_folder(out, "areas", [tmp_path / "elsewhere", None])
     artifacts.write_text(out / "a.txt", "a")
     with pytest.raises(UsageError, match="not an earlier output"):
-        artifacts.check_out(out, "areas", [])
+        output_paths.check_output_folder(out, "areas", [])
     artifacts.write_json(out / "manifest.json", [])
     with pytest.raises(UsageError, match="not an earlier output"):
-        artifacts.check_out(out, "areas", [])
+        output_paths.check_output_folder(out, "areas", [])
     artifacts.write_manifest(out, {"kind": "areas"})
-    assert artifacts.check_out(out, "areas", [])
+    assert output_paths.check_output_folder(out, "areas", [])
     for path, wanted in ((inside, "holds an input"), (tmp_path, "lies in an input")):
         with pytest.raises(UsageError, match=wanted):
-            artifacts.check_out(out, "areas", [path])
+            output_paths.check_output_folder(out, "areas", [path])
     artifacts.write_text(out / "mine.zip", "drawn for hours")
     with pytest.raises(UsageError, match="was not written by this verb"):
-        artifacts.check_out(out, "areas", [])
-    assert artifacts.check_out(out, "areas", [], beside=["mine.zip"])
+        output_paths.check_output_folder(out, "areas", [])
+    assert output_paths.check_output_folder(out, "areas", [], beside=["mine.zip"])
     (out / "mine.zip").unlink()
     artifacts.write_text(out / "a.txt", "corrected")
     with pytest.raises(UsageError, match="changed since it was written"):
-        artifacts.check_out(out, "areas", [])
+        output_paths.check_output_folder(out, "areas", [])
 
 
 def test_write_is_atomic_when_the_writer_fails(tmp_path: Path) -> None:

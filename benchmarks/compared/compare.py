@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks import outputs
 from benchmarks.compared import sides
 from benchmarks.compared.sides import Key, Runs, Side
 from benchmarks.compared.verdict import Effect, Rule, Word, compare_groups, compare_pairs, decide, run_value
@@ -69,6 +70,8 @@ def main(argv: Sequence[str]) -> int:
 
         return self_test(args.slowdown, args.trials, args.null_trials, args.rounds, Rule(args.tolerance))
     try:
+        files = [path for path in (Path(args.base), Path(args.new)) if path.is_file()]
+        outputs.check_file(args.json, outputs.VERDICTS, "--json", files)
         runs, design = _gather(args)
         sides.check_alike(runs)
         findings = find_effects(runs, design, args.metric, Rule(args.tolerance))
@@ -76,10 +79,11 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     words = judge(findings, Rule(args.tolerance))
-    for finding, word in zip(findings, words, strict=True):
-        print(describe(finding, word))
-        if args.json is not None:
+    judged = list(zip(findings, words, strict=True))
+    if args.json is not None:
+        for finding, word in judged:
             artifacts.append_line(args.json, json.dumps(as_json(finding, word, design), sort_keys=True))
+    print(*(describe(finding, word) for finding, word in judged), sep="\n")
     print(_sum_up(words, design, args.tolerance))
     return REGRESSED if "regressed" in words else UNDECIDED if "undecided" in words else 0
 
@@ -95,7 +99,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--metric", action="append", metavar="GLOB", help="judge these metrics alone; may be repeated")
     parser.add_argument("--device", choices=["cpu", "gpu", "tpu"], help="refuse to run on any other platform")
     parser.add_argument("--quick", action="store_true", help="benchmarks at toy size")
-    parser.add_argument("--json", type=Path, help="append the verdicts to this JSON-lines file")
+    parser.add_argument("--json", type=outputs.local_path, help="append the verdicts to this JSON-lines file")
     parser.add_argument("--self-test", action="store_true", help="judge work of known size on this machine")
     parser.add_argument("--slowdown", type=float, default=1.2, help="of the self-test (1.2)")
     parser.add_argument("--trials", type=int, default=20, help="of the self-test, with the slowdown (20)")

@@ -59,7 +59,7 @@ def alternate(run: Callable[[Side], T], rounds: int) -> dict[Side, list[T]]:
 def open_checkout(source: str) -> Iterator[Path]:
     """The folder itself, or a temporary worktree of a revision of this checkout, which is removed in the end.
 
-    SIGTERM is an end too: exit code 143.
+    SIGTERM and SIGHUP are an end too: exit codes 143 and 129.
 
     Raises: UsageError when it is neither.
     """
@@ -69,7 +69,7 @@ def open_checkout(source: str) -> Iterator[Path]:
         yield folder.resolve()
         return
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{source}^{{commit}}")
-    with _end_at_sigterm(), tempfile.TemporaryDirectory(prefix="bonemet_compare_") as temporary:
+    with _end_at_signals(), tempfile.TemporaryDirectory(prefix="bonemet_compare_") as temporary:
         worktree = str(Path(temporary) / "checkout")
         if commit is None or _git("worktree", "add", "--quiet", "--detach", worktree, commit) is None:
             raise UsageError(f"no revision, checkout or file of records: {source}", ROOT,
@@ -81,13 +81,15 @@ def open_checkout(source: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _end_at_sigterm() -> Iterator[None]:
+def _end_at_signals() -> Iterator[None]:
     """Ends the process as an exception does, which lets others clean up behind them."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    before = {number: signal.signal(number, lambda number, _: sys.exit(128 + number))
+              for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN}  # nohup
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _git(*args: str) -> str | None:

@@ -16,27 +16,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks import outputs
 from benchmarks.compiled.budget import BUDGETS, Figures, find_broken, save_budget
 from benchmarks.compiled.targets import TARGETS, Target, find_target, make_environment
 from benchmarks.harness import ROOT
+from benchmarks.outputs import local_path
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, from_dict, load_config, to_dict
 from bonemet_jax.errors import BonemetError, DeviceError, UsageError
+from bonemet_jax.output_paths import check_distinct, check_folder_entries
 from bonemet_jax.progress import say
 
 
 def main(argv: Sequence[str]) -> int:
     """Compile, print the tables, write what was asked for; returns the exit code."""
     parser = make_parser("python -m benchmarks aot", str(__doc__))
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--plot", type=Path, help="write the roofline of the training step to this SVG file")
+    parser.add_argument("--json", type=local_path, help="write the figures to this file")
+    parser.add_argument("--plot", type=local_path, help="write the roofline of the training step to this SVG file")
     parser.add_argument("--write-budget", action="store_true", help=f"hold later changes to these figures ({BUDGETS})")
     args = parser.parse_args(argv)
     try:
+        _check_outputs(args)
         measured = measure_arguments(args)
-        _show(measured, args.plot)
         if args.json is not None:
             artifacts.write_json(args.json, measured)
+        _show(measured, args.plot)
         if args.write_budget:
             print(f"\nbudget written: {_write_budget(measured)}")
     except BonemetError as error:
@@ -45,24 +49,34 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Raises: UsageError where --json or --plot would replace another file."""
+    given = [path for path in (args.config, args.figures) if path is not None]
+    outputs.check_file(args.json, outputs.FIGURES, "--json", given)
+    outputs.check_file(args.plot, outputs.DRAWING, "--plot", given)
+    check_distinct([(flag, path) for flag, path in (("--json", args.json), ("--plot", args.plot)) if path is not None])
+
+
 def make_parser(name: str, doc: str) -> argparse.ArgumentParser:
     """Flags that say what is compiled; benchmarks/compiled/gate.py shares them."""
     parser = argparse.ArgumentParser(name, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="cpu8", help=f"one of {', '.join(TARGETS)}")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "paper.py", help="config file of the run")
+    parser.add_argument("--config", type=local_path, default=ROOT / "configs" / "paper.py", help="config of the run")
     parser.add_argument("--network", help="instead of the target's own")
     parser.add_argument("--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="instead of the target's")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="of activations")
     parser.add_argument("--norm", choices=["sync", "local", "frozen"], help="BatchNorm, instead of the config's")
     parser.add_argument("--local-batch", type=int, nargs="+", help="images a device, instead of the target's two sizes")
     parser.add_argument("--programs", nargs="+", help="of train, shard_map, folds, epoch, evaluate")
-    parser.add_argument("--figures", type=Path, help="take these, written by aot --json, instead of compiling")
-    parser.add_argument("--dump", type=Path, help="folder for the optimised HLO of every program")
+    parser.add_argument("--figures", type=local_path, help="take these, written by aot --json, instead of compiling")
+    parser.add_argument("--dump", type=local_path, help="folder for the optimised HLO of every program")
     return parser
 
 
 def measure_arguments(args: argparse.Namespace) -> Figures:
     """Figures of what the command line asks for. Raises: UsageError, DeviceError, CorruptFileError."""
+    if args.dump is not None:
+        check_folder_entries(args.dump, outputs.HLO, [args.config], "--dump")
     if args.figures is not None:
         return artifacts.load_json(args.figures)
     target = find_target(args.target)
@@ -147,13 +161,17 @@ def _write_budget(measured: Figures) -> Path:
 
 
 def _show(measured: Figures, plot: Path | None) -> None:
-    from benchmarks.compiled.programs import PROGRAMS
-    from benchmarks.compiled.roofline import make_rows, plot_roofline
     from benchmarks.compiled.tables import print_tables
 
+    if plot is not None:
+        _plot(measured, plot)
     print_tables(measured)
-    if plot is None:
-        return
+
+
+def _plot(measured: Figures, plot: Path) -> None:
+    from benchmarks.compiled.programs import PROGRAMS
+    from benchmarks.compiled.roofline import make_rows, plot_roofline
+
     target = find_target(measured["target"])
     if target.peak is None:
         raise UsageError(f"no roofline for {target.name}: its peak is not known", "", "leave --plot out")

@@ -9,10 +9,10 @@ for this target, jax version and config. A change that is meant is written with
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.compiled.aot import make_parser, measure_arguments
 from benchmarks.compiled.budget import BUDGETS, Change, Figures, find_broken, find_changes, load_budget, name_faults
+from benchmarks.outputs import local_path
 from bonemet_jax.errors import BonemetError
 
 #: Exit code when a figure is not the budget's.
@@ -23,7 +23,7 @@ _DIGITS = re.compile(r"[\d,]+")
 def main(argv: Sequence[str]) -> int:
     """Compile, compare, print what changed; returns the exit code."""
     parser = make_parser("python -m benchmarks gate", str(__doc__))
-    parser.add_argument("--budgets", type=Path, default=BUDGETS, help="folder of the budgets")
+    parser.add_argument("--budgets", type=local_path, default=BUDGETS, help="folder of the budgets")
     args = parser.parse_args(argv)
     try:
         measured = measure_arguments(args)

@@ -5,31 +5,50 @@ Nothing heavy is imported before a verb runs, so `--help` and `info` answer at o
 
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from bonemet_jax.cli.streams import GuardedStreams
 from bonemet_jax.cli.verbs import VERBS
 from bonemet_jax.errors import INTERRUPTED, BonemetError, DiskError, UsageError
 
 _MODULES = {"cv": "stage", "embed": "stage", "fuse": "stage", "report": "stage", "stats": "statistics"}
 EXIT_CODES = (
     "exit codes: 0 ok, 2 usage, 3 device, 4 corrupt file, 5 disk, 6 numerics, 7 leakage, 8 input data, "
-    "75 try again, 130 interrupted, 143 terminated"
+    "75 try again, 129 hung up, 130 interrupted, 143 terminated"
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code."""
+    """Run one verb and return its exit code; 5 where standard output could not be written."""
     argv = list(sys.argv[1:] if argv is None else argv)
     logging.disable(logging.ERROR)  # libraries log the traceback of what they also raise; ours is the one line
+    streams, exit_code = GuardedStreams(), 0
+    try:
+        with streams:
+            exit_code = _run(argv)
+    except SystemExit:  # after --help
+        if streams.error is None:
+            raise
+    return exit_code if streams.error is None else _fail_output(argv, streams.error, exit_code)
+
+
+def _fail_output(argv: list[str], error: OSError, exit_code: int) -> int:
+    """Print why standard output could not be written, and put it into the report of a verb that succeeded."""
+    failed = DiskError(f"standard output could not be written ({error.strerror})", "",
+                       "files asked for are complete; print to another place")
+    print(f"bonemet: {_one_line(failed)}", file=sys.stderr)
+    if exit_code:
+        return exit_code
+    _write_failure(argv, failed, failed.exit_code, "")
+    return failed.exit_code
+
+
+def _run(argv: list[str]) -> int:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         return _dispatch(argv)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (Exception, KeyboardInterrupt) as error:
         told, exit_code = _explain(error)
         if told is not None:

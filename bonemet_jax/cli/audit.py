@@ -38,9 +38,9 @@ def main(verb: str, argv: list[str]) -> int:
 
     path = args.file or EXAMPLE
     result = audit_path(path)
-    print(*map(describe, result.findings), describe_verdict(path, result), sep="\n")
     code = InputDataError.exit_code if result.count("error") else 0
     report.write(result.to_json(), [path], exit_code=code)
+    print(*map(describe, result.findings), describe_verdict(path, result), sep="\n")
     return code
 
 

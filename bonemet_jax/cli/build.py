@@ -38,7 +38,7 @@ def main(verb: str, argv: list[str]) -> int:
     from data_pipelines.bonemet_ct.build import build_records
 
     directory = build_records(args.input, args.output, args.records, args.name, args.beam_option)
-    print(directory)
     facts = artifacts.load_json(directory / artifacts.MANIFEST)["facts"]
     report.write({"facts": facts}, inputs=[args.input / artifacts.MANIFEST], outputs=[directory], config=args.records)
+    print(directory)
     return 0

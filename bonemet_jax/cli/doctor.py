@@ -40,12 +40,12 @@ def main(verb: str, argv: list[str]) -> int:
     facts, problems = diagnose(config)
     code = max(problem.exit_code for problem in problems) if problems else 0
     told = {**facts, "problems": [problem._asdict() for problem in problems], "exit_code": code}
+    report.write(told, config=config, exit_code=code)
     if args.json:
         print(json.dumps(told, indent=1))
     else:
         lines = [f"problem: {problem.what}; {problem.mend}" for problem in problems]
         print(*describe_facts(facts), *lines, f"verdict: runs are {'not ' if code else ''}possible", sep="\n")
-    report.write(told, config=config, exit_code=code)
     return code
 
 

@@ -42,11 +42,11 @@ def main(verb: str, argv: list[str]) -> int:
     from bonemet_jax.readout.export import export_run
 
     facts = export_run(run.config, args.run, folds, args.output, batch)
+    report.write(facts, [args.run / "config.json"], [args.output], run.config)
     program = facts["program"]
     print(f"{facts['network']} of {len(folds)} fold{'s' * (len(folds) > 1)}, {program['n_weights']} tensors each; "
           f"{program['file']} for {', '.join(program['platforms'])}, {batch or 'any number of'} patients a call")
     print(f"{args.output}; {facts['warning']}")
-    report.write(facts, [args.run / "config.json"], [args.output], run.config)
     return 0
 
 

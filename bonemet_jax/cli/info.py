@@ -38,6 +38,7 @@ def main(verb: str, argv: list[str]) -> int:
     args = parse(InfoArgs, verb, argv)
     report = VerbReport(verb, argv, args.report)
     info = collect_info()
+    report.write(info)
     if args.json:
         print(json.dumps(info, indent=1, sort_keys=True))
     else:
@@ -45,5 +46,4 @@ def main(verb: str, argv: list[str]) -> int:
             pairs = value.items() if isinstance(value, dict) else [(key, value)]
             for name, text in pairs:
                 print(f"{name:<22} {', '.join(map(str, text)) if isinstance(text, list) else text or '-'}")
-    report.write(info)
     return 0

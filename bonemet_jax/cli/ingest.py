@@ -96,11 +96,11 @@ def main(verb: str, argv: list[str]) -> int:
 
     results = ingest.ingest(list(args.input), args.output, **args.choice())
     slices = _load_slices(args)
-    print(*describe_slices(slices, "ingest.json"), *describe_agreement(args.output, list(slices.values())), sep="\n")
-    print(describe_written(args.output, "cohort.parquet"))
     code = exit_code(results)
     told = {"slices": slices, "failed": results["failed"]}
     report.write(told, args.sources(args.input), [args.output], exit_code=code)
+    print(*describe_slices(slices, "ingest.json"), *describe_agreement(args.output, list(slices.values())), sep="\n")
+    print(describe_written(args.output, "cohort.parquet"))
     return code
 
 

@@ -30,8 +30,8 @@ def main(verb: str, argv: list[str]) -> int:
 
     joined = compute_joined(load_joined(list(args.runs)))
     page = render_joined(joined, _find_cohort(args.runs[0]), args.output)
-    print(page)
     report.write(joined, [run / "stats" / "roc.json" for run in args.runs], [page, args.output / "joined.json"])
+    print(page)
     return 0
 
 

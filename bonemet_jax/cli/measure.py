@@ -21,10 +21,10 @@ def main(verb: str, argv: list[str]) -> int:
     from data_pipelines import ingest
 
     results = ingest.measure(list(args.input), args.output, **args.choice())
+    code = exit_code(results)
+    report.write(results, args.sources(args.input), [args.output], exit_code=code)
     patients = sorted(results["patients"], key=lambda patient: patient["overlay"])
     slices = {f"input {int(Path(patient['overlay']).stem)}": patient for patient in patients}
     print(*describe_slices(slices, "areas.csv"), *describe_agreement(args.output, patients), sep="\n")
     print(describe_written(args.output, "areas.csv"))
-    code = exit_code(results)
-    report.write(results, args.sources(args.input), [args.output], exit_code=code)
     return code

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from bonemet_jax.cli.path_flags import check_paths
 from bonemet_jax.errors import UsageError
 
 T = TypeVar("T")
@@ -25,9 +26,9 @@ def parse(
     kind: type[T], verb: str, argv: Sequence[str], default: T | None = None, repeatable: Collection[str] = (),
     **options: Any,
 ) -> T:
-    """Parse `argv` into a `kind`; flags may not come twice, but the repeatable ones.
+    """Parse `argv` into a `kind`; flags may not come twice, but the repeatable ones. Output paths are checked.
 
-    Raises: UsageError with the flag and what it takes. SystemExit(0) after `--help`.
+    Raises: UsageError with the flag and what it takes, or why an output path is refused. SystemExit(0) after `--help`.
     """
     if default is None:  # over a config the last value wins, as its users expect
         _refuse_repeated(argv, repeatable)
@@ -36,11 +37,13 @@ def parse(
     given: dict[str, Any] = {"config": (tyro.conf.DisallowNone,)} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(kind, prog=f"bonemet {verb}", args=list(argv), **given, **options)
+            args = tyro.cli(kind, prog=f"bonemet {verb}", args=list(argv), **given, **options)
     except SystemExit as stop:
         if not stop.code:
             raise
         raise UsageError(one_line(errors.getvalue()), "", f"see `bonemet {verb} --help`") from None
+    check_paths(args)
+    return args
 
 
 def _refuse_repeated(argv: Sequence[str], repeatable: Collection[str]) -> None:

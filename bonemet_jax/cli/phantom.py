@@ -10,6 +10,7 @@ from bonemet_jax import artifacts
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 from bonemet_jax.config import PhantomConfig
+from bonemet_jax.output_paths import check_output_folder
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,19 @@ def main(verb: str, argv: list[str]) -> int:
     report = VerbReport(verb, argv, args.report)
     from data_pipelines.phantom import make_cohort
 
+    check_output_folder(args.output, "synthetic", [])
+    if args.dicom is not None:
+        check_output_folder(args.dicom, "synthetic-dicom", [])
     make_cohort(args.phantom, args.output)
     if args.dicom is not None:
         from data_pipelines.phantom.dicom import save_dicom_cohort
 
         save_dicom_cohort(args.output, args.dicom)
     truth = artifacts.load_json(args.output / "truth.json")
-    print("Bayes-optimal AUC: " + ", ".join(f"{name} {_describe_auc(auc)}" for name, auc in truth["bayes_auc"].items()))
     outputs = [args.output, *([args.dicom] if args.dicom is not None else [])]
-    print(*outputs, sep="\n")
     report.write({"bayes_auc": truth["bayes_auc"]}, outputs=outputs, config=args.phantom)
+    print("Bayes-optimal AUC: " + ", ".join(f"{name} {_describe_auc(auc)}" for name, auc in truth["bayes_auc"].items()))
+    print(*outputs, sep="\n")
     return 0
 
 

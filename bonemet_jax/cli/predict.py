@@ -6,7 +6,7 @@ from typing import Any
 
 import tyro
 
-from bonemet_jax import artifacts, schema
+from bonemet_jax import artifacts, output_paths, schema
 from bonemet_jax.cli.finished import SYNTHETIC_WARNING, check_training_patients, open_finished
 from bonemet_jax.cli.ingest import SourceArgs, exit_code
 from bonemet_jax.cli.measured import describe_areas
@@ -42,14 +42,14 @@ def main(verb: str, argv: list[str]) -> int:
     report = VerbReport(verb, argv, args.report)
     run = open_finished(args.run)
     warning = "; ".join(filter(None, [check_training_patients(run, args.allow_synthetic), schema.WARNING]))
-    if artifacts.check_out(args.output, _KIND, [args.run, *args.sources(args.input)], beside=_list_unlisted()):
+    sources = args.sources(args.input)
+    if output_paths.check_output_folder(args.output, _KIND, [args.run, *sources], beside=_list_unlisted()):
         say(f"the earlier output in {args.output} will be replaced")
     require_device(args.device)
     with artifacts.atomic_dir(args.output) as out:
         results = _write(args, run, out, warning)
     code = exit_code(results)
-    read = [args.run / "config.json", *args.sources(args.input)]
-    report.write(results, read, [args.output], run.config, exit_code=code)
+    report.write(results, [args.run / "config.json", *sources], [args.output], run.config, exit_code=code)
     for patient, facts in results["patients"].items():
         print(describe(patient, facts))
     print(f"{args.output / 'index.html'}: {warning}")

@@ -122,6 +122,6 @@ def _dry_run(args: RunArgs, report: VerbReport) -> int:
     from bonemet_jax.train.dry_run import dry_run
 
     facts = dry_run(args.config, args.dump_hlo)
-    print(json.dumps(facts, indent=1, sort_keys=True))
     report.write(facts, config=args.config)
+    print(json.dumps(facts, indent=1, sort_keys=True))
     return 0

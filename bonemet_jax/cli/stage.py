@@ -49,13 +49,15 @@ def main(verb: str, argv: list[str]) -> int:
 def _do(run: Run, verb: str, args: StageArgs, report: VerbReport) -> None:
     names = _STAGES_OF_VERB[verb]
     report.phases = run_stages(run, names)
+    table: list[dict[str, object]] = []
     results: dict[str, object] = {"stages": list(names), "stages_done_now": list(report.phases)}
     if isinstance(args, CvArgs) and (args.seeds or args.lrs):
-        results["variants"] = train_variants(run, args.seeds, args.lrs)
-        if hosts.is_writer():
-            print_table(results["variants"])
-    if hosts.is_writer():
-        print(run.directory / "report.html" if verb == "report" else run.directory)
+        results["variants"] = table = train_variants(run, args.seeds, args.lrs)
     report.write(
         results, outputs=[path for name in names for path in BY_NAME[name].outputs(run)], config=args.config,
     )
+    if not hosts.is_writer():
+        return
+    if table:
+        print_table(table)
+    print(run.directory / "report.html" if verb == "report" else run.directory)

@@ -114,8 +114,8 @@ def main(verb: str, argv: list[str]) -> int:
     args = parse(KINDS[argv[0]], f"{verb} {argv[0]}", argv[1:])
     report = VerbReport(verb, argv, args.report)
     results = _compute(args)
-    print(*describe(results), sep="\n")
     report.write(results, inputs=[args.csv])
+    print(*describe(results), sep="\n")
     return 0
 
 

@@ -1,6 +1,7 @@
 """What every verb shares: the flags `--report` and `--device`, and the JSON a benchmark CI job reads."""
 
 import dataclasses
+import json
 import os
 import platform
 import sys
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bonemet_jax import artifacts, hosts
+from bonemet_jax.cli.path_flags import REPORT, REPORT_SCHEMA, find_named_paths
 from bonemet_jax.errors import BonemetError, DeviceError, UsageError
 from bonemet_jax.host_memory import keep_memory
+from bonemet_jax.output_paths import check_local, check_output_file, load_json_or_none
 from bonemet_jax.versions import find_versions
 
-_SCHEMA = "bonemet-report/1"
 _FLAG = "--report"
 
 
@@ -78,7 +80,7 @@ def device_facts() -> dict[str, Any]:
 
 @dataclass
 class VerbReport:
-    """Collects what one command did; `write` stores it when `--report` was given.
+    """Collects what one command did; `write` stores it when `--report` was given. An earlier report is deleted first.
 
     Raises: UsageError when it could not be written there: before any work.
     """
@@ -92,7 +94,9 @@ class VerbReport:
 
     def __post_init__(self) -> None:
         if self.path is not None:
-            check_path(self.path)
+            check_path(self.path, self.argv)
+            if hosts.is_writer():  # an earlier report must not stand for a command that is killed
+                self.path.unlink(missing_ok=True)
 
     def write(
         self, results: Mapping[str, Any], inputs: Iterable[Path] = (), outputs: Iterable[Path] = (), config: Any = None,
@@ -103,8 +107,8 @@ class VerbReport:
             return
         from bonemet_jax.config import fingerprint
 
-        artifacts.write_json(self.path, {
-            "schema": _SCHEMA,
+        _save(self.path, self.argv, {
+            "schema": REPORT_SCHEMA,
             "command": ["bonemet", self.verb, *self.argv],
             "started": self.started,
             "exit_code": exit_code,
@@ -119,18 +123,21 @@ class VerbReport:
 
 
 def write_failure(argv: Sequence[str], error: BonemetError, exit_code: int, started: str) -> None:
-    """Write the report of a command that failed, where its flags ask for one: an older one must not stand.
+    """Write the report of a command that failed, where its flags ask for one, in place of an older one.
+
+    Args:
+        started: When the command began; empty: it is complete but for what it printed, and keeps its report's results.
 
     Raises: BonemetError, OSError when it cannot be written.
     """
     path = find_path(argv)
     if path is None:
         return
-    check_path(path)
-    artifacts.write_json(path, {
-        "schema": _SCHEMA,
+    check_path(path, argv[1:])
+    report = {"started": started} if started else load_json_or_none(path) or {}
+    _save(path, argv[1:], report | {
+        "schema": REPORT_SCHEMA,
         "command": ["bonemet", *argv],
-        "started": started,
         "exit_code": exit_code,
         "versions": find_versions(),
         "error": {name: getattr(error, name, None) for name in ("what", "where", "mend", "code", "fact")},
@@ -144,12 +151,23 @@ def find_path(argv: Sequence[str]) -> Path | None:
     return Path(values[-1]) if values and values[-1] else None
 
 
-def check_path(path: Path) -> None:
-    """Raises: UsageError when a report cannot be written to `path`: no such folder, or a folder itself."""
+def check_path(path: Path, argv: Sequence[str]) -> None:
+    """Check that a report can be written to `path`, also where the flags in `argv` do not parse.
+
+    Raises: UsageError where there is no such folder, and for a path that is not a new file or an earlier report.
+    """
+    check_local(path, _FLAG)
     if not path.parent.is_dir():
         raise UsageError("no such folder for the report", path.parent, "make it first, or give another --report")
-    if path.is_dir():
-        raise UsageError("--report is a folder", path, "give a file name in it")
+    check_output_file(path, REPORT, find_named_paths(argv))
+
+
+def _save(path: Path, argv: Sequence[str], report: Mapping[str, Any]) -> None:
+    """Write a report; its path is checked once more right before it takes its place."""
+    text = json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    with artifacts.atomic_path(path, len(text)) as partial:
+        partial.write_text(text, encoding="utf-8")
+        check_path(path, argv)
 
 
 def _digest_input(path: Path) -> str | None:

@@ -44,20 +44,20 @@ def main(verb: str, argv: list[str]) -> int:
     from data_pipelines.checks.verify import check_out, save_verification
 
     if args.output is not None:
-        check_out(args.output, list(args.input))
+        check_out(args.output, args.sources(args.input))
     result = verify(list(args.input), with_overlays=args.output is not None, **args.choice())
     if args.output is not None:
-        save_verification(result, args.output, list(args.input))
-    print_findings(result)
+        save_verification(result, args.output, args.sources(args.input))
     n_errors, n_warnings = result.count("error"), result.count("warning")
-    verdict = describe_verdict(result.subject, result.n, n_errors, n_warnings)
-    print(f"{verdict}; --strict: warnings count as errors" if args.strict and n_warnings and not n_errors else verdict)
-    if args.output is not None:
-        print(args.output)
     code = InputDataError.exit_code if n_errors or (args.strict and n_warnings) else 0
     report.write({"subject": result.subject, "n": result.n, "verdict": _verdict(n_errors, n_warnings),
                   "strict": args.strict, **listing.make_json(result.findings)},
                  args.sources(args.input), [args.output] if args.output is not None else [], exit_code=code)
+    print_findings(result)
+    verdict = describe_verdict(result.subject, result.n, n_errors, n_warnings)
+    print(f"{verdict}; --strict: warnings count as errors" if args.strict and n_warnings and not n_errors else verdict)
+    if args.output is not None:
+        print(args.output)
     return code
 
 

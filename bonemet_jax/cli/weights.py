@@ -32,9 +32,9 @@ def main(verb: str, argv: list[str]) -> int:
     from bonemet_jax.models.pretrained import import_weights
 
     facts = import_weights(args.file, args.output)
+    report.write(facts, inputs=[args.file], outputs=[args.output])
     print(f"{facts['network']} from {args.file}; stem: {facts['stem']}; dropped: {describe(facts['dropped'])}")
     print(args.output)
-    report.write(facts, inputs=[args.file], outputs=[args.output])
     return 0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax import export
 from safetensors.numpy import save
 
-from bonemet_jax import artifacts, schema
+from bonemet_jax import artifacts, output_paths, schema
 from bonemet_jax.config import Config
 from bonemet_jax.models.initial import variable_shapes
 from bonemet_jax.models.resnet import make_model
@@ -54,7 +54,7 @@ def export_run(
 
     Raises: CorruptFileError as `embeddings.load_state`; UsageError when `out` holds anything but an earlier export.
     """
-    artifacts.check_out(out, KIND, [run_dir])
+    output_paths.check_output_folder(out, KIND, [run_dir])
     program = export_program(config, batch)
     facts = describe_network(config) | {"kind": KIND, "folds": list(folds), "program": describe_program(program)}
     with artifacts.atomic_dir(out) as partial:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import jax
 
+from bonemet_jax.output_paths import check_local, has_scheme
 from bonemet_jax.progress import say
 
 #: Where the cache lies; `off` turns it off.
@@ -21,7 +22,11 @@ Found = Literal["hit", "miss", "off"]
 
 
 def choose_directory() -> Path | None:
-    """$BONEMET_CACHE_DIR, else jax's own choice, else bonemet_jax in $XDG_CACHE_HOME or ~/.cache; None: turned off."""
+    """$BONEMET_CACHE_DIR, else jax's own choice, else bonemet_jax in $XDG_CACHE_HOME or ~/.cache; None: turned off.
+
+    Raises: UsageError for a path with a scheme; jax's own choice may be a bucket, which jax writes to by itself.
+    """
+    check_local(os.environ.get(VARIABLE, ""), VARIABLE)
     named = os.environ.get(VARIABLE) or os.environ.get(_JAXS_VARIABLE)
     if named:
         return None if named == "off" else Path(named)
@@ -31,10 +36,10 @@ def choose_directory() -> Path | None:
 def enable_compile_cache() -> Path | None:
     """Turn the cache on for this process; where it cannot be written that is said, and the work goes on without.
 
-    Returns: the folder in use.
+    Returns: the local folder in use; None where there is none.
     """
     directory = choose_directory()
-    if directory is None:
+    if directory is None or has_scheme(directory):
         return None
     try:
         directory.mkdir(parents=True, exist_ok=True)

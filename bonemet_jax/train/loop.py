@@ -14,7 +14,7 @@ import numpy as np
 from bonemet_jax import hosts
 from bonemet_jax.cohort.folds import Splits
 from bonemet_jax.config import Config
-from bonemet_jax.errors import NumericsError, Terminated
+from bonemet_jax.errors import NumericsError
 from bonemet_jax.input_pipeline.choose import SourceKeeper, pick_mode
 from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.records import Records, name_patients
@@ -33,7 +33,7 @@ from bonemet_jax.train.fold_data import WavePlans
 from bonemet_jax.train.member_run import EpochResult, MemberRun
 from bonemet_jax.train.members import Member, count_side_by_side, make_waves
 from bonemet_jax.train.parallel import Engine
-from bonemet_jax.train.preemption import MEND, Preemption
+from bonemet_jax.train.preemption import Preemption
 from bonemet_jax.train.state import TrainState
 from bonemet_jax.train.step import Evaluation, needed_arrays
 from bonemet_jax.train.validation import compute_auc
@@ -96,10 +96,10 @@ def train_members(
 ) -> None:
     """Train members, side by side as engine.folds says, or go on where a killed call stopped; what is done is free.
 
-    SIGTERM ends it at the next step, and the state is saved.
+    SIGTERM or SIGHUP ends it at the next step, and the state is saved.
 
     Raises:
-        Terminated: SIGTERM came.
+        Terminated: SIGTERM or SIGHUP was received.
         NumericsError: an input, a loss or a gradient is not finite; the parameters are those before it, nothing of
             that epoch is left behind.
         DiskError: a file could not be written; earlier checkpoints still stand.
@@ -118,7 +118,7 @@ def train_members(
         for wave in make_waves(runs, size):
             _Wave(records, wave, size, n_steps, tracer, preemption, observe.dump_hlo).run()
             if hosts.stops(preemption.is_asked()):
-                raise Terminated("terminated", f"{', '.join(run.member.name for run in wave)} trained", MEND)
+                raise preemption.make_error(f"{', '.join(run.member.name for run in wave)} trained")
 
 
 class _Epoch(NamedTuple):
@@ -308,7 +308,7 @@ class _Wave:
                 states = self.engine.fetch_states(state)
                 hosts.once(lambda: self._save_parts(place, states, done))
         saved = f"state after {place.words} saved" if place > Place(0) else "nothing to save yet"
-        raise Terminated("terminated", f"{self.name}, {saved}", MEND)
+        raise self.preemption.make_error(f"{self.name}, {saved}")
 
     def _save_parts(self, place: Place, states: Sequence[TrainState], done: _Epoch | None) -> None:
         for i, (run, own) in enumerate(zip(self.runs, states, strict=False)):

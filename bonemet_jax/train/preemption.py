@@ -1,4 +1,5 @@
-"""SIGTERM, which a cluster sends before it takes the machine: the training saves what it has done and leaves."""
+"""SIGTERM, which a cluster sends before it takes the machine, and SIGHUP, sent when a terminal closes: the training
+saves its state and ends."""
 
 import contextlib
 import os
@@ -11,24 +12,31 @@ from bonemet_jax import hosts
 from bonemet_jax.errors import Terminated
 
 MEND = "run the same command again"
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Preemption:
-    """Whether the process was asked to end; a context in which SIGTERM only asks. Asked twice it ends at once.
+    """Whether the process was asked to end; a context in which SIGTERM and SIGHUP only ask. The second ends it at once.
 
     A thread listens: handlers written in Python wait until the main thread is back from the compiler. Only the main
-    thread may change handlers; elsewhere nothing is changed, and SIGTERM ends the process as ever.
+    thread may change handlers; elsewhere nothing is changed, and the signals end the process as ever. A signal that is
+    ignored (nohup) stays ignored.
     """
 
     def __init__(self) -> None:
         self.has_nothing_new: Callable[[], bool] = lambda: False
         """Whether there is nothing to save, as the first update is still being compiled: the process ends at once."""
         self._asked = threading.Event()
+        self._number = int(signal.SIGTERM)
         self._stack = contextlib.ExitStack()
 
     def is_asked(self) -> bool:
-        """Whether SIGTERM came."""
+        """Whether one of the signals was received."""
         return self._asked.is_set()
+
+    def make_error(self, where: str, what: str = "terminated") -> Terminated:
+        """The error of this end; its exit code names the signal, SIGTERM where only another process received one."""
+        return Terminated(what, where, MEND, self._number)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -40,7 +48,9 @@ class Preemption:
             self._stack.callback(listener.join)
             self._stack.callback(os.close, told)
             self._stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(told, warn_on_full_buffer=False))
-            self._stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _wait))
+            for number in _SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._stack.callback(signal.signal, number, signal.signal(number, _wait))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -49,12 +59,13 @@ class Preemption:
     def _listen(self, heard: int) -> None:
         """Take the numbers of signals as they come, until the other end is closed."""
         while number := os.read(heard, 1):
-            if number[0] != signal.SIGTERM:
+            if number[0] not in _SIGNALS:
                 continue
+            self._number = number[0]
             if self.is_asked():
-                hosts.leave(Terminated("terminated at once, asked twice", "", MEND))
+                hosts.leave(self.make_error("", "terminated at once, asked twice"))
             if self.has_nothing_new():
-                hosts.leave(Terminated("terminated while compiling", "nothing new to save", MEND))
+                hosts.leave(self.make_error("nothing new to save", "terminated while compiling"))
             self._asked.set()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bonemet_jax import artifacts, schema
+from bonemet_jax import artifacts, output_paths, schema
 from bonemet_jax.config import RecordsConfig, to_dict
 from bonemet_jax.errors import UsageError
 from bonemet_jax.progress import quiet_tensorflow, say
@@ -54,7 +54,7 @@ def build_records(
     tasks = make_tasks(len(source), config.patients_per_shard)
     facts = _facts(config, name, len(source), cohort["facts"], cohort_dir)
     runner = choose_runner(beam_options)
-    if artifacts.check_out(final, KIND, [cohort_dir]) and _is_same(final, facts):
+    if output_paths.check_output_folder(final, KIND, [cohort_dir]) and _is_same(final, facts):
         say("records are there already")
         return final
     with artifacts.resumable_dir(final, artifacts.sha256_json(facts)) as partial:

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from bonemet_jax import artifacts, schema
+from bonemet_jax import artifacts, output_paths, schema
 from bonemet_jax.errors import UsageError
 from bonemet_jax.progress import track
 from bonemet_jax.versions import find_versions
@@ -207,4 +207,4 @@ def _load_overlay(directory: Path, check: CohortCheck, facts: Mapping[str, Any])
 
 def check_out(out: Path, inputs: list[Path]) -> None:
     """Refuse to write into what is checked, or over what is no earlier verification. Raises: UsageError."""
-    artifacts.check_out(out, _KIND, inputs)
+    output_paths.check_output_folder(out, _KIND, inputs)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from bonemet_jax import artifacts, schema
+from bonemet_jax import artifacts, output_paths, schema
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.patient_ids import MAX_PAIRS
 from bonemet_jax.progress import say
@@ -290,7 +290,7 @@ def _write_salt(path: Path, salt: bytes) -> None:
 
 
 def _check_out(out: Path, kind: str, inputs: Sequence[Path | None]) -> None:
-    if artifacts.check_out(out, kind, inputs, beside=(SALT,)):
+    if output_paths.check_output_folder(out, kind, inputs, beside=(SALT,)):
         say(f"the earlier output in {out} will be replaced")
 
 

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -28,15 +29,50 @@ def test_every_call_is_known(call: list[str], capsys: pytest.CaptureFixture[str]
     assert all(flag in known for flag in rest if flag.startswith("-"))
 
 
+def load_workflows() -> dict[Path, dict[Any, Any]]:
+    """Every workflow of the repository."""
+    files = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
+    return {file: yaml.safe_load(file.read_text()) for file in files}
+
+
+def list_steps(workflow: dict[Any, Any]) -> list[dict[str, Any]]:
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
 def test_the_workflow_calls_the_script() -> None:
-    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "benchmarks.yml").read_text())["jobs"]
-    steps = [step for job in jobs.values() for step in job["steps"]]
+    workflow = load_workflows()[ROOT / ".github" / "workflows" / "benchmarks.yml"]
+    steps = list_steps(workflow)
     runs = [shlex.split(step["run"]) for step in steps if "benchmarks/ci.sh" in step.get("run", "")]
     parts = [run[2] for run in runs]
-    assert parts == list(jobs)
+    assert [*parts, "trend"] == list(workflow["jobs"])
     assert set(parts) <= set(re.findall(r"^(\w+)\(\) \{", SCRIPT, re.MULTILINE))
     read = {step["with"]["output-file-path"] for step in steps if "output-file-path" in step.get("with", {})}
     assert {f"runs/bench/{name}" for name in re.findall(r'-o "\$out/(\w+\.json)"', SCRIPT)} == read
+
+
+def test_actions_are_pinned_to_commits_with_their_version() -> None:
+    for file, workflow in load_workflows().items():
+        lines = re.findall(r"^.*\buses:.*$", file.read_text(), re.MULTILINE)
+        assert len(lines) == sum("uses" in step for step in list_steps(workflow))
+        for line in lines:
+            assert re.fullmatch(r"\s*(- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40}  # v\d+(\.\d+){2}", line), line
+
+
+def test_no_job_of_a_pull_request_can_write() -> None:
+    """Read only by default; a job with more runs on a push to main alone, and keeps no credentials on disk."""
+    for workflow in load_workflows().values():
+        assert set(workflow[True]) <= {"push", "pull_request"}  # YAML reads the key `on` as true
+        assert workflow["permissions"] == {"contents": "read"}
+        for job in workflow["jobs"].values():
+            if "write" in str(job.get("permissions", {})):
+                terms = {term.strip() for term in job["if"].strip("${} ").split("&&")}
+                assert {"github.event_name == 'push'", "github.ref == 'refs/heads/main'"} <= terms
+                assert "||" not in job["if"]
+                assert not any("run" in step for step in job["steps"])
+            for step in job["steps"]:
+                if "checkout@" in step.get("uses", ""):
+                    assert step["with"]["persist-credentials"] is False
+                assert "${{" not in step.get("run", "")
 
 
 @pytest.mark.parametrize(("codes", "ends", "n_calls"), [

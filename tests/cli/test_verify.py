@@ -82,7 +82,7 @@ def test_clinical_table_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(("argv", "said"), [
     (["verify"], "nothing to check"),
     (["verify", "-i", "{cohort}", "{cohort}"], "checked alone"),
-    (["verify", "-i", "{cohort}", "-o", "{cohort}/out"], "lies in an input"),
+    (["verify", "-i", "{cohort}", "-o", "{cohort}/out"], "in an input"),
     (["verify", "-i", "{cohort}", "-o", "{full}"], "not an earlier output"),
 ])
 def test_flags_that_do_not_go_together(
