@@ -4,7 +4,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -31,6 +31,8 @@ class InputFile:
     """What a message shows: the path, or archive:member."""
     n_bytes: int
     open: Callable[[], BinaryIO]
+    verified: list[int] = field(default_factory=list, repr=False, compare=False)
+    """Empty until a reader has read the whole file and verified its checksum, then what it found: bytes to spare."""
 
 
 def find_files(path: Path) -> list[InputFile]:
