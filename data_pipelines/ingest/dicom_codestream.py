@@ -86,4 +86,5 @@ def _parse_jpeg(data: bytes) -> Codestream:
 
 
 def _ends(data: bytes) -> bool:
-    return data[-64:].rstrip(b"\0").endswith(b"\xff\xd9")
+    """True with an end marker, whatever padding (0x00, 0xFF) follows it."""
+    return data.rstrip(b"\0\xff").endswith(b"\xff\xd9")

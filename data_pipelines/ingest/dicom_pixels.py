@@ -9,6 +9,7 @@ from pydicom.uid import UID, RLELossless
 
 from bonemet_jax import schema
 from data_pipelines.findings import Finding, find, refusal
+from data_pipelines.ingest.decoder_output import capture_decoder_output
 from data_pipelines.ingest.dicom_codestream import Codestream, parse_codestream
 from data_pipelines.ingest.dicom_header import Frame, load_pixel_dataset, quiet_pydicom
 
@@ -106,11 +107,17 @@ def _n_frames(frame: Frame) -> int:
 
 
 def _decode(dataset: Dataset, frame: Frame) -> Stored:
+    """Stored values of a frame. Raises: InputDataError where decoding fails, or a decoder warns that data are damaged."""
+    syntax = dataset.file_meta.TransferSyntaxUID
     try:
-        return pixel_array(dataset, index=frame.index, correct_unused_bits=False)
+        with capture_decoder_output() as output:
+            stored = pixel_array(dataset, index=frame.index, correct_unused_bits=False)
     except Exception as error:  # decoders raise many kinds
-        fact = f"TransferSyntaxUID {dataset.file_meta.TransferSyntaxUID.name}; {type(error).__name__}"
+        fact = f"TransferSyntaxUID {syntax.name}; {output.fact or type(error).__name__}"
         raise refusal("dicom-undecodable", frame.file.where, fact=fact) from error
+    if output.fact and syntax.is_encapsulated:
+        raise refusal("dicom-undecodable", frame.file.where, fact=f"TransferSyntaxUID {syntax.name}; {output.fact}")
+    return stored
 
 
 def _mask_high_bits(stored: Stored, header: Dataset) -> tuple[Stored, int]:
