@@ -104,6 +104,8 @@ VERDICTS: dict[str, Verdict] = {
                                       "export it again"),
     "dicom-undecodable": Verdict("error", "pixel data that cannot be decoded",
                                  "export it uncompressed (Explicit VR Little Endian)"),
+    "dicom-scan-end": Verdict("warning", "compressed pixel data end unlike most encoders' and may be damaged",
+                              "look at the overlay; export it uncompressed"),
     "dicom-high-bits": Verdict("warning", "bits above those stored were left out", "look at the overlay"),
     # --- NIfTI, pictures ---
     "nifti-damaged": Verdict("error", "not a readable NIfTI file", "convert it again"),
