@@ -20,7 +20,9 @@ PHRASES = {
     "packet": "damaged packet",
     "segment": "damaged segment",
 }
-#: Python warnings of pydicom that compare header elements; they say nothing about the pixel data.
+#: OpenJPEG's message about a colour transform declared for a grey image, which it then skips.
+_HARMLESS = "Skip the MCT step"
+#: Python warnings of pydicom that compare header elements, not pixel data.
 _OF_HEADERS = ("Photometric Interpretation", "Number of Frames", "matches the expected number", "decoding plugin has",
                "Extended Offset Table", "Bits Stored", "Pixel Representation")  # fmt: skip
 _MAX_BYTES = 1 << 16
@@ -62,10 +64,11 @@ def capture_decoder_output() -> Iterator[DecoderOutput]:
         finally:
             os.close(writing)
             with contextlib.suppress(BlockingIOError):
-                output.text = os.read(reading, _MAX_BYTES).decode("ascii", "replace")
+                printed = os.read(reading, _MAX_BYTES).decode("ascii", "replace")
+                output.text = "\n".join(line for line in printed.splitlines() if line and _HARMLESS not in line)
             os.close(reading)
-            said = [str(one.message) for one in caught]
-            output.text += "\n".join(text for text in said if not any(words in text for words in _OF_HEADERS))
+            warned = [str(one.message) for one in caught]
+            output.text += "\n".join(text for text in warned if not any(words in text for words in _OF_HEADERS))
 
 
 @contextlib.contextmanager
