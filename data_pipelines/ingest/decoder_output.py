@@ -48,9 +48,9 @@ class DecoderOutput:
 def capture_decoder_output() -> Iterator[DecoderOutput]:
     """Collect what the block's libraries write to file descriptor 2, and its Python warnings.
 
-    Standard error is replaced by a pipe (guarded processes must not write files) whose writing end never blocks, so that
-    no decoder can wait for a reader; what exceeds the pipe is dropped. One block at a time in a process: what another
-    thread prints meanwhile is collected too.
+    Standard error is replaced by a pipe, since guarded processes must not write files. Its writing end never blocks, so
+    that no decoder can wait for a reader; what exceeds the pipe is dropped. One block at a time in a process: what
+    another thread prints meanwhile is collected too.
     """
     output = DecoderOutput()
     with _LOCK, warnings.catch_warnings(record=True) as caught:

@@ -121,16 +121,16 @@ def _n_frames(frame: Frame) -> int:
 
 
 def _decode(dataset: Dataset, frame: Frame) -> Stored:
-    """Stored values of a frame. Raises: InputDataError where decoding fails, or a decoder warns that data are damaged."""
-    syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        with capture_decoder_output() as output:
+    """Stored values of a frame. Raises: InputDataError where decoding fails, or a decoder warns of damage."""
+    syntax, stored, failure = dataset.file_meta.TransferSyntaxUID, None, None
+    with capture_decoder_output() as output:
+        try:
             stored = pixel_array(dataset, index=frame.index, correct_unused_bits=False)
-    except Exception as error:  # decoders raise many kinds
-        fact = f"TransferSyntaxUID {syntax.name}; {output.fact or type(error).__name__}"
-        raise refusal("dicom-undecodable", frame.file.where, fact=fact) from error
-    if output.fact and syntax.is_encapsulated:
-        raise refusal("dicom-undecodable", frame.file.where, fact=f"TransferSyntaxUID {syntax.name}; {output.fact}")
+        except Exception as error:  # decoders raise many kinds
+            failure = error
+    if stored is None or (output.fact and syntax.is_encapsulated):
+        fact = f"TransferSyntaxUID {syntax.name}; {output.fact or type(failure).__name__}"
+        raise refusal("dicom-undecodable", frame.file.where, fact=fact) from failure
     return stored
 
 

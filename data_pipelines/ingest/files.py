@@ -53,6 +53,15 @@ def find_files(path: Path) -> list[InputFile]:
     return [_of_file(f) for f in found]
 
 
+def count_volume_bytes(path: Path) -> int:
+    """Packed bytes of a file, or of the NIfTI volumes directly in a folder: those are read whole."""
+    try:
+        files = path.glob("*.nii*") if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+    except OSError:  # reported when it is read
+        return 0
+
+
 def compute_unpacked_limit(n_packed: int) -> int:
     """Bytes that data of `n_packed` bytes may unpack to: a ratio, but small data may hold much nothing."""
     return min(MAX_FILE_BYTES, max(RATIO_FLOOR_BYTES, int(MAX_RATIO * n_packed)))

@@ -1,4 +1,4 @@
-"""Gzip streams read in large blocks, in constant memory; checksum and length of every member are verified on the way."""
+"""Gzip streams read in large blocks, in constant memory; checksum and length of every member are verified."""
 
 import gzip
 import io

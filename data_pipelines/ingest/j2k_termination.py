@@ -1,9 +1,9 @@
 """Whether the code-blocks of a JPEG 2000 frame end where their coded bits end (ISO/IEC 15444-1, annex C and D).
 
-JPEG 2000 stores no checksum, and decoders decode damaged code-blocks to other values in silence. But an intact arithmetic
-codeword is used up by its coding passes to within a byte or two, a damaged one hardly ever. OpenJPEG compares the two
-where a codestream declares predictable termination, and reports the difference as a warning. So the frame is decoded once
-more with that declaration set, by the OpenJPEG library that GDCM brings, whose warnings are read. See decision 0024.
+JPEG 2000 stores no checksum, and decoders decode damaged code-blocks to other values without a warning. But the
+coding passes use up an intact arithmetic codeword to within a byte or two, and hardly ever a damaged one. OpenJPEG
+compares the two where a codestream declares predictable termination, and reports the difference as a warning. So the
+frame is decoded once more with that declaration set, by the OpenJPEG library that GDCM brings. See decision 0024.
 """
 
 import ctypes
@@ -80,7 +80,7 @@ def _declare_termination(data: bytes) -> bytes:
 def _load_library() -> dict[str, Callable[..., Any]] | None:
     """OpenJPEG's functions by name; None where GDCM does not bring the library as a file of its own."""
     package = importlib.util.find_spec("_gdcm")
-    folders = (package and package.submodule_search_locations) or []
+    folders = (package.submodule_search_locations if package else None) or []
     for file in sorted(file for folder in folders for file in Path(folder).glob("libgdcmopenjp2.*")):
         try:
             library = ctypes.CDLL(str(file))

@@ -82,8 +82,8 @@ def _parse_units(frame: bytes, scan: bytes, block: int) -> tuple[int, list[_Unit
     if n == 1:  # not interleaved: one block per unit, whatever the sampling
         wide = high = 1
         sampling = dict.fromkeys(sampling, (1, 1))
-    units = [_Unit(sampling[scan[1 + 2 * i]][0] * sampling[scan[1 + 2 * i]][1], scan[2 + 2 * i] >> 4, scan[2 + 2 * i] & 15)
-             for i in range(n)]
+    units = [_Unit(sampling[name][0] * sampling[name][1], tables >> 4, tables & 15)
+             for name, tables in zip(scan[1:1 + 2 * n:2], scan[2:2 + 2 * n:2], strict=True)]
     return -(-width // (block * wide)) * -(-height // (block * high)), units
 
 
@@ -130,7 +130,7 @@ def _steps(windows: UInt16[np.ndarray, " bit"], table: _Table, mask: int) -> Int
 def _walk_samples(bits: bytes, n: int, units: Sequence[_Unit], tables: Mapping[tuple[int, int], _Table]) -> int:
     """Position behind the last of n lossless units; negative: no code there."""
     windows = _windows(bits)
-    following = [memoryview(_steps(windows, tables[0, unit.dc], 31)) for unit in units for _ in range(unit.n)]
+    following = [_steps(windows, tables[0, unit.dc], 31).data for unit in units for _ in range(unit.n)]
     at = 0
     try:
         if len(following) == 1:
@@ -149,9 +149,9 @@ def _walk_samples(bits: bytes, n: int, units: Sequence[_Unit], tables: Mapping[t
 def _walk_blocks(bits: bytes, n: int, units: Sequence[_Unit], tables: Mapping[tuple[int, int], _Table]) -> int:
     """Position behind the last block of n units; negative: no code there, or more than 64 coefficients."""
     windows = _windows(bits)
-    dc = {unit.dc: memoryview(_steps(windows, tables[0, unit.dc], 15)) for unit in units}
-    ac = {unit.ac: memoryview(_steps(windows, tables[1, unit.ac], 15)) for unit in units}
-    run = {unit.ac: memoryview(_runs(windows, tables[1, unit.ac])) for unit in units}
+    dc = {unit.dc: _steps(windows, tables[0, unit.dc], 15).data for unit in units}
+    ac = {unit.ac: _steps(windows, tables[1, unit.ac], 15).data for unit in units}
+    run = {unit.ac: _runs(windows, tables[1, unit.ac]).data for unit in units}
     blocks = [(dc[unit.dc], ac[unit.ac], run[unit.ac]) for unit in units for _ in range(unit.n)]
     at = 0
     try:

@@ -282,6 +282,8 @@ def _load_whole(image: Any, file: InputFile) -> Any:
 
 
 def _damaged(file: InputFile, error: Exception) -> InputDataError:
+    if isinstance(error, InputDataError):
+        return error
     # The kind alone: nibabel's text can quote the file.
     code = "nifti-too-large" if isinstance(error, MemoryError) else "nifti-damaged"
     return refusal(code, file.where, fact=type(error).__name__)

@@ -1,7 +1,9 @@
-"""Whether a PNG or JPEG picture is whole. Pillow compares no checksum of PNG pixel data and drops libjpeg's warnings."""
+"""Whether a PNG or JPEG picture is whole: Pillow verifies no checksum of PNG pixels and drops libjpeg's warnings."""
 
+import contextlib
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
@@ -84,14 +86,12 @@ def _find_jpeg_damage(data: bytes, size: tuple[int, int], mode: str) -> str:
 
 
 def _decode_again(data: bytes, size: tuple[int, int], n_samples: int) -> str:
-    with quiet_pydicom(), capture_decoder_output() as output:
-        try:
-            get_decoder(JPEGBaseline8Bit).as_array(
-                encapsulate([data]), decoding_plugin="gdcm", raw=True, rows=size[1], columns=size[0],
-                samples_per_pixel=n_samples, photometric_interpretation="MONOCHROME2" if n_samples == 1 else "YBR_FULL",
-                bits_allocated=8, bits_stored=8, pixel_representation=0, planar_configuration=0, number_of_frames=1,
-                pixel_keyword="PixelData",
-            )  # fmt: skip
-        except Exception:  # noqa: S110 -- a kind that GDCM does not read is no damage: what it printed decides
-            pass
+    options: dict[str, Any] = {
+        "rows": size[1], "columns": size[0], "number_of_frames": 1, "samples_per_pixel": n_samples,
+        "photometric_interpretation": "MONOCHROME2" if n_samples == 1 else "YBR_FULL", "planar_configuration": 0,
+        "bits_allocated": 8, "bits_stored": 8, "pixel_representation": 0, "pixel_keyword": "PixelData",
+    }  # fmt: skip
+    # A kind of JPEG that GDCM does not read is no damage: what it printed decides.
+    with quiet_pydicom(), capture_decoder_output() as output, contextlib.suppress(Exception):
+        get_decoder(JPEGBaseline8Bit).as_array(encapsulate([data]), raw=True, decoding_plugin="gdcm", **options)
     return output.fact
