@@ -104,6 +104,8 @@ VERDICTS: dict[str, Verdict] = {
                                       "export it again"),
     "dicom-undecodable": Verdict("error", "pixel data that cannot be decoded",
                                  "export it uncompressed (Explicit VR Little Endian)"),
+    "dicom-scan-end": Verdict("warning", "compressed pixel data end unlike most encoders' and may be damaged",
+                              "look at the overlay; export it uncompressed"),
     "dicom-high-bits": Verdict("warning", "bits above those stored were left out", "look at the overlay"),
     # --- NIfTI, pictures ---
     "nifti-damaged": Verdict("error", "not a readable NIfTI file", "convert it again"),
@@ -123,6 +125,8 @@ VERDICTS: dict[str, Verdict] = {
                             "look at the overlay"),
     "nifti-tilt": Verdict("warning", "the volume is slightly turned: areas are multiplied by the tilt's cosine",
                           "look at the overlay"),
+    "nifti-surplus": Verdict("warning", "more data than the header describes: the first are taken",
+                             "look at the overlay; convert it again"),
     "nifti-not-finite": Verdict("error", "values that are not finite", "convert the original CT again"),
     "picture-damaged": Verdict("error", "not a readable PNG or JPEG picture", "save it again"),
     "picture-too-large": Verdict("error", "the picture has more pixels than a CT slice", "save the slice alone"),

@@ -111,6 +111,8 @@ def _sort_out(files: Sequence[InputFile]) -> _Found:
                 found.other.append(str(error))
             continue
         except InputDataError as error:
+            if error.code == "file-archive-damaged":  # its checksum differs: which slices are intact is unknown
+                raise
             found.refused.append(error)
             continue
         for frame in frames:

@@ -6,6 +6,9 @@ Markers: ISO/IEC 10918-1 annex B (JPEG), 14495-1 annex C (JPEG-LS), 15444-1 anne
 
 from dataclasses import dataclass
 
+from data_pipelines.ingest.j2k_termination import find_j2k_damage
+from data_pipelines.ingest.jpeg_scan import find_scan_damage
+
 _JPEG, _J2K = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _SOF_LOSSLESS, _SOF_LS, _SOS = 0xC3, 0xF7, 0xDA
 _SOF_LOSSY = frozenset({0xC0, 0xC1, 0xC2, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
@@ -38,8 +41,22 @@ def parse_codestream(data: bytes) -> Codestream | None:
     return _parse_jpeg(data) if data.startswith(_JPEG) else None
 
 
-def _segments(data: bytes, start: int, last: int) -> list[tuple[int, bytes]]:
-    """(marker, content) of every segment up to the one called `last`."""
+def find_damage(data: bytes) -> str:
+    """What in the coded data shows that they were changed; empty: nothing, or the coding has no way to know.
+
+    Args:
+        data: a frame that parse_codestream read, of the size that its header gives: memory is taken for it.
+
+    Raises: ValueError, IndexError, KeyError for segments that contradict themselves.
+    """
+    if data.find(_J2K, 0, 4096) >= 0:
+        return find_j2k_damage(data)
+    segments, end = _segments(data, 2, _SOS)
+    return find_scan_damage(segments, data[end:])
+
+
+def _segments(data: bytes, start: int, last: int) -> tuple[list[tuple[int, bytes]], int]:
+    """(marker, content) of every segment up to the one called `last`, and the position behind it."""
     found, at = [], start
     while at + 4 <= len(data):
         if data[at] != 0xFF:
@@ -49,14 +66,14 @@ def _segments(data: bytes, start: int, last: int) -> list[tuple[int, bytes]]:
             at += 1
             continue
         found.append((marker, data[at + 4:at + 2 + n]))
-        if marker == last:
-            return found
         at += 2 + max(n, 2)
+        if marker == last:
+            return found, at
     raise ValueError("markers end early")
 
 
 def _parse_j2k(data: bytes, start: int) -> Codestream:
-    segments = _segments(data, start + 2, _J2K_SOT)
+    segments, _ = _segments(data, start + 2, _J2K_SOT)
     size = segments[0][1]
     right, bottom, left, top = (int.from_bytes(size[i:i + 4], "big") for i in (2, 6, 10, 14))
     coding = [content for marker, content in segments if marker == _J2K_COD]
@@ -68,7 +85,7 @@ def _parse_j2k(data: bytes, start: int) -> Codestream:
 
 
 def _parse_jpeg(data: bytes) -> Codestream:
-    segments = dict(_segments(data, 2, _SOS))
+    segments = dict(_segments(data, 2, _SOS)[0])
     for marker in (_SOF_LOSSLESS, _SOF_LS, *sorted(_SOF_LOSSY)):
         frame = segments.get(marker)
         if frame is not None and len(frame) >= 5:
@@ -86,4 +103,5 @@ def _parse_jpeg(data: bytes) -> Codestream:
 
 
 def _ends(data: bytes) -> bool:
-    return data[-64:].rstrip(b"\0").endswith(b"\xff\xd9")
+    """True with an end marker, whatever padding (0x00, 0xFF) follows it."""
+    return data.rstrip(b"\0\xff").endswith(b"\xff\xd9")

@@ -9,8 +9,11 @@ from pydicom.uid import UID, RLELossless
 
 from bonemet_jax import schema
 from data_pipelines.findings import Finding, find, refusal
-from data_pipelines.ingest.dicom_codestream import Codestream, parse_codestream
+from data_pipelines.ingest.decoder_output import capture_decoder_output
+from data_pipelines.ingest.dicom_codestream import Codestream, find_damage, parse_codestream
 from data_pipelines.ingest.dicom_header import Frame, load_pixel_dataset, quiet_pydicom
+from data_pipelines.ingest.jpeg_scan import ZERO_PADDING
+from data_pipelines.ingest.rle_segments import find_rle_damage
 
 Stored = Integer[np.ndarray, "rows columns"]
 
@@ -74,14 +77,26 @@ def _check_codestream(dataset: Dataset, frame: Frame, syntax: UID) -> list[Findi
     if stream is None and syntax != RLELossless:
         raise refusal("dicom-undecodable", where, fact=f"{told}: no JPEG, JPEG-LS or JPEG 2000 codestream")
     if stream is None:
-        return _judge_lossy(frame, syntax)
+        n_pixels, n_segments = frame.header.Rows * frame.header.Columns, frame.header.BitsAllocated // 8
+        return _judge_damage(find_rle_damage(data, n_pixels, n_segments), frame, told) + _judge_lossy(frame, syntax)
     size, wanted = (stream.rows, stream.columns), (frame.header.Rows, frame.header.Columns)
     if size != wanted:
         raise refusal("dicom-size-contradicts", where, fact=f"{told}: codestream of {size[0]} x {size[1]}, "
                       f"Rows x Columns {wanted[0]} x {wanted[1]}")
     if not stream.is_complete:
         raise refusal("dicom-truncated", where, fact=f"{told}: no end marker")
-    return _judge_lossy(frame, syntax, stream)
+    try:
+        damage = find_damage(data)
+    except (ValueError, IndexError, KeyError) as error:
+        raise refusal("dicom-undecodable", where, fact=f"{told}: its segments contradict each other") from error
+    return _judge_damage(damage, frame, told) + _judge_lossy(frame, syntax, stream)
+
+
+def _judge_damage(damage: str, frame: Frame, told: str) -> list[Finding]:
+    """A warning where it may be the encoder's way. Raises: InputDataError for coded data that were changed."""
+    if damage and damage != ZERO_PADDING:
+        raise refusal("dicom-undecodable", frame.file.where, fact=f"{told}: {damage}")
+    return [find("dicom-scan-end", fact=f"{told}: {damage}", where=frame.file.where)] if damage else []
 
 
 def _judge_lossy(frame: Frame, syntax: UID, stream: Codestream | None = None) -> list[Finding]:
@@ -106,11 +121,17 @@ def _n_frames(frame: Frame) -> int:
 
 
 def _decode(dataset: Dataset, frame: Frame) -> Stored:
-    try:
-        return pixel_array(dataset, index=frame.index, correct_unused_bits=False)
-    except Exception as error:  # decoders raise many kinds
-        fact = f"TransferSyntaxUID {dataset.file_meta.TransferSyntaxUID.name}; {type(error).__name__}"
-        raise refusal("dicom-undecodable", frame.file.where, fact=fact) from error
+    """Stored values of a frame. Raises: InputDataError where decoding fails, or a decoder warns of damage."""
+    syntax, stored, failure = dataset.file_meta.TransferSyntaxUID, None, None
+    with capture_decoder_output() as output:
+        try:
+            stored = pixel_array(dataset, index=frame.index, correct_unused_bits=False)
+        except Exception as error:  # decoders raise many kinds
+            failure = error
+    if stored is None or (output.fact and syntax.is_encapsulated):
+        fact = f"TransferSyntaxUID {syntax.name}; {output.fact or type(failure).__name__}"
+        raise refusal("dicom-undecodable", frame.file.where, fact=fact) from failure
+    return stored
 
 
 def _mask_high_bits(stored: Stored, header: Dataset) -> tuple[Stored, int]:

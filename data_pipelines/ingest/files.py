@@ -4,7 +4,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -31,6 +31,8 @@ class InputFile:
     """What a message shows: the path, or archive:member."""
     n_bytes: int
     open: Callable[[], BinaryIO]
+    verified: list[int] = field(default_factory=list, repr=False, compare=False)
+    """Empty until a reader has read the whole file and verified its checksum, then what it found: bytes to spare."""
 
 
 def find_files(path: Path) -> list[InputFile]:
@@ -49,6 +51,15 @@ def find_files(path: Path) -> list[InputFile]:
     if len(found) > MAX_FILES:
         raise refusal("file-too-many", path, fact=f"{len(found)} files, limit {MAX_FILES}")
     return [_of_file(f) for f in found]
+
+
+def count_volume_bytes(path: Path) -> int:
+    """Packed bytes of a file, or of the NIfTI volumes directly in a folder: those are read whole."""
+    try:
+        files = path.glob("*.nii*") if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+    except OSError:  # reported when it is read
+        return 0
 
 
 def compute_unpacked_limit(n_packed: int) -> int:

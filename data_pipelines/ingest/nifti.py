@@ -1,14 +1,13 @@
 """NIfTI volumes in the anatomical order of Grid, read slice by slice: a volume is never in memory as a whole."""
 
 import contextlib
-import gzip
 import io
 import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -19,6 +18,7 @@ from bonemet_jax.errors import InputDataError
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import UPRIGHT, Axes, Grid
+from data_pipelines.ingest.gzip_stream import MAGIC, GzipStream
 
 SUFFIXES = (".nii.gz", ".nii")
 #: Endings of what lies beside a volume and is no image.
@@ -59,11 +59,12 @@ class NiftiStack:
         n_bad = int((~np.isfinite(values)).sum())
         if n_bad:
             raise refusal("nifti-not-finite", self.file.where, fact=f"{n_bad} of {values.size} pixels of slice {k}")
-        return np.clip(np.rint(values), schema.HU_PADDING, np.iinfo(np.int16).max).astype(np.int16), ()
+        hu = np.clip(np.rint(values), schema.HU_PADDING, np.iinfo(np.int16).max).astype(np.int16)
+        return hu, _find_surplus(self.file)
 
     def load_slice(self, k: int) -> Shaped[np.ndarray, "height width"]:
         """Values of slice k as they are. Raises: InputDataError for a damaged file."""
-        with _open(self.file) as image:
+        with _open_voxels(self.file) as image:
             axis, is_flipped, n = _slice_axis(image)
             return _cut(image, axis, n - 1 - k if is_flipped else k, self.file)
 
@@ -72,7 +73,7 @@ class NiftiStack:
 
         Raises: InputDataError for a damaged file.
         """
-        with _open(self.file) as image:
+        with _open_voxels(self.file) as image:
             axis, is_flipped, n = _slice_axis(image)
             # Where every slice is spread over the whole file, reading them singly would read it n times.
             source = image if axis == 2 else _load_whole(image, self.file)
@@ -101,7 +102,7 @@ def load_nifti(file: InputFile) -> NiftiStack:
 
     Raises: InputDataError for whatever is no straight greyscale volume with a place in the patient.
     """
-    with _open(file) as image:
+    with _open(file) as (image, _):
         affine, findings = _load_affine(image, file)
         canonical, shape = _make_canonical(affine, image.shape)
     tilt_deg, more = _judge_angles(canonical, file)
@@ -109,14 +110,16 @@ def load_nifti(file: InputFile) -> NiftiStack:
 
 
 @contextlib.contextmanager
-def _open(file: InputFile) -> Iterator[Any]:
-    """The image, its voxels still in the file. Refused before memory is taken where the header tells."""
+def _open(file: InputFile) -> Iterator[tuple[Any, GzipStream | None]]:
+    """The image, its voxels still in the file, and its gzip stream. Refused by the header before memory is taken."""
     with contextlib.ExitStack() as streams:
         try:
-            packed = streams.enter_context(file.open())
-            is_packed = packed.read(2) == b"\x1f\x8b"
-            packed.seek(0)
-            stream = cast(Any, streams.enter_context(gzip.GzipFile(fileobj=packed)) if is_packed else packed)
+            stream = cast(Any, streams.enter_context(file.open()))
+            packed = None
+            if stream.read(2) == MAGIC:
+                packed = GzipStream(stream)
+                stream = cast(Any, streams.enter_context(io.BufferedReader(packed, 1 << 18)))
+            stream.seek(0)
             magic = stream.read(4)
             stream.seek(0)
             kind = nib.Nifti2Image if magic in _NIFTI_2 else nib.Nifti1Image
@@ -126,10 +129,20 @@ def _open(file: InputFile) -> Iterator[Any]:
         except Exception as error:  # nibabel raises many kinds for a damaged file
             raise _damaged(file, error) from error
         _check_scaling(header, file)
-        _check_voxels(image, file, is_packed)
-        if is_packed:
-            _check_whole(image, stream, packed, file)
+        _check_voxels(image, file, packed is not None)
+        yield image, packed
+
+
+@contextlib.contextmanager
+def _open_voxels(file: InputFile) -> Iterator[Any]:
+    """The image, for reading voxels; the first time the file is read to its end afterwards and its checksum verified.
+
+    Raises: InputDataError at the end of the block for a damaged file, whatever was read before.
+    """
+    with _open(file) as (image, packed):
         yield image
+        if not file.verified:
+            file.verified.append(_read_to_end(image, packed, file))
 
 
 def _check_scaling(header: Any, file: InputFile) -> None:
@@ -158,22 +171,26 @@ def _check_voxels(image: Any, file: InputFile, is_packed: bool) -> None:
                       fact=f"dim {_by(shape)} needs {n_bytes} bytes, the file has {file.n_bytes}")
 
 
-def _check_whole(image: Any, stream: IO[bytes], packed: BinaryIO, file: InputFile) -> None:
-    """Raise for an archive that was cut off, though the slice wanted may be in what is left."""
+def _read_to_end(image: Any, packed: GzipStream | None, file: InputFile) -> int:
+    """Bytes beyond the voxels, after the checksum was verified. Raises: InputDataError for a damaged file."""
     end = image.dataobj.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
+    if packed is None:
+        return file.n_bytes - end
     try:
-        here = packed.tell()
-        packed.seek(-4, io.SEEK_END)
-        n_told = int.from_bytes(packed.read(4), "little")
-        packed.seek(here)
-        if n_told != end % 2**32:  # cut off, or packed in several parts: only unpacking tells
-            stream.seek(end - 1)
-            if len(stream.read(1)) != 1:
-                raise EOFError
-            stream.read(1 << 20)  # the checksum is compared at the end
-            stream.seek(0)
-    except Exception as error:
+        n_bytes = packed.read_to_end(max(end, MAX_VOXEL_BYTES))
+    except Exception as error:  # BadGzipFile, EOFError, OSError
         raise _damaged(file, error) from error
+    if n_bytes < end:
+        raise refusal("nifti-damaged", file.where,
+                      fact=f"dim {_by(image.shape)} needs {end} bytes, the file unpacks to {n_bytes}")
+    if n_bytes > max(end, MAX_VOXEL_BYTES):
+        raise refusal("nifti-too-large", file.where, fact=f"unpacks to more than {MAX_VOXEL_BYTES / 2**30:g} GiB")
+    return max(n_bytes - end, int(packed.is_followed))
+
+
+def _find_surplus(file: InputFile) -> tuple[Finding, ...]:
+    """A warning where a file that was read has more data than its header describes."""
+    return (find("nifti-surplus", where=file.where),) if any(file.verified) else ()
 
 
 def _load_affine(image: Any, file: InputFile) -> tuple[Float64[np.ndarray, "4 4"], list[Finding]]:
@@ -265,6 +282,8 @@ def _load_whole(image: Any, file: InputFile) -> Any:
 
 
 def _damaged(file: InputFile, error: Exception) -> InputDataError:
+    if isinstance(error, InputDataError):
+        return error
     # The kind alone: nibabel's text can quote the file.
     code = "nifti-too-large" if isinstance(error, MemoryError) else "nifti-damaged"
     return refusal(code, file.where, fact=type(error).__name__)

@@ -18,6 +18,7 @@ from data_pipelines.bodycomp.overlay import draw_overlay
 from data_pipelines.clinical.consistency import INDEX_TOLERANCE
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, Value
 from data_pipelines.findings import Finding, find, finding_of, refusal
+from data_pipelines.ingest.files import count_volume_bytes
 from data_pipelines.ingest.grid import turn_back
 from data_pipelines.ingest.match import Entry, EntryFolder
 from data_pipelines.ingest.nifti import SUFFIXES
@@ -136,7 +137,8 @@ def read_patients(
         good = [one for one in found if isinstance(one, Input)]
         tasks = [(one.path, one.masks, one.rois, one.choice, titles.get(one.patient_id, ""), convention)
                  for one in good]  # fmt: skip
-        with contextlib.closing(run_guarded(read_one, tasks, workers, limits)) as outcomes:
+        n_bytes = [sum(count_volume_bytes(path) for path in (one.path, one.masks) if path) for one in good]
+        with contextlib.closing(run_guarded(read_one, tasks, workers, limits, n_bytes)) as outcomes:
             for one in track(found, "read images", len(found)) if len(found) > 1 else found:
                 if isinstance(one, Failure):
                     yield one

@@ -12,6 +12,7 @@ from bonemet_jax import schema
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import UPRIGHT, Axes, Grid
+from data_pipelines.ingest.picture_integrity import find_picture_damage
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 #: A CT slice has 512 x 512 pixels, rarely 1024 x 1024.
@@ -125,6 +126,10 @@ def _load_grey(file: InputFile) -> tuple[Float64[np.ndarray, "height width"], in
             with Image.open(stream, formats=("PNG", "JPEG")) as image:
                 _check_header(image, file)
                 image.load()
+                stream.seek(0)
+                damage = find_picture_damage(stream.read(), image.size, image.mode)
+                if damage:
+                    raise refusal("picture-damaged", file.where, fact=damage)
                 return *_to_grey(image, file), image.format == "JPEG"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise refusal("picture-too-large", file.where, fact="Pillow's limit") from error

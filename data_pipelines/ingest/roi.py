@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float64
 from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from bonemet_jax import schema
+from bonemet_jax.errors import InputDataError
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile, find_files
 
@@ -160,6 +161,8 @@ def _load_roi(file: InputFile) -> ImagejRoi:
     try:
         with file.open() as stream:
             return ImagejRoi.frombytes(stream.read())
+    except InputDataError:
+        raise
     except Exception as error:  # roifile raises many kinds for a damaged file, and quotes it
         raise refusal("roi-damaged", file.where, fact=type(error).__name__) from error
 

@@ -26,6 +26,8 @@ T = TypeVar("T")
 _PACKAGE = Path(__file__).parents[1]
 #: Tasks handed out per process: one slow input does not starve the others, and few results wait in memory.
 _AHEAD = 4
+#: Packed bytes per second added to the time limit: three passes over a .nii.gz on a slow machine.
+BYTES_PER_SECOND = 20e6
 #: Libraries that would start a thread a core in every process.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -35,7 +37,7 @@ class Limits:
     """What one input may take."""
 
     seconds: float = 10.0
-    """Wall time of one input, s."""
+    """Wall time of one input, s; and one second more per BYTES_PER_SECOND of its volumes."""
     memory_gib: float = 0.75
     """Memory of one process beyond what its imports take, GiB: with these it stays below 1 GiB."""
 
@@ -79,6 +81,7 @@ def run_guarded(
     tasks: Sequence[tuple[Any, ...]],
     workers: int | None = None,
     limits: Limits | None = None,
+    n_bytes: Sequence[int] = (),
 ) -> Generator[T | InputDataError]:
     """Yield function(*task) of every task, in the order of the tasks, or the error that says why there is none.
 
@@ -87,14 +90,17 @@ def run_guarded(
         tasks: arguments; the first is named in errors.
         workers: processes; None: one a core.
         limits: of one task.
+        n_bytes: packed bytes that each task has to read whole, for its time limit; empty: few.
 
     Raises: UsageError that the function raised; BonemetError when no process can be started.
     """
     limits, n_workers = limits or Limits(), count_workers(workers, len(tasks))
+    seconds = [limits.seconds + n / BYTES_PER_SECOND for n in n_bytes or [0] * len(tasks)]
     n_done = n_broken = 0
     while n_done < len(tasks):
         try:
-            with contextlib.closing(_run(function, tasks[n_done:], n_workers, limits)) as outcomes:
+            left = list(zip(tasks, seconds, strict=True))[n_done:]
+            with contextlib.closing(_run(function, left, n_workers, limits.memory_gib)) as outcomes:
                 for outcome in outcomes:
                     n_done, n_broken = n_done + 1, 0
                     yield outcome
@@ -111,39 +117,37 @@ def run_guarded(
 
 
 def _run(
-    function: Callable[..., T], tasks: Sequence[tuple[Any, ...]], n_workers: int, limits: Limits
+    function: Callable[..., T], tasks: Sequence[tuple[tuple[Any, ...], float]], n_workers: int, memory_gib: float
 ) -> Generator[T | InputDataError]:
-    """One pool's life. Raises: BrokenProcessPool."""
-    pool = ProcessPool(
-        n_workers, context=get_context("spawn"), initializer=_prepare, initargs=(function, limits.memory_gib)
-    )
-    left, running = deque(tasks), deque[tuple[tuple[Any, ...], ProcessFuture[Any]]]()
+    """One pool's life; of each task arguments and time limit, s. Raises: BrokenProcessPool."""
+    pool = ProcessPool(n_workers, context=get_context("spawn"), initializer=_prepare, initargs=(function, memory_gib))
+    left, running = deque(tasks), deque[tuple[tuple[Any, ...], float, ProcessFuture[Any]]]()
     with _one_thread_each():
         try:
             while left or running:
                 while left and len(running) < _AHEAD * n_workers:
-                    task = left.popleft()
-                    running.append((task, _schedule(pool, function, task, limits)))
-                yield _take(*running.popleft(), limits)
+                    task, seconds = left.popleft()
+                    running.append((task, seconds, _schedule(pool, function, task, seconds)))
+                yield _take(*running.popleft())
         finally:
             pool.stop()  # all results are taken, or nobody wants them any more: Ctrl-C
             pool.join()
 
 
 def _schedule(
-    pool: ProcessPool, function: Callable[..., T], task: tuple[Any, ...], limits: Limits
+    pool: ProcessPool, function: Callable[..., T], task: tuple[Any, ...], seconds: float
 ) -> ProcessFuture[Any]:
     try:
-        return pool.schedule(_call, args=(function, task, limits.seconds), timeout=limits.seconds)
+        return pool.schedule(_call, args=(function, task, seconds), timeout=seconds)
     except RuntimeError as error:  # the pool broke since the last result
         raise BrokenProcessPool from error
 
 
-def _take(task: tuple[Any, ...], future: "ProcessFuture[Any]", limits: Limits) -> Any:
+def _take(task: tuple[Any, ...], seconds: float, future: "ProcessFuture[Any]") -> Any:
     try:
         outcome = future.result()
     except TimeoutError:
-        return refusal("file-too-slow", task[0], fact=f"limit {limits.seconds:g} s")
+        return refusal("file-too-slow", task[0], fact=f"limit {seconds:.3g} s")
     except ProcessExpired as error:
         return _crashed(task, f"exit code {error.exitcode}")
     if not isinstance(outcome, _Refused):
