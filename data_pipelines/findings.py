@@ -95,7 +95,7 @@ VERDICTS: dict[str, Verdict] = {
     "dicom-two-phases": Verdict("error", "two different pictures at one slice position",
                                 "give one phase its own folder"),
     "dicom-copies": Verdict("warning", "copies of slices were left out", "nothing, or export once"),
-    "dicom-interleaved": Verdict("error", "several acquisitions in one series, between each other's slices",
+    "dicom-interleaved": Verdict("error", "several acquisitions in one series, at interleaved positions",
                                  "choose one with --acquisition N"),
     "dicom-no-acquisition": Verdict("error", "no such acquisition", "give another --acquisition"),
     "dicom-placeholder": Verdict("error", "position and pixel spacing are placeholders: the geometry is unknown",

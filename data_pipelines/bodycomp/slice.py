@@ -14,7 +14,7 @@ from data_pipelines.bodycomp.muscle import segment_muscle
 from data_pipelines.bodycomp.orientation import find_spine
 from data_pipelines.bodycomp.segment import segment_fat
 from data_pipelines.bodycomp.tissue import label_tissue
-from data_pipelines.bodycomp.trunk import TISSUE_ABOVE_HU, compute_body, compute_cut_mm, cut_arms, find_box
+from data_pipelines.bodycomp.trunk import TISSUE_ABOVE_HU, compute_body, cut_arms, find_box
 from data_pipelines.canonical import CanonicalSlice
 from data_pipelines.findings import Finding, find, refusal
 
@@ -121,7 +121,7 @@ def _judge_spine(
     hu: Hu, trunk: Mask, spacing_mm: tuple[float, float], where: object, *, is_trusted: bool
 ) -> list[Finding]:
     """A warning where the spine is on another side than the posterior one. Raises: InputDataError unless trusted."""
-    side, fact = find_spine(hu, trunk, spacing_mm, compute_cut_mm(trunk, spacing_mm))
+    side, fact = find_spine(hu, trunk, spacing_mm)
     if side in (None, "posterior"):
         return []
     if is_trusted:

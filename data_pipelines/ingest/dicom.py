@@ -229,7 +229,7 @@ def _drop_copies(group: list[Frame], path: Path) -> tuple[list[Frame], list[Find
     # A slice that is there twice may belong to either export.
     parts = split_acquisitions([frame for frame, is_single in zip(kept, single, strict=True) if is_single], _height_mm)
     if len(parts) > 1:
-        raise refusal("dicom-interleaved", path, f"{len(parts)} acquisitions in one series, between each other's slices: "
+        raise refusal("dicom-interleaved", path, f"{len(parts)} acquisitions in one series, at interleaved positions: "
                       f"{_list_acquisitions(parts)}")
     n = len(group) - len(kept)
     return kept, [find("dicom-copies", f"{n} copies of slices were left out", where=path)] if n else []

@@ -160,7 +160,7 @@ def _judge_padding(stack: Stack, image: CanonicalSlice, path: Path) -> list[Find
     """A warning of padding in the trunk; a picture's black is air as well."""
     if stack.kind == "picture":
         return []
-    n = count_padding(image.hu, image.body > 0, image.spacing_mm)
+    n = count_padding(image.hu, image.spacing_mm)
     return [find("slice-padding", fact=f"{n} pixels", where=path)] if n else []
 
 
