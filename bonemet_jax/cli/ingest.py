@@ -35,6 +35,10 @@ class ReadingArgs(CommonArgs):
     """Slice number, 0 the lowest; wins over --level."""
     series: int | None = None
     """Which series, as the refusal counts them, where a folder holds several."""
+    acquisition: int | None = None
+    """Which acquisition, as the refusal counts them, where a series holds several at interleaved positions."""
+    trust_geometry: bool = False
+    """Measure with a warning although the affine is a placeholder, or the spine is not posterior by the header."""
     segment: Literal["hu", "none", "totalsegmentator"] = "hu"
     """How tissue is told apart where no mask does; totalsegmentator, if installed, finds level and muscle."""
     hu_convention: Literal["paper", "boa"] = "paper"
@@ -60,7 +64,8 @@ class ReadingArgs(CommonArgs):
         from data_pipelines.ingest.picture import Picture
 
         picture = Picture(self.picture_spacing, self.picture_window)
-        choice = Choice(self.level.strip().upper(), self.slice_z, self.slice_index, self.series, self.segment, picture)
+        choice = Choice(self.level.strip().upper(), self.slice_z, self.slice_index, self.series, self.segment, picture,
+                        self.acquisition, self.trust_geometry)
         return {
             "masks": self.masks, "rois": self.rois, "clinical": self.clinical, "missing": self.missing,
             "choice": choice, "convention": self.hu_convention, "workers": self.workers, "seconds": self.seconds,

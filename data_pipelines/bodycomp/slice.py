@@ -11,6 +11,7 @@ from bonemet_jax import schema
 from data_pipelines.bodycomp.field import compute_cut, judge_arms, judge_cut
 from data_pipelines.bodycomp.mask_check import judge_mask
 from data_pipelines.bodycomp.muscle import segment_muscle
+from data_pipelines.bodycomp.orientation import find_spine
 from data_pipelines.bodycomp.segment import segment_fat
 from data_pipelines.bodycomp.tissue import label_tissue
 from data_pipelines.bodycomp.trunk import TISSUE_ABOVE_HU, compute_body, cut_arms, find_box
@@ -49,6 +50,7 @@ def make_slice(
     tilt_deg: float = 0.0,
     is_hu: bool = True,
     segment: Segmenter = "hu",
+    trust_geometry: bool = False,
 ) -> MeasuredSlice:
     """Find the trunk, judge masks and field of view, segment what has no mask.
 
@@ -62,12 +64,14 @@ def make_slice(
         is_hu: false when `hu` holds grey levels only: nothing is segmented and regions count whole.
         segment: "hu" finds subcutaneous and visceral fat, and with `vertebra` muscle, where no mask gives them; "none"
             leaves fat unsegmented.
+        trust_geometry: measure with a warning where the spine is not on the posterior side of the header's axes.
 
-    Raises: InputDataError when the values are no Hounsfield units, no trunk is in view, or a mask cannot be this
-        picture's.
+    Raises: InputDataError when the values are no Hounsfield units, no trunk is in view, the spine is not posterior, or
+        a mask cannot be this picture's.
     """
     body, trunk = _find_trunk(hu, spacing_mm, is_hu, where)
-    findings = [note for code, region in regions.items()
+    findings = _judge_spine(hu, trunk, spacing_mm, where, is_trusted=trust_geometry) if is_hu else []
+    findings += [note for code, region in regions.items()
                 for note in judge_mask(code, region, hu, trunk, spacing_mm, where, is_hu=is_hu)]  # fmt: skip
     if not is_hu:
         tissue = label_tissue(hu, np.ones_like(trunk), regions, find_fat=False)
@@ -111,6 +115,18 @@ def _find_trunk(hu: Hu, spacing_mm: tuple[float, float], is_hu: bool, where: obj
     if trunk_cm2 > MAX_TRUNK_CM2:
         raise refusal("slice-trunk-large", where, fact=f"{trunk_cm2:.0f} cm2, at most {MAX_TRUNK_CM2:g}")
     return body, trunk
+
+
+def _judge_spine(
+    hu: Hu, trunk: Mask, spacing_mm: tuple[float, float], where: object, *, is_trusted: bool
+) -> list[Finding]:
+    """A warning where the spine is on another side than the posterior one. Raises: InputDataError unless trusted."""
+    side, fact = find_spine(hu, trunk, spacing_mm)
+    if side in (None, "posterior"):
+        return []
+    if is_trusted:
+        return [find("slice-orientation-trusted", fact=f"spine {side}: {fact}", where=where)]
+    raise refusal("slice-orientation", where, fact=f"spine {side}: {fact}")
 
 
 def _judge_values(hu: Hu, body: Mask, tissue: np.ndarray) -> list[Finding]:

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from bonemet_jax.errors import InputDataError
 from data_pipelines.findings import VERDICTS, Finding, find, refusal
+from data_pipelines.ingest.acquisitions import SAME_POSITION_MM, describe_number, split_acquisitions, split_by_number
 from data_pipelines.ingest.dicom_header import Frame, NotDicomError, load_frames, quiet_pydicom
 from data_pipelines.ingest.dicom_pixels import is_copy, load_frame_hu
 from data_pipelines.ingest.dicom_rules import STRAIGHT_DEG, check_frame, compute_plane, judge_frame, rank_of
@@ -21,10 +22,12 @@ from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.formats import find_format
 from data_pipelines.ingest.grid import Axes, Grid, turn
 
-#: Differences below these are rounding: position along the normal, cosines, pixel spacing.
-SAME_POSITION_MM, SAME_COSINE, SAME_SPACING_MM = 0.01, 1e-3, 1e-4
+#: Differences below these are rounding: cosines, pixel spacing.
+SAME_COSINE, SAME_SPACING_MM = 1e-3, 1e-4
 #: Largest sideways shift between slices of one series, pixels.
 MAX_SHIFT_PX = 1.0
+#: Pixels of 1 mm, and an origin this near to 0: what an export writes that knows neither, mm.
+UNIT_TOLERANCE_MM, ORIGIN_MM = 5e-4, 1.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class DicomStack:
     is_hu: bool = True
     holds_fat: bool = True
     kind: str = "dicom"
+    placeholder: str = ""
+    """Why position and spacing are placeholders; empty where they are none."""
 
     def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
         """Decode slice k. Returns Hounsfield units, padding as schema.HU_PADDING, and findings."""
@@ -48,13 +53,16 @@ class DicomStack:
 
 
 @quiet_pydicom()
-def load_dicom(files: Sequence[InputFile], path: Path, series: int | None = None) -> DicomStack:
+def load_dicom(
+    files: Sequence[InputFile], path: Path, series: int | None = None, acquisition: int | None = None
+) -> DicomStack:
     """Read the headers of every file, whatever their names, and take one axial CT series.
 
     Args:
         files: of one patient.
         path: named in errors.
         series: which one, counted from 1 as the refusal lists them, where there are several.
+        acquisition: which one of the series, counted likewise.
 
     Raises: InputDataError when no series, or several, can be measured.
     """
@@ -70,13 +78,19 @@ def load_dicom(files: Sequence[InputFile], path: Path, series: int | None = None
     if other:
         notes.append(find("dicom-other-files", f"{len(other)} files are not DICOM and were left out", other[0], path))
     chosen = _choose(_group(found.frames), series, path)
+    if acquisition is not None:
+        chosen = _choose_acquisition(chosen, acquisition, path)
     chosen, more = _drop_copies(chosen, path)
     grid = _make_grid(chosen)
+    placeholder = _describe_placeholder(chosen[0])
     notes += [*more, *_check_places(chosen, grid, path)]
+    if _has_unit_pixels(chosen[0]) and not placeholder:
+        notes.append(find("dicom-unit-pixels", fact="PixelSpacing 1 x 1 mm", where=path))
     tilt_deg = compute_plane(chosen[0].header).tilt_deg
     return DicomStack(
-        grid, tuple(chosen), tuple(notes), _axes(chosen[0].header), tilt_deg if tilt_deg > STRAIGHT_DEG else 0.0
-    )
+        grid, tuple(chosen), tuple(notes), _axes(chosen[0].header), tilt_deg if tilt_deg > STRAIGHT_DEG else 0.0,
+        placeholder=placeholder,
+    )  # fmt: skip
 
 
 def _refuse_unread(files: Sequence[InputFile], path: Path, fact: str) -> InputDataError:
@@ -198,16 +212,59 @@ def _describe(group: list[Frame]) -> str:
     )
 
 
+def _choose_acquisition(group: list[Frame], acquisition: int, path: Path) -> list[Frame]:
+    """One acquisition of a series, as the refusal lists them; where none is listed, by AcquisitionNumber's order."""
+    parts = split_acquisitions(group, _height_mm)
+    parts = parts if len(parts) > 1 else split_by_number(group, _height_mm)
+    if not 1 <= acquisition <= len(parts):
+        raise refusal("dicom-no-acquisition", path, f"no acquisition {acquisition}", f"{len(parts)} in the series",
+                      f"use --acquisition 1 to {len(parts)}")
+    return parts[acquisition - 1]
+
+
+def _list_acquisitions(parts: list[list[Frame]]) -> str:
+    return "; ".join(f"{n}: {describe_number(part)}{_describe(part)}" for n, part in enumerate(parts, start=1))
+
+
 def _drop_copies(group: list[Frame], path: Path) -> tuple[list[Frame], list[Finding]]:
-    """One frame a position. Raises: InputDataError for different pictures at one position."""
-    kept = [group[0]]
+    """One frame a position. Raises: InputDataError for different pictures at one position, or acquisitions mixed."""
+    kept, single = [group[0]], [True]
     for frame in group[1:]:
         if _height_mm(frame) - _height_mm(kept[-1]) >= SAME_POSITION_MM:
             kept.append(frame)
-        elif not is_copy(kept[-1], frame):
-            raise refusal("dicom-two-phases", path, fact=f"ImagePositionPatient: two at z {_position(frame)[2]:g}")
+            single.append(True)
+        elif is_copy(kept[-1], frame):
+            single[-1] = False
+        else:
+            raise _two_phases(group, frame, path)
+    # A slice that is there twice may belong to either export.
+    parts = split_acquisitions([frame for frame, is_single in zip(kept, single, strict=True) if is_single], _height_mm)
+    if len(parts) > 1:
+        raise refusal("dicom-interleaved", path, f"{len(parts)} acquisitions in one series, at interleaved positions: "
+                      f"{_list_acquisitions(parts)}")
     n = len(group) - len(kept)
     return kept, [find("dicom-copies", f"{n} copies of slices were left out", where=path)] if n else []
+
+
+def _two_phases(group: list[Frame], frame: Frame, path: Path) -> InputDataError:
+    """The refusal of two pictures at one position, with the acquisitions where the headers part them."""
+    fact = f"ImagePositionPatient: two at z {_position(frame)[2]:g}"
+    parts = split_acquisitions(group, _height_mm)
+    if len(parts) == 1:
+        return refusal("dicom-two-phases", path, fact=fact)
+    return refusal("dicom-two-phases", path, f"{VERDICTS['dicom-two-phases'].meaning}, of {len(parts)} acquisitions: "
+                   f"{_list_acquisitions(parts)}", fact, "choose one with --acquisition N")
+
+
+def _has_unit_pixels(frame: Frame) -> bool:
+    return all(abs(mm - 1) < UNIT_TOLERANCE_MM for mm in _spacing_mm(frame))
+
+
+def _describe_placeholder(frame: Frame) -> str:
+    """Why position and pixel spacing are placeholders: 1 mm pixels from the patient's zero."""
+    if not _has_unit_pixels(frame) or np.abs(_position(frame)[:2]).max() > ORIGIN_MM:
+        return ""
+    return "PixelSpacing 1 x 1 mm, ImagePositionPatient 0, 0"
 
 
 def _axes(header: Dataset) -> Axes:
@@ -227,20 +284,28 @@ def _make_grid(frames: list[Frame]) -> Grid:
     if compute_plane(first).tilt_deg > STRAIGHT_DEG:
         along_row, along_column = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
         rise_mm = ((shape[1] - 1) * spacing[1] * along_row[2] + (shape[0] - 1) * spacing[0] * along_column[2]) / 2
-    is_transposed, is_row_flipped, is_column_flipped = _axes(first)
-    if is_transposed:
+    if _axes(first)[0]:
         shape, spacing = shape[::-1], spacing[::-1]
-    x, y = (float(v) for v in first.ImagePositionPatient[:2])
-    corner_x = x - is_column_flipped * (shape[1] - 1) * spacing[1]
-    corner_y = y - is_row_flipped * (shape[0] - 1) * spacing[0]
+    corners = _find_corners(frames)
+    x, y = corners[0, :2].tolist()
     z = tuple(float(frame.header.ImagePositionPatient[2]) + rise_mm for frame in frames)
-    return Grid(shape[0], shape[1], (spacing[0], spacing[1]), (corner_x, corner_y), z)
+    return Grid(shape[0], shape[1], (spacing[0], spacing[1]), (x, y), z, corners)
+
+
+def _find_corners(frames: list[Frame]) -> np.ndarray:
+    """Grid.corners_mm of a stack."""
+    first, (row_mm, column_mm) = frames[0].header, _spacing_mm(frames[0])
+    along_row, along_column = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
+    right, down = (first.Columns - 1) * column_mm * along_row, (first.Rows - 1) * row_mm * along_column
+    stored = _position(frames[0]) + np.array([0 * right, right, down, right + down])
+    order = turn(np.arange(4).reshape(2, 2), _axes(first))
+    corner, beside, below = stored[[order[0, 0], order[0, 1], order[1, 0]]]
+    return np.array([corner, beside, below, corner + _position(frames[-1]) - _position(frames[0])])
 
 
 def _check_places(frames: list[Frame], grid: Grid, path: Path) -> list[Finding]:
     """Refuse slices shifted against each other, tell of uneven distances."""
-    positions = np.array([_position(frame) for frame in frames])
-    shift_px = float(np.ptp(positions[:, :2], axis=0).max()) / min(grid.spacing_mm)
+    shift_px = _compute_shift_mm(frames) / min(grid.spacing_mm)
     if shift_px > MAX_SHIFT_PX:
         fact = f"ImagePositionPatient: {shift_px:.1f} pixels, limit {MAX_SHIFT_PX:g}"
         raise refusal("dicom-shifted", path, fact=fact)
@@ -249,3 +314,16 @@ def _check_places(frames: list[Frame], grid: Grid, path: Path) -> list[Finding]:
         return []
     fact = f"gaps of {gaps_mm.max():.4g} mm beside {np.median(gaps_mm):.4g}"
     return [find("dicom-uneven", fact=f"ImagePositionPatient: {fact}", where=path)]
+
+
+def _compute_shift_mm(frames: list[Frame]) -> float:
+    """Largest sideways shift between slices, mm: across their normal, or across the patient's axis if that is smaller.
+
+    A straight stack moves along its normal; that of a tilted gantry along the table.
+    """
+    positions = np.array([_position(frame) for frame in frames])
+    moved, shifts = positions - positions[0], []
+    for axis in (compute_plane(frames[0].header).normal, np.array([0.0, 0.0, 1.0])):
+        sideways = moved - np.outer(moved @ axis, axis)
+        shifts.append(float(np.ptp(sideways, axis=0).max()))
+    return min(shifts)

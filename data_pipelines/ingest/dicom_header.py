@@ -31,12 +31,15 @@ from bonemet_jax.errors import InputDataError
 from data_pipelines.findings import refusal
 from data_pipelines.ingest.files import InputFile, compute_unpacked_limit
 
-#: The only elements ever read. PatientID and SeriesInstanceUID are compared within a folder and kept nowhere.
+#: The only elements ever read. PatientID, SeriesInstanceUID and what may part two acquisitions of a series (the last
+#: row) are compared within a folder and kept nowhere.
 PLAIN_TAGS = (
     "SOPClassUID", "Modality", "ImageType", "PatientID", "SeriesInstanceUID", "NumberOfFrames", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt", "Rows", "Columns", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope",
     "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit", "LossyImageCompression",
+    "AcquisitionNumber", "InstanceNumber", "TemporalPositionIdentifier", "ConvolutionKernel", "SliceThickness", "KVP",
+    "AcquisitionTime",
 )  # fmt: skip
 SEQUENCES = ("ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 #: Elements of a lookup table, and of the functional groups of a multi-frame image (PS3.3, C.7.6.16 and C.8.15.3).
@@ -48,6 +51,9 @@ GROUP_TAGS: dict[str, tuple[str, ...]] = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
     "CTImageFrameTypeSequence": ("FrameType",),
     "CTAcquisitionDetailsSequence": ("GantryDetectorTilt",),
+    "FrameContentSequence": ("FrameAcquisitionNumber", "TemporalPositionIndex"),
+    "CTReconstructionSequence": ("ConvolutionKernel",),
+    "CTXRayDetailsSequence": ("KVP",),
 }
 MULTI_FRAME_CLASSES = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _PREFIX = b"\0" * 128 + b"DICM"
@@ -216,6 +222,8 @@ def _copy_groups(groups: Dataset | None, header: Dataset, file: InputFile) -> No
         item = _first(groups, sequence, file)
         if item is not None:
             _copy(item, names, header, file)
-    if "FrameType" in header:
-        # A new element: the frames of a file share those they have in common.
-        header.add_new("ImageType", "CS", header.FrameType)
+    # New elements: the frames of a file share those they have in common.
+    for name, vr, source in (("ImageType", "CS", "FrameType"), ("AcquisitionNumber", "IS", "FrameAcquisitionNumber"),
+                             ("TemporalPositionIdentifier", "IS", "TemporalPositionIndex")):  # fmt: skip
+        if source in header:
+            header.add_new(name, vr, header[source].value)

@@ -1,15 +1,16 @@
 """Where a stack of axial slices lies in the patient: the common ground of DICOM, NIfTI and masks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Int16, Shaped
+from jaxtyping import Float64, Int16, Shaped
 
 from data_pipelines.findings import Finding, refusal
 
-#: Largest difference between an image's grid and its masks', pixels.
-TOLERANCE_PX = 0.1
+#: Largest difference between an image's grid and its masks', pixels; of the uppermost slice's place against the lowest
+#: one's, as DICOM slices may be shifted by a pixel.
+TOLERANCE_PX, STACK_TOLERANCE_PX = 0.1, 1.1
 
 #: Whether to transpose a stored picture, then flip its rows, then its columns.
 Axes = tuple[bool, bool, bool]
@@ -28,6 +29,9 @@ class Grid:
     """Patient coordinates (x to the left, y to the back) of the centre of row 0, column 0, mm."""
     z_mm: tuple[float, ...]
     """Position of every slice, mm towards the head, ascending."""
+    corners_mm: Float64[np.ndarray, "4 3"] | None = field(default=None, compare=False)
+    """Patient coordinates (left, back, head) of row 0 column 0, of row 0's last column and of column 0's last row, all
+    of the lowest slice, and of row 0 column 0 of the uppermost one, mm; None for a picture."""
 
 
 class Stack(Protocol):
@@ -49,6 +53,11 @@ class Stack(Protocol):
     @property
     def tilt_deg(self) -> float:
         """Angle between the slices and the axial plane: areas are multiplied by its cosine."""
+        ...
+
+    @property
+    def placeholder(self) -> str:
+        """Why the geometry is a placeholder; empty where it is none."""
         ...
 
     @property
@@ -118,6 +127,22 @@ def check_same_grid(image: Grid, masks: Grid, where: object) -> None:
         off_mm = float(np.abs(np.subtract(ours, theirs)).max())
         if not off_mm <= TOLERANCE_PX * unit_mm:
             raise refusal(code, where, fact=f"{off_mm:.3g} mm, at most {TOLERANCE_PX * unit_mm:.2g}")
+    if image.corners_mm is not None and masks.corners_mm is not None:
+        _check_same_edges(image.corners_mm, masks.corners_mm, min(row_mm, column_mm), slice_mm, where)
+
+
+def _check_same_edges(
+    ours: Float64[np.ndarray, "4 3"], theirs: Float64[np.ndarray, "4 3"],
+    pixel_mm: float, slice_mm: float, where: object,
+) -> None:
+    """Raise InputDataError for a mask that is turned, or leans otherwise, about the corner that both share."""
+    off_mm = np.abs((ours[1:] - ours[0]) - (theirs[1:] - theirs[0]))
+    in_plane = TOLERANCE_PX * np.array([pixel_mm, pixel_mm, max(pixel_mm, slice_mm)])
+    most = np.array([in_plane, in_plane, [STACK_TOLERANCE_PX * pixel_mm] * 2 + [in_plane[2] + slice_mm]])
+    if (off_mm > most).any():
+        edge, axis = np.unravel_index(np.argmax(off_mm / most), most.shape)
+        fact = f"an edge of the volume ends {off_mm[edge, axis]:.3g} mm apart, at most {most[edge, axis]:.2g}"
+        raise refusal("mask-orientation", where, fact=fact)
 
 
 def _by(shape: tuple[int, ...]) -> str:

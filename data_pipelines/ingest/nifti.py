@@ -19,18 +19,21 @@ from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import UPRIGHT, Axes, Grid
 from data_pipelines.ingest.gzip_stream import MAGIC, GzipStream
+from data_pipelines.ingest.nifti_affine import (
+    compute_sizes,
+    describe_placeholder,
+    has_unit_pixels,
+    load_affine,
+    make_canonical,
+)
 
 SUFFIXES = (".nii.gz", ".nii")
 #: Endings of what lies beside a volume and is no image.
 NOTES = (".txt", ".json", ".csv", ".md")
 #: Voxels of one file, unpacked: bytes. A CT of 512 x 512 x 2000 voxels in 16 bit has 1 GiB.
 MAX_VOXEL_BYTES = 2 << 30
-#: Pixel and slice spacings of CT lie well inside, mm.
-SPACING_MM = (0.05, 20.0)
 #: Up to this angle a volume counts as straight, and up to that it is measured with a warning, degrees.
 STRAIGHT_DEG, MAX_OBLIQUE_DEG = 0.6, 5.0
-#: The standard's code of a unit of length -> its name and mm.
-_UNITS = {0: ("unknown", 1.0), 1: ("m", 1000.0), 2: ("mm", 1.0), 3: ("um", 0.001)}
 # nibabel tells on standard error what it mends in a header, and quotes it.
 logging.getLogger("nibabel.global").disabled = True
 _NIFTI_2 = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
@@ -47,6 +50,8 @@ class NiftiStack:
     is_hu: bool = True
     holds_fat: bool = True
     kind: str = "nifti"
+    placeholder: str = ""
+    """Why the affine is a placeholder; empty where it is none."""
     axes: Axes = UPRIGHT
     """NIfTI has no display order: regions are drawn front up, the patient's right on the left."""
 
@@ -103,10 +108,13 @@ def load_nifti(file: InputFile) -> NiftiStack:
     Raises: InputDataError for whatever is no straight greyscale volume with a place in the patient.
     """
     with _open(file) as (image, _):
-        affine, findings = _load_affine(image, file)
-        canonical, shape = _make_canonical(affine, image.shape)
+        affine, findings = load_affine(image.header, image.shape, file)
+        canonical, shape = make_canonical(affine, image.shape)
     tilt_deg, more = _judge_angles(canonical, file)
-    return NiftiStack(_make_grid(canonical, shape), file, (*findings, *more), tilt_deg)
+    placeholder = describe_placeholder(canonical, shape)
+    if has_unit_pixels(canonical) and not placeholder:
+        more.append(find("nifti-unit-voxels", fact="1 x 1 mm", where=file.where))
+    return NiftiStack(_make_grid(canonical, shape), file, (*findings, *more), tilt_deg, placeholder=placeholder)
 
 
 @contextlib.contextmanager
@@ -193,39 +201,6 @@ def _find_surplus(file: InputFile) -> tuple[Finding, ...]:
     return (find("nifti-surplus", where=file.where),) if any(file.verified) else ()
 
 
-def _load_affine(image: Any, file: InputFile) -> tuple[Float64[np.ndarray, "4 4"], list[Finding]]:
-    """Voxel to patient coordinates (right, front, head), mm, and warnings."""
-    header = image.header
-    forms = [header.get_sform(coded=True), header.get_qform(coded=True)]
-    known = [np.asarray(form, float) for form, code in forms if form is not None and code > 0]
-    if not known:
-        raise refusal("nifti-no-orientation", file.where, fact="qform_code 0, sform_code 0")
-    if not all(np.isfinite(form).all() and abs(np.linalg.det(form[:3, :3])) > 1e-12 for form in known):
-        raise refusal("nifti-spacing", file.where, fact="voxel size 0 or not finite")
-    if len({(nib.aff2axcodes(form), tuple(np.round(_sizes(form), 2))) for form in known}) > 1:
-        raise refusal("nifti-two-orientations", file.where, fact="qform and sform")
-    unit = int(header["xyzt_units"]) & 0x7  # the bits above tell the unit of time
-    if unit not in _UNITS:
-        raise refusal("nifti-spacing", file.where, fact=f"xyzt_units {unit}")
-    name, unit_mm = _UNITS[unit]
-    affine = np.diag([unit_mm] * 3 + [1.0]) @ known[0]
-    low, high = SPACING_MM
-    sizes = _sizes(affine)
-    if not ((sizes >= low) & (sizes <= high)).all():
-        raise refusal("nifti-spacing", file.where,
-                      fact=f"voxel of {' x '.join(f'{size:.4g}' for size in sizes)} mm, {low:g} to {high:g} each")
-    return affine, [find("nifti-units", fact=f"xyzt_units {name}", where=file.where)] if unit_mm != 1.0 else []
-
-
-def _make_canonical(
-    affine: Float64[np.ndarray, "4 4"], shape: Sequence[int]
-) -> tuple[Float64[np.ndarray, "4 4"], tuple[int, int, int]]:
-    """Affine and shape (x, y, z) once axes point right, front, head."""
-    turn = nib.io_orientation(affine)
-    n = dict(zip(turn[:, 0].astype(int).tolist(), shape[:3], strict=True))
-    return affine @ nib.orientations.inv_ornt_aff(turn, shape[:3]), (n[0], n[1], n[2])
-
-
 def _judge_angles(affine: Float64[np.ndarray, "4 4"], file: InputFile) -> tuple[float, list[Finding]]:
     """Tilt of the slices against the axial plane, degrees, and warnings.
 
@@ -249,11 +224,13 @@ def _judge_angles(affine: Float64[np.ndarray, "4 4"], file: InputFile) -> tuple[
 def _make_grid(affine: Float64[np.ndarray, "4 4"], shape: tuple[int, int, int]) -> Grid:
     """The anatomical grid. NIfTI points right, front, head; the patient coordinates of Grid left, back, head."""
     n_x, n_y, n_z = shape
-    column_mm, row_mm, _ = _sizes(affine).tolist()
-    x, y, _ = (affine @ [n_x - 1, n_y - 1, 0, 1])[:3]
+    column_mm, row_mm, _ = compute_sizes(affine).tolist()
+    at = np.array([[n_x - 1, n_y - 1, 0, 1], [0, n_y - 1, 0, 1], [n_x - 1, 0, 0, 1], [n_x - 1, n_y - 1, n_z - 1, 1]])
+    corners = (affine @ at.T).T[:, :3] * [-1, -1, 1]
     # Of slices that are tilted, the position of their middle.
     z = (affine @ np.array([[(n_x - 1) / 2, (n_y - 1) / 2, k, 1] for k in range(n_z)]).T)[2]
-    return Grid(n_y, n_x, (row_mm, column_mm), (float(-x), float(-y)), tuple(z.tolist()))
+    x, y = corners[0, :2].tolist()
+    return Grid(n_y, n_x, (row_mm, column_mm), (x, y), tuple(z.tolist()), corners)
 
 
 def _slice_axis(image: Any) -> tuple[int, bool, int]:
@@ -287,10 +264,6 @@ def _damaged(file: InputFile, error: Exception) -> InputDataError:
     # The kind alone: nibabel's text can quote the file.
     code = "nifti-too-large" if isinstance(error, MemoryError) else "nifti-damaged"
     return refusal(code, file.where, fact=type(error).__name__)
-
-
-def _sizes(affine: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "3"]:
-    return np.linalg.norm(affine[:3, :3], axis=0)
 
 
 def _degrees(cosine: float) -> float:

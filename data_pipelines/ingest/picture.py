@@ -46,6 +46,7 @@ class PictureStack:
     findings: tuple[Finding, ...]
     tilt_deg: float = 0.0
     kind: str = "picture"
+    placeholder: str = ""
     axes: Axes = UPRIGHT
     """A slice is saved as radiologists see it, front up and the patient's right on the left."""
 

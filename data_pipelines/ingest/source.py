@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from bonemet_jax import schema
 from bonemet_jax.errors import UsageError
+from data_pipelines.bodycomp.padding import count_padding
 from data_pipelines.bodycomp.slice import MeasuredSlice, make_slice
 from data_pipelines.canonical import CanonicalSlice
 from data_pipelines.findings import Finding, find, refusal
@@ -49,6 +50,10 @@ class Choice:
     given as masks; by Hounsfield units what they lack."""
     picture: Picture | None = None
     """Spacing and window of a PNG or JPEG slice."""
+    acquisition: int | None = None
+    """Which acquisition of the series, counted from 1 as the refusal lists them, where they are interleaved."""
+    trust_geometry: bool = False
+    """Measure in spite of a placeholder geometry, or a spine that is not posterior by the header: with a warning."""
 
     def __post_init__(self) -> None:
         if self.level not in LABEL_OF_VERTEBRA:
@@ -115,6 +120,7 @@ def read_source(
     vertebra_px = labels.count_vertebrae(choice.level)
     index, notes = choose_slice(stack.grid, choice.level, choice.slice_z_mm, choice.slice_index, vertebra_px, path)
     is_labelled = bool(vertebra_px) and not any(note.code == "level-differs" for note in notes)
+    geometry = _judge_placeholder(stack, path, choice)
     hu, more = stack.load_hu(index)
     regions, of_masks = labels.on_slice(index)
     vertebra = labels.load_vertebra(choice.level, index)
@@ -124,6 +130,7 @@ def read_source(
         return make_slice(
             hu, stack.grid.spacing_mm, regions, where, vertebra=vertebra, tilt_deg=stack.tilt_deg, is_hu=stack.is_hu,
             segment="hu" if stack.holds_fat and choice.segment != "none" else "none",
+            trust_geometry=choice.trust_geometry,
         )  # fmt: skip
 
     readers = {reader: measure({**regions, **own}, (rois or {})[reader]) for reader, own in drawn.items()}
@@ -132,7 +139,8 @@ def read_source(
     return IngestedSlice(
         measured[0].image, stack.kind, make_patient_id(path), choice.level, "labels" if is_labelled else "given",
         stack.grid.z_mm[index], index, len(stack.grid.z_mm),
-        (*stack.findings, *_correct_half((*of_masks, *of_rois), origins), *notes, *more, *_join_findings(measured)),
+        (*geometry, *stack.findings, *_correct_half((*of_masks, *of_rois), origins), *notes, *more,
+         *_join_findings(measured), *_judge_padding(stack, measured[0].image, path)),
         frozenset().union(*(one.incomplete for one in measured)),
         {reader: one.image for reader, one in readers.items()}, stack.axes,
         origins,
@@ -140,6 +148,24 @@ def read_source(
          for reader, own in drawn.items()},
         has_masks=masks is not None,
     )  # fmt: skip
+
+
+def _judge_placeholder(stack: Stack, path: Path, choice: Choice) -> list[Finding]:
+    """A warning of a placeholder geometry. Raises: InputDataError unless it is trusted."""
+    if not stack.placeholder:
+        return []
+    if not choice.trust_geometry:
+        code = "nifti-placeholder-affine" if stack.kind == "nifti" else "dicom-placeholder"
+        raise refusal(code, path, fact=stack.placeholder)
+    return [find(f"{stack.kind}-placeholder-trusted", fact=stack.placeholder, where=path)]
+
+
+def _judge_padding(stack: Stack, image: CanonicalSlice, path: Path) -> list[Finding]:
+    """A warning of padding in the trunk; a picture's black is air as well."""
+    if stack.kind == "picture":
+        return []
+    n = count_padding(image.hu, image.spacing_mm)
+    return [find("slice-padding", fact=f"{n} pixels", where=path)] if n else []
 
 
 def _find_origins(image: CanonicalSlice, masks: Collection[int], drawn: Collection[int]) -> dict[str, Origin]:
@@ -183,7 +209,9 @@ def _load_stack(path: Path, masks: Path | None, choice: Choice) -> tuple[Stack, 
         masks = beside
     if choice.segment == "totalsegmentator" and masks is None:
         raise refusal("mask-missing", path, "TotalSegmentator has left no masks", mend="run it and give --masks")
-    return load_dicom(files, path, choice.series) if volume is None else nifti.load_nifti(volume), masks
+    if volume is not None:
+        return nifti.load_nifti(volume), masks
+    return load_dicom(files, path, choice.series, choice.acquisition), masks
 
 
 def _load_readers(

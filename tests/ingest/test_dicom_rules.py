@@ -133,6 +133,8 @@ def _save_with(name: str, vr: str, value: bytes, file: Path) -> None:
     """A whole CT file in which one element's bytes are replaced: pydicom itself would not write most of these."""
     header = make_dicom(make_hu()[0])
     header.NumberOfFrames, header.GantryDetectorTilt, header.LossyImageCompression = 1, 0, "00"
+    header.AcquisitionNumber, header.InstanceNumber, header.TemporalPositionIdentifier = 1, 1, 1
+    header.ConvolutionKernel, header.SliceThickness, header.KVP, header.AcquisitionTime = "B", 5, 120, "120000"
     for padding in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         header.add_new(padding, "SS", -2000)
     save_dicom(header, file)
