@@ -375,6 +375,8 @@ VERDICTS: dict[str, Verdict] = {
                                    "restore it from a copy, or make the cohort again"),
     "cohort-file-changed": Verdict("error", "the file is not what was written (sha256 differs)",
                                    "restore it from a copy, or make the cohort again"),
+    "cohort-unknown": Verdict("warning", "made under earlier intake rules: not known without the source files",
+                              "run ingest again with the patients' images"),
     "cohort-file-unlisted": Verdict("warning", "files that the manifest does not name",
                                     "take them out before the cohort is handed on"),
     "cohort-no-column": Verdict("error", "the cohort table lacks a column", "make the cohort again"),

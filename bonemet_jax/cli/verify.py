@@ -23,12 +23,19 @@ _WIDTH = 100
 class CheckedArgs(CommonArgs):
     """What is checked and where the findings go."""
 
+    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """The same as -i."""
     input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"])] = ()
-    """One cohort directory, or one folder, zip or file a patient."""
+    """One cohort directory, or one folder, zip or file per patient."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Directory to write: findings.json, findings.csv, datacard.md, datacard.json, contact sheets."""
     strict: bool = False
     """Warnings end with exit code 8 too."""
+
+    @property
+    def inputs(self) -> list[Path]:
+        """Paths given with and without -i."""
+        return [*self.paths, *self.input]
 
 
 @dataclass(frozen=True)
@@ -44,15 +51,15 @@ def main(verb: str, argv: list[str]) -> int:
     from data_pipelines.checks.verify import check_out, save_verification
 
     if args.output is not None:
-        check_out(args.output, args.sources(args.input))
-    result = verify(list(args.input), with_overlays=args.output is not None, **args.choice())
+        check_out(args.output, args.sources(args.inputs))
+    result = verify(args.inputs, with_overlays=args.output is not None, **args.choice())
     if args.output is not None:
-        save_verification(result, args.output, args.sources(args.input))
+        save_verification(result, args.output, args.sources(args.inputs))
     n_errors, n_warnings = result.count("error"), result.count("warning")
     code = InputDataError.exit_code if n_errors or (args.strict and n_warnings) else 0
     report.write({"subject": result.subject, "n": result.n, "verdict": _verdict(n_errors, n_warnings),
                   "strict": args.strict, **listing.make_json(result.findings)},
-                 args.sources(args.input), [args.output] if args.output is not None else [], exit_code=code)
+                 args.sources(args.inputs), [args.output] if args.output is not None else [], exit_code=code)
     print_findings(result)
     verdict = describe_verdict(result.subject, result.n, n_errors, n_warnings)
     print(f"{verdict}; --strict: warnings count as errors" if args.strict and n_warnings and not n_errors else verdict)

@@ -15,7 +15,9 @@ from bonemet_jax.progress import track
 from data_pipelines.bodycomp.areas import compute_areas_cm2
 from data_pipelines.canonical import CanonicalSlice, hash_pixels, load_slice
 from data_pipelines.checks.cohort_table import check_table, patients_of
+from data_pipelines.checks.earlier_rules import judge_slice, list_unknown
 from data_pipelines.findings import VERDICTS, Finding, find
+from data_pipelines.ingest.cohort import INTAKE_RULES
 
 TABLE, FACTS, SALT = "cohort.parquet", "ingest.json", "salt"
 
@@ -31,6 +33,8 @@ class CohortCheck:
     """Of every readable slice: slice_id, patient_id, and what the datacard tells of it."""
     kind: str = ""
     """synthetic or real, as the manifest says; empty when it cannot be read."""
+    rules: int = INTAKE_RULES
+    """Intake rules under which a real cohort was made."""
     intact: set[str] = field(default_factory=set)
     """Files that are what the manifest says."""
 
@@ -43,6 +47,8 @@ def is_cohort(directory: Path) -> bool:
 
 def check_cohort_directory(directory: Path) -> CohortCheck:
     """Check manifest, table, slices, areas, duplicates and salt; the quality flags stored at ingest are listed again.
+
+    A cohort made under earlier intake rules is judged by the current ones as well.
 
     Raises: nothing for damaged content; every fault is a finding.
     """
@@ -59,6 +65,8 @@ def check_cohort_directory(directory: Path) -> CohortCheck:
     facts = artifacts.load_json(directory / FACTS) if FACTS in check.intact else {}
     if schema.SLICE_ID in check.table.columns:
         check.findings += _check_slices(directory, check, facts)
+    if check.rules < INTAKE_RULES:
+        check.findings += list_unknown(check.slices, check.rules)
     return check
 
 
@@ -68,10 +76,12 @@ def _check_files(directory: Path, check: CohortCheck) -> Iterator[Finding]:
         manifest = artifacts.load_json(directory / artifacts.MANIFEST)
         listed = {name: (facts["sha256"], facts["bytes"]) for name, facts in manifest["files"].items()}
         check.kind = str(manifest["facts"]["kind"])
+        if check.kind == "real":
+            check.rules = int(manifest["facts"].get("intake_rules", 1))
     except CorruptFileError as error:
         yield find("cohort-unreadable", error.what, where=artifacts.MANIFEST)
         return
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         yield find("cohort-unreadable", "not a manifest of ours", where=artifacts.MANIFEST)
         return
     for name, (sha256, n_bytes) in listed.items():
@@ -110,6 +120,8 @@ def _check_slices(directory: Path, check: CohortCheck, facts: dict[str, dict[str
                              **describe_image(image), **told})
         seen.setdefault(hash_pixels(image), []).append(i + 1)
         found = [*_check_areas(image, table.iloc[i], told), *_stored_flags(told)]
+        if check.rules < INTAKE_RULES:
+            found += judge_slice(image, told)
         yield from (replace(finding, where=name, patient=patient, row=i + 1) for finding in found)
     for row, twin in find_twins(seen, "row"):
         patient, slice_id = rows[row - 1]

@@ -23,6 +23,9 @@ from data_pipelines.ingest.readers import Agreement
 
 SALT, SALT_BYTES = "salt", 16
 FLAGS = "quality_flags"
+#: Number of the rules by which images are accepted, raised when they become stricter: 1 up to version 0.1.0; 2 reads
+#: every compressed file to its end, checks geometry and identifies the numbering of label maps.
+INTAKE_RULES = 2
 _KIND_COHORT, _KIND_AREAS = "real", "areas"
 #: Up to so many inputs every warning is told of each; of more, how many inputs it concerns.
 _TOLD_ONE_BY_ONE = 10
@@ -64,7 +67,8 @@ def ingest(
         artifacts.save_table(partial / "cohort.parquet", _make_frame(rows))
         artifacts.write_json(partial / "ingest.json", facts)
         batch.agreement.save(partial)
-        artifacts.write_manifest(partial, {"kind": _KIND_COHORT, "n": len(rows), "flags": _count_flags(facts)})
+        artifacts.write_manifest(partial, {"kind": _KIND_COHORT, "n": len(rows), "flags": _count_flags(facts),
+                                           "intake_rules": INTAKE_RULES})
         _write_salt(partial / SALT, salt)
     return summary
 

@@ -34,7 +34,7 @@ def test_cohort_directory(dicom_folder: Path, nifti_folder: Path, clinical: Path
     manifest = artifacts.check_manifest(out)
     told = artifacts.load_json(out / "ingest.json").values()
     flags = manifest["facts"].pop("flags")
-    assert manifest["facts"] == {"kind": "real", "n": 2}
+    assert manifest["facts"] == {"kind": "real", "n": 2, "intake_rules": 2}
     assert flags and all(n == sum(code in one["flags"] for one in told) for code, n in flags.items())
     table = artifacts.load_table(out / "cohort.parquet").set_index(schema.PATIENT_ID)
     assert list(table.index) == ["007", "patient_b"]
