@@ -24,7 +24,7 @@ from bonemet_jax.output_paths import (
 REPORT_SCHEMA = "bonemet-report/1"
 #: Fields of the flags' dataclasses that are read; of a config, those that hold a path as text.
 CONFIG_PATHS = ("config.cohort_dir", "config.folds.file", "config.model.weights")
-READS = ("input", "masks", "rois", "clinical", "label_table", "csv", "file", "run", "runs", *CONFIG_PATHS)
+READS = ("input", "paths", "masks", "rois", "clinical", "label_table", "csv", "file", "run", "runs", *CONFIG_PATHS)
 _SHORT = {"-i": "--input", "-o": "--output"}
 #: Positional arguments that are not paths.
 _WORDS = ("import", "roc", "cox", "lasso-cox", "km", "table1")
