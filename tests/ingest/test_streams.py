@@ -1,4 +1,4 @@
-"""Compressed files are read to their end: a stored checksum or length that differs is refused, padding is not damage."""
+"""Compressed files are read to their end: a checksum or length that differs is refused, padding is not damage."""
 
 import gzip
 import io
