@@ -191,6 +191,8 @@ def _inflate(stream: BinaryIO, syntax: UID | None, file: InputFile) -> BinaryIO:
         raise refusal("dicom-bomb", file.where, fact=f"more than {limit} bytes from {len(packed)}")
     if not inflater.eof:
         raise refusal("dicom-damaged", file.where, fact="the deflated data set ends early")
+    if inflater.unused_data.strip(b"\0"):
+        raise refusal("dicom-damaged", file.where, fact="data behind the deflated data set")
     name = ExplicitVRLittleEndian.encode() + b"\0"
     return io.BytesIO(_PREFIX + b"\2\0\x10\0UI" + len(name).to_bytes(2, "little") + name + plain)
 

@@ -267,7 +267,9 @@ def _deflate(tmp_path: Path, change: Callable[[bytes], bytes]) -> Path:
 
 def test_deflated_bomb_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
     np.testing.assert_array_equal(_load(_deflate(tmp_path, lambda data: data))[0], make_hu()[0])
+    np.testing.assert_array_equal(_load(_deflate(tmp_path, lambda data: data + bytes(3)))[0], make_hu()[0])
     _check_refused(_deflate(tmp_path, lambda data: data[:-100]), "dicom-damaged", "ends early")
+    _check_refused(_deflate(tmp_path, lambda data: data + b"x"), "dicom-damaged", "data behind")
 
     def bomb(data: bytes) -> bytes:
         packer = zlib.compressobj(9, wbits=-15)
