@@ -16,7 +16,7 @@ Hu = Int16[np.ndarray, "height width"]
 TISSUE_ABOVE_HU = -500
 #: A region replaces tissue where so much of what surrounds it is tissue; of a region of at least so many cm2, half.
 MIN_TISSUE, MIN_LARGE_CM2, MIN_TISSUE_LARGE = 0.7, 0.5, 0.5
-#: Beside the skin, noise of the air around reaches the padding value too: only large regions count there, mm.
+#: Next to the skin, noise of the air around reaches the padding value too: only large regions count there, mm.
 SKIN_MM = 5.0
 
 
@@ -53,8 +53,8 @@ def _compute_tissue_around(
     at = np.nonzero(regions)
     own, padded, soft = regions[at], np.pad(regions, 1), np.pad(tissue, 1)
     for down, right in itertools.product(range(3), repeat=2):
-        beside = at[0] + down, at[1] + right
-        is_outside = padded[beside] == 0
+        neighbour = at[0] + down, at[1] + right
+        is_outside = padded[neighbour] == 0
         n_around += np.bincount(own[is_outside], minlength=n + 1)
-        n_tissue += np.bincount(own[is_outside & soft[beside]], minlength=n + 1)
+        n_tissue += np.bincount(own[is_outside & soft[neighbour]], minlength=n + 1)
     return n_tissue / np.maximum(n_around, 1)

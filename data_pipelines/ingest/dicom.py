@@ -288,8 +288,8 @@ def _find_corners(frames: list[Frame]) -> np.ndarray:
     right, down = (first.Columns - 1) * column_mm * along_row, (first.Rows - 1) * row_mm * along_column
     stored = _position(frames[0]) + np.array([0 * right, right, down, right + down])
     order = turn(np.arange(4).reshape(2, 2), _axes(first))
-    corner, beside, below = stored[[order[0, 0], order[0, 1], order[1, 0]]]
-    return np.array([corner, beside, below, corner + _position(frames[-1]) - _position(frames[0])])
+    corner, across, below = stored[[order[0, 0], order[0, 1], order[1, 0]]]
+    return np.array([corner, across, below, corner + _position(frames[-1]) - _position(frames[0])])
 
 
 def _check_places(frames: list[Frame], grid: Grid, path: Path) -> list[Finding]:

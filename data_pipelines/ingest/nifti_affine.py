@@ -1,4 +1,4 @@
-"""A NIfTI header's two affines: compared, and told from placeholders."""
+"""A NIfTI header's two affines: compared with each other and with placeholders."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

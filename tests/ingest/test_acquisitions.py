@@ -34,7 +34,7 @@ def _refusal(folder: Path, acquisition: int | None = None) -> InputDataError:
     return refusal.value
 
 
-#: What tells two interleaved acquisitions apart; the first names them in the message.
+#: What distinguishes two interleaved acquisitions; the first is quoted in the message.
 ELEMENTS: dict[str, Values] = {
     "AcquisitionNumber": lambda n, k: {"AcquisitionNumber": n + 1},
     "ImageType": lambda n, k: {"ImageType": ["DERIVED", "PRIMARY", ("AXIAL", "CANARY")[n]]},
