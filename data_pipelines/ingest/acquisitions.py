@@ -1,4 +1,4 @@
-"""Several acquisitions, or reconstructions, in one DICOM series: distinguished by header elements or slice positions."""
+"""Several acquisitions, or reconstructions, in one DICOM series, found by header elements or slice positions."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
