@@ -1,6 +1,6 @@
 """The side of the trunk on which the spine is: posterior, unless the header's axes are wrong.
 
-Left and right cannot be told apart by the spine, nor head and feet on one slice: a mirrored picture passes.
+The spine distinguishes neither left from right nor, on one slice, head from feet: a mirrored picture passes.
 """
 
 from typing import Literal
@@ -32,8 +32,8 @@ MIN_BONE_CM2, MAX_POSTERIOR = 1.0, 0.3
 MIN_TRUNK_CM2, MAX_CUT = 300.0, 0.2
 #: A trunk that leaves the picture at two opposite borders, and at them alone, at so large a share of its width or
 #: depth, is cut lengthwise; at the flanks, which a small field of view cuts too, only where no vertebra is in the
-#: middle, cm2, or bone goes on to both sides as densely.
-THROUGH, NO_VERTEBRA_CM2 = (0.6, 0.8), 0.5
+#: middle, cm2, or bone goes on to both sides nearly as densely.
+THROUGH, NO_VERTEBRA_CM2, COLUMN = (0.6, 0.8), 0.5, 0.85
 
 
 def find_spine(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> tuple[Side | None, str]:
@@ -60,9 +60,9 @@ def find_spine(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> tuple[Si
     }  # fmt: skip
     fact = f"bone {', '.join(f'{side} {area:.1f}' for side, area in cm2.items())} cm2"
     posterior, best = cm2["posterior"], max(cm2, key=lambda side: cm2[side])
-    beside = min(float(bone[(back > 0) & (sign * left > 2 * ACROSS)].sum()) for sign in (-1, 1))
-    beside *= 2 * ACROSS / (1 - 2 * ACROSS)
-    if through == "rows" or (through == "columns" and posterior < max(NO_VERTEBRA_CM2, beside)):
+    lateral = min(float(bone[(back > 0) & (sign * left > 2 * ACROSS)].sum()) for sign in (-1, 1))
+    lateral *= 2 * ACROSS / (1 - 2 * ACROSS)
+    if through == "rows" or (through == "columns" and posterior < max(NO_VERTEBRA_CM2, lateral / COLUMN)):
         return "lengthwise", f"the trunk runs from border to border, {fact}"
     is_partial = cut_mm > MAX_CUT * 2 * float(np.dot(trunk.shape, spacing_mm))
     if cm2[best] < MIN_BONE_CM2 or trunk.sum() * pixel_cm2 < MIN_TRUNK_CM2 or is_partial:

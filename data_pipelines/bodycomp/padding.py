@@ -16,15 +16,17 @@ Hu = Int16[np.ndarray, "height width"]
 TISSUE_ABOVE_HU = -500
 #: A region replaces tissue where so much of what surrounds it is tissue; of a region of at least so many cm2, half.
 MIN_TISSUE, MIN_LARGE_CM2, MIN_TISSUE_LARGE = 0.7, 0.5, 0.5
-#: Beside the skin, noise of the air around reaches the padding value too: only large regions count there, mm.
+#: Gas has noise: a region that contains a circle of this radius is padding, whatever surrounds it, mm.
+SOLID_MM = 3.0
+#: Next to the skin, noise of the air around reaches the padding value too: only large regions count there, mm.
 SKIN_MM = 5.0
 
 
 def count_padding(hu: Hu, spacing_mm: tuple[float, float]) -> int:
     """Number of padding pixels that replace tissue of the trunk.
 
-    Padding joined to the image's edge is the outside of the reconstruction circle. Gas as low as the padding value is
-    none: gas surrounds it.
+    Padding joined to the image's edge is the outside of the reconstruction circle. Single pixels of gas as low as the
+    padding value are none: gas surrounds them.
 
     Args: hu in Hounsfield units, padding as schema.HU_PADDING; spacing_mm of row and column, mm.
     """
@@ -33,7 +35,9 @@ def count_padding(hu: Hu, spacing_mm: tuple[float, float]) -> int:
     edge[1:-1, 1:-1] = False
     is_large = np.bincount(regions.ravel()) * spacing_mm[0] * spacing_mm[1] / 100 >= MIN_LARGE_CM2
     share = _compute_tissue_around(regions, n, hu > TISSUE_ABOVE_HU)
-    found = (share >= np.where(is_large, MIN_TISSUE_LARGE, MIN_TISSUE)) & ~find_labels(regions, n, edge)
+    is_solid = find_labels(regions, n, distance_mm(regions > 0, spacing_mm) > SOLID_MM)
+    found = is_solid | (share >= np.where(is_large, MIN_TISSUE_LARGE, MIN_TISSUE))
+    found &= ~find_labels(regions, n, edge)
     found[0] = False
     if not found.any():
         return 0
@@ -53,8 +57,8 @@ def _compute_tissue_around(
     at = np.nonzero(regions)
     own, padded, soft = regions[at], np.pad(regions, 1), np.pad(tissue, 1)
     for down, right in itertools.product(range(3), repeat=2):
-        beside = at[0] + down, at[1] + right
-        is_outside = padded[beside] == 0
+        neighbour = at[0] + down, at[1] + right
+        is_outside = padded[neighbour] == 0
         n_around += np.bincount(own[is_outside], minlength=n + 1)
-        n_tissue += np.bincount(own[is_outside & soft[beside]], minlength=n + 1)
+        n_tissue += np.bincount(own[is_outside & soft[neighbour]], minlength=n + 1)
     return n_tissue / np.maximum(n_around, 1)

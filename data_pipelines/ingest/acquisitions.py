@@ -1,4 +1,4 @@
-"""Several acquisitions, or reconstructions, in one DICOM series: told apart by header elements or slice positions."""
+"""Several acquisitions, or reconstructions, in one DICOM series, found by header elements or slice positions."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.ingest.dicom_header import Frame
 
-#: What may differ between two volumes that share a series, the most telling first. Compared, never quoted but for
+#: What may differ between two volumes that share a series, the clearest first. Compared, never quoted but for
 #: AcquisitionNumber: the others can hold free text or times.
 ELEMENTS = (
     "AcquisitionNumber", "TemporalPositionIdentifier", "ImageType", "ConvolutionKernel", "SliceThickness", "KVP",

@@ -26,6 +26,8 @@ from data_pipelines.ingest.grid import Axes, Grid, turn
 SAME_COSINE, SAME_SPACING_MM = 1e-3, 1e-4
 #: Largest sideways shift between slices of one series, pixels.
 MAX_SHIFT_PX = 1.0
+#: Largest ratio of two distances between slices that are even but for rounding.
+MAX_UNEVEN = 1.5
 #: Pixels of 1 mm, and an origin this near to 0: what an export writes that knows neither, mm.
 UNIT_TOLERANCE_MM, ORIGIN_MM = 5e-4, 1.0
 
@@ -299,8 +301,8 @@ def _find_corners(frames: list[Frame]) -> np.ndarray:
     right, down = (first.Columns - 1) * column_mm * along_row, (first.Rows - 1) * row_mm * along_column
     stored = _position(frames[0]) + np.array([0 * right, right, down, right + down])
     order = turn(np.arange(4).reshape(2, 2), _axes(first))
-    corner, beside, below = stored[[order[0, 0], order[0, 1], order[1, 0]]]
-    return np.array([corner, beside, below, corner + _position(frames[-1]) - _position(frames[0])])
+    corner, across, below = stored[[order[0, 0], order[0, 1], order[1, 0]]]
+    return np.array([corner, across, below, corner + _position(frames[-1]) - _position(frames[0])])
 
 
 def _check_places(frames: list[Frame], grid: Grid, path: Path) -> list[Finding]:
@@ -310,9 +312,11 @@ def _check_places(frames: list[Frame], grid: Grid, path: Path) -> list[Finding]:
         fact = f"ImagePositionPatient: {shift_px:.1f} pixels, limit {MAX_SHIFT_PX:g}"
         raise refusal("dicom-shifted", path, fact=fact)
     gaps_mm = np.diff(grid.z_mm)
-    if len(gaps_mm) == 0 or gaps_mm.max() <= 1.5 * np.median(gaps_mm):
+    usual_mm = float(np.median(gaps_mm)) if len(gaps_mm) else 0.0
+    odd_mm = max(gaps_mm, key=lambda gap: max(gap / usual_mm, usual_mm / gap), default=0.0)
+    if usual_mm / MAX_UNEVEN <= odd_mm <= MAX_UNEVEN * usual_mm:
         return []
-    fact = f"gaps of {gaps_mm.max():.4g} mm beside {np.median(gaps_mm):.4g}"
+    fact = f"gaps of {odd_mm:.4g} mm, most {usual_mm:.4g}"
     return [find("dicom-uneven", fact=f"ImagePositionPatient: {fact}", where=path)]
 
 

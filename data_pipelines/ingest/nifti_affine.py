@@ -1,4 +1,4 @@
-"""A NIfTI header's two affines: compared, and told from placeholders."""
+"""A NIfTI header's two affines: compared with each other and with placeholders."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -84,7 +84,7 @@ def _load_forms(header: Any, file: InputFile) -> list[Affine]:
     """The forms that the header codes: sform first, as readers prefer it."""
     try:
         forms = [header.get_sform(coded=True), header.get_qform(coded=True)]
-    except HeaderDataError as error:
+    except (HeaderDataError, ValueError) as error:  # nibabel raises either for such a quaternion
         raise refusal("nifti-two-orientations", file.where, fact="qform and sform: quaternion longer than 1") from error
     known = [np.asarray(form, float) for form, code in forms if form is not None and code > 0]
     if not known:

@@ -19,7 +19,7 @@ from data_pipelines.phantom import anatomy, render
 
 Plane = tuple[np.ndarray, tuple[float, float]]
 Change = Callable[[np.ndarray], np.ndarray]
-#: What a slice may look like with a correct header, and with the six wrong ones; a mirrored one is not told apart.
+#: A slice with a correct header, and with the six wrong ones; a mirrored one cannot be distinguished.
 RIGHT: dict[str, Change] = {"upright": lambda hu: hu, "mirrored": lambda hu: hu[:, ::-1]}
 WRONG: dict[str, Change] = {
     "front to back": lambda hu: hu[::-1], "half turn": lambda hu: hu[::-1, ::-1], "quarter turn": np.rot90,

@@ -50,6 +50,13 @@ def test_gas_as_low_as_padding_is_none() -> None:
     assert _count(hu.astype(np.int16)) == 0
 
 
+def test_a_block_in_gas_or_lung_is_padding() -> None:
+    hu = _draw()
+    hu[np.hypot(ROWS - 80, COLUMNS - 100) < 25] = -850
+    hu[76:84, 96:104] = schema.HU_PADDING
+    assert _count(hu) == 64
+
+
 def test_outside_of_the_circle_is_none() -> None:
     hu = _draw()
     hu[np.hypot(ROWS - 80, COLUMNS - 100) > 70] = schema.HU_PADDING  # cuts both flanks

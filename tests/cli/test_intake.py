@@ -52,11 +52,12 @@ def test_a_failed_patient_is_listed_last(
 
 def test_flags_reach_the_reader() -> None:
     argv = ["-i", "a", "b", "-o", "out", "--masks", "m", "--rois", "r", "--slice-index", "3", "--series", "2",
+            "--acquisition", "4", "--trust-geometry",
             "--level", "t12", "--segment", "none", "--hu-convention", "boa", "--missing", "999", "lvi=9",
             "--picture-window", "-160", "240", "--picture-spacing", "0.7", "0.8",
             "--workers", "2", "--seconds", "5", "--memory-gib", "1"]
     assert parse(SourceArgs, "ingest", argv).choice() == {
         "masks": Path("m"), "rois": Path("r"), "clinical": None, "missing": ("999", "lvi=9"),
-        "choice": Choice("T12", None, 3, 2, "none", Picture((0.7, 0.8), (-160.0, 240.0))), "convention": "boa",
+        "choice": Choice("T12", None, 3, 2, "none", Picture((0.7, 0.8), (-160.0, 240.0)), 4, True), "convention": "boa",
         "workers": 2, "seconds": 5.0, "memory_gib": 1.0,
     }

@@ -62,9 +62,9 @@ def save_dicom(header: pydicom.Dataset, file: Path) -> None:
     header.save_as(file, enforce_file_format=True)
 
 
-def load_stack(path: Path, series: int | None = None) -> DicomStack:
+def load_stack(path: Path, series: int | None = None, acquisition: int | None = None) -> DicomStack:
     """The DICOM series of a folder, an archive or a file."""
-    return load_dicom(find_files(path), path, series)
+    return load_dicom(find_files(path), path, series, acquisition)
 
 
 @pytest.fixture

@@ -219,7 +219,7 @@ def test_gaps_are_told_shifts_refused(dicom_folder: Path) -> None:
     save_dicom(header, dicom_folder / "far")
     stack = load_stack(dicom_folder)
     assert [note.code for note in stack.findings] == ["dicom-uneven"]
-    assert "580 mm beside 5" in stack.findings[0].fact
+    assert "gaps of 580 mm, most 5" in stack.findings[0].fact
     header.ImagePositionPatient = [GRID.corner_mm[0] + 4, GRID.corner_mm[1], 500.0]
     save_dicom(header, dicom_folder / "far")
     _check_refused(dicom_folder, "dicom-shifted")
