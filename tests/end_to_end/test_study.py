@@ -279,19 +279,20 @@ def test_real_slice_ingest_measure_predict(
     assert 0 < areas["sfa_cm2"] + areas["vfa_cm2"] < areas["trunk_fat_cm2"]
     assert areas["esma_cm2"] is None, "no label, no muscle"
     assert 0 < facts["score_imaging"] < 1
-    _check_explained(out, facts, printed)
+    _check_explained(run_dir, out, facts, printed)
     (overlay,) = (out / "cohort" / "overlays").glob("*.png")
     with Image.open(out / "gradcam" / overlay.name) as maps:
         assert maps.width > maps.height > 300
         assert len(np.unique(np.asarray(maps.convert("RGB")).reshape(-1, 3), axis=0)) > 1000, "an empty picture"
 
 
-def _check_explained(out: Path, facts: dict[str, Any], printed: str) -> None:
+def _check_explained(run_dir: Path, out: Path, facts: dict[str, Any], printed: str) -> None:
     """Entry, index.csv and index.html agree, name files that exist, and carry the warning."""
     results = artifacts.load_json(out / "predictions.json")
     assert "SYNTHETIC" in results["warning"] and results["warning"] in printed
     assert facts["class"] == int(facts["score"] >= facts["threshold"]) and facts["score"] == facts["score_imaging"]
-    assert facts["training"] == {"n_patients": 36, "n_events": results["models"]["imaging"]["training"]["n_events"]}
+    label = artifacts.load_table(run_dir / "cohort" / "cohort.parquet")[schema.LABEL]
+    assert facts["training"] == {"n_patients": len(label), "n_events": int(label.sum())}
     assert facts["threshold"] == pytest.approx(np.mean(results["models"]["imaging"]["fold_thresholds"]), abs=2e-6)
     assert facts["score"] == pytest.approx(np.mean(facts["fold_scores"]), abs=2e-6)
     risk = facts["risk"]
@@ -311,7 +312,7 @@ def test_failed_prediction_leaves_the_earlier_one(
     run_dir: Path, shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failure after the cohort is written: nothing of it stays, and an output that is no prediction is kept."""
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise NumericsError("a score is not finite", "here", "stop")
 
     monkeypatch.setattr("bonemet_jax.cli.predict.predict", fail)

@@ -14,6 +14,7 @@ from bonemet_jax.patient_ids import quote
 from data_pipelines.checks.cohort_table import check_table
 from data_pipelines.clinical.table import load_clinical
 from data_pipelines.findings import Finding
+from data_pipelines.ingest.cohort import Batch
 from data_pipelines.ingest.match import EntryFolder, compare_readers, join_table
 from tests.ingest.conftest import make_dicom, make_hu, save_dicom, save_nifti
 from tests.test_patient_ids import LOOK_ALIKES
@@ -173,3 +174,17 @@ def test_refusal_of_a_single_input_comes_with_the_masks_that_look_alike(
     assert main(argv) == 8
     printed = capfd.readouterr().err
     assert "input '007', entry '7.nii.gz' (differs by leading zeros)" in printed and "masks not found" in printed
+
+
+def test_of_many_look_alikes_ten_are_printed_and_the_rest_counted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ["x", *(f"{n:03d}" for n in range(1, 31))]
+    for name in names:
+        (tmp_path / name).mkdir()
+    (tmp_path / "c.csv").write_text("patient_id\nx\n" + "".join(f"{n}\n" for n in range(1, 31)))
+    batch = Batch([tmp_path / name for name in names], load_clinical(tmp_path / "c.csv"), tmp_path / "c.csv")
+    assert batch.finish([{}])["failed"] == []
+    lines = [line for line in capfd.readouterr().err.splitlines() if "look alike" in line or "more of this" in line]
+    assert len(lines) == 11 and lines[-1].startswith("warning: 20 more of this kind (cohort-id-alike)")
+    assert all("c.csv: " in line and "input" in line and "row" in line for line in lines[:-1])

@@ -34,16 +34,16 @@ def _load(directory: Path) -> DecisionRule:
 
 def test_class_and_risk_by_hand(tmp_path: Path) -> None:
     _save_run(tmp_path, {"curve": CURVE, "reason": None})
-    decision = _load(tmp_path).decide([0.2, 0.7])
-    assert (decision["score"], decision["threshold"], decision["class"], decision["n_folds_positive"]) == (0.45, 0.4, 1, 1)
-    assert decision["training"] == {"n_patients": 3, "n_events": 1}
+    found = _load(tmp_path).decide([0.2, 0.7])
+    assert (found["score"], found["threshold"], found["class"], found["n_folds_positive"]) == (0.45, 0.4, 1, 1)
+    assert found["training"] == {"n_patients": 3, "n_events": 1}
     odds = (math.exp(-1) * 0.2 / 0.8, (0.7 / 0.3) ** 2)  # fold 0: logit - 1; fold 1: 2 logit
     risk = sum(odd / (1 + odd) for odd in odds) / 2
-    assert decision["risk"]["value"] == pytest.approx(risk, abs=1e-6)
+    assert found["risk"]["value"] == pytest.approx(risk, abs=1e-6)
     part = (risk - 0.1) / 0.4
-    assert decision["risk"]["ci95"] == pytest.approx([0.05 + part * 0.35, 0.3 + part * 0.5], abs=1e-6)
-    assert decision["risk"]["observed"] == pytest.approx(0.2 + part * 0.4, abs=1e-6) and decision["risk"]["reason"] is None
-    json.dumps(decision, allow_nan=False)
+    assert found["risk"]["ci95"] == pytest.approx([0.05 + part * 0.35, 0.3 + part * 0.5], abs=1e-6)
+    assert found["risk"]["observed"] == pytest.approx(0.2 + part * 0.4, abs=1e-6) and found["risk"]["reason"] is None
+    json.dumps(found, allow_nan=False)
 
 
 def test_score_equal_to_the_threshold_is_class_one(tmp_path: Path) -> None:
