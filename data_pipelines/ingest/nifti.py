@@ -5,6 +5,7 @@ import gzip
 import io
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -25,6 +26,9 @@ SUFFIXES = (".nii.gz", ".nii")
 NOTES = (".txt", ".json", ".csv", ".md")
 #: Voxels of one file, unpacked: bytes. A CT of 512 x 512 x 2000 voxels in 16 bit has 1 GiB.
 MAX_VOXEL_BYTES = 2 << 30
+#: Bytes of a header's extension that are looked at, and how it names a label.
+MAX_EXTENSION_BYTES = 1 << 20
+_LABEL_NAME = re.compile(r'<Label\s[^<>]{0,200}?Key="(\d{1,5})"[^<>]{0,200}><!\[CDATA\[([\w ]{1,64})\]\]>')
 #: Pixel and slice spacings of CT lie well inside, mm.
 SPACING_MM = (0.05, 20.0)
 #: Up to this angle a volume counts as straight, and up to that it is measured with a warning, degrees.
@@ -49,6 +53,8 @@ class NiftiStack:
     kind: str = "nifti"
     axes: Axes = UPRIGHT
     """NIfTI has no display order: regions are drawn front up, the patient's right on the left."""
+    is_mask: bool = False
+    """Values are labels: a slope that is not a number means that they are not scaled."""
 
     def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
         """Slice k in Hounsfield units, and warnings.
@@ -63,7 +69,7 @@ class NiftiStack:
 
     def load_slice(self, k: int) -> Shaped[np.ndarray, "height width"]:
         """Values of slice k as they are. Raises: InputDataError for a damaged file."""
-        with _open(self.file) as image:
+        with _open(self.file, self.is_mask) as image:
             axis, is_flipped, n = _slice_axis(image)
             return _cut(image, axis, n - 1 - k if is_flipped else k, self.file)
 
@@ -72,7 +78,7 @@ class NiftiStack:
 
         Raises: InputDataError for a damaged file.
         """
-        with _open(self.file) as image:
+        with _open(self.file, self.is_mask) as image:
             axis, is_flipped, n = _slice_axis(image)
             # Where every slice is spread over the whole file, reading them singly would read it n times.
             source = image if axis == 2 else _load_whole(image, self.file)
@@ -96,20 +102,31 @@ def find_nifti(files: Sequence[InputFile]) -> InputFile | None:
     return images[0] if len(images) == 1 and (named or is_alone) else None
 
 
-def load_nifti(file: InputFile) -> NiftiStack:
+def load_nifti(file: InputFile, *, is_mask: bool = False) -> NiftiStack:
     """Read a volume's header; voxels are read slice by slice later.
 
     Raises: InputDataError for whatever is no straight greyscale volume with a place in the patient.
     """
-    with _open(file) as image:
+    with _open(file, is_mask) as image:
         affine, findings = _load_affine(image, file)
         canonical, shape = _make_canonical(affine, image.shape)
     tilt_deg, more = _judge_angles(canonical, file)
-    return NiftiStack(_make_grid(canonical, shape), file, (*findings, *more), tilt_deg)
+    return NiftiStack(_make_grid(canonical, shape), file, (*findings, *more), tilt_deg, is_mask=is_mask)
+
+
+def load_label_names(file: InputFile) -> dict[int, str]:
+    """Names that the header's extension (the LabelTable of a CaretExtension, as TotalSegmentator writes) gives labels.
+
+    Raises: InputDataError for a damaged file.
+    """
+    with _open(file, is_mask=True) as image:
+        contents = [extension.content for extension in image.header.extensions]
+    text = "".join(one.decode("utf-8", "replace") for one in contents if 0 < len(one) <= MAX_EXTENSION_BYTES)
+    return {int(key): name for key, name in _LABEL_NAME.findall(text)}
 
 
 @contextlib.contextmanager
-def _open(file: InputFile) -> Iterator[Any]:
+def _open(file: InputFile, is_mask: bool = False) -> Iterator[Any]:
     """The image, its voxels still in the file. Refused before memory is taken where the header tells."""
     with contextlib.ExitStack() as streams:
         try:
@@ -125,7 +142,8 @@ def _open(file: InputFile) -> Iterator[Any]:
             image = kind.from_stream(stream)
         except Exception as error:  # nibabel raises many kinds for a damaged file
             raise _damaged(file, error) from error
-        _check_scaling(header, file)
+        if not is_mask:  # nibabel takes labels whose slope is no number, or 0, as they are stored
+            _check_scaling(header, file)
         _check_voxels(image, file, is_packed)
         if is_packed:
             _check_whole(image, stream, packed, file)
