@@ -26,8 +26,10 @@ DISTANCES_MM = (
     17.0, 17.5, 17.0, 16.5, 16.5, 17.5, 19.0, 19.5, 20.0, 20.5, 21.0, 21.5, 22.0, 22.5, 23.5, 24.5, 26.0, 28.0, 30.5,
     33.0, 34.5, 35.5, 35.5,
 )  # fmt: skip
+#: Correlation beyond which a vertebra's slant shows where the head is.
+_SLANT = 0.15
 #: Spread of a body's size, of single distances (share and mm), and the most that one distance counts.
-_SIZE_SD, _DISTANCE_SD, _MOST = 0.12, (0.08, 1.0), 4.5
+_SIZE_SD, _DISTANCE_SD, _MOST = 0.09, (0.08, 1.0), 4.5
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def compute_rank(z_mm: float, table: LabelTable, stats: LabelStats) -> float:
     seen = sorted((float(stats.centre_mm[label][2]), rank) for label, rank in table.ranks.items() if label in stats.solid)
     z, ranks = zip(*seen, strict=True)
     rank = float(np.interp(z_mm, z, ranks))
-    beyond_mm = max(z[0] - z_mm, 0.0) - max(z_mm - z[-1], 0.0)
+    beyond_mm = (max(z[0] - z_mm, 0.0) - max(z_mm - z[-1], 0.0)) * (1 if ranks[0] >= ranks[-1] else -1)
     at = int(np.clip(round(rank), 0, len(DISTANCES_MM) - 1))
     return rank + beyond_mm / DISTANCES_MM[at]
 
@@ -191,3 +193,10 @@ def compute_distance_score(table: LabelTable, stats: LabelStats, *, is_reversed:
     off = (seen - sizes[:, None] * mean) / (_DISTANCE_SD[0] * mean + _DISTANCE_SD[1])
     scores = -np.minimum(off**2 / 2, _MOST).sum(axis=1) - ((sizes - 1) / _SIZE_SD) ** 2 / 2
     return float(scores.max())
+
+
+def is_slant_wrong(table: LabelTable, stats: LabelStats, *, is_reversed: bool = False) -> bool:
+    """True where the spinous processes of whole vertebrae point to the head."""
+    whole = [stats.slant[label] for label in table.ranks if label in stats.solid and not stats.is_at_end(label)]
+    slant = float(np.median(whole)) if whole else 0.0
+    return slant * (-1 if is_reversed else 1) > _SLANT

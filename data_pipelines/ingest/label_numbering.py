@@ -17,13 +17,15 @@ from data_pipelines.ingest.anatomy_rules import (
     find_order_fault,
     find_stack_fault,
     find_stacks,
+    is_slant_wrong,
 )
 from data_pipelines.ingest.label_picture import Look, Picture, choose_slices, count_contradicted, look_at
 from data_pipelines.ingest.label_stats import LabelStats
 from data_pipelines.ingest.label_tables import KNOWN, TOTALSEGMENTATOR_1, VERTEBRAE_TASK, LabelTable
 
-#: Natural logarithms of odds: of one label against a numbering, of a volume upside down, of an MR task on a CT.
-_AGAINST, _UPSIDE_DOWN, _OTHER_MODALITY = 3.0, 6.5, 6.0
+#: Natural logarithms of odds: of one label against a numbering, of spinous processes that point to the head, of a
+#: volume upside down.
+_AGAINST, _SLANTED, _UPSIDE_DOWN = 3.0, 6.0, 3.0
 #: Lead over every other numbering that decides: odds of 400 to 1.
 MARGIN = 6.0
 #: A numbering that alone is possible must have at most this share of its labels at wrong places.
@@ -63,6 +65,9 @@ def identify(
     close = [reading for reading in readings if best.score - reading.score < MARGIN]
     # Where none of them gives a number there is nothing to decide.
     if len(close) > 1 and any(_gives_numbers(reading.table, stats) for reading in close):
+        usual = [reading.table for reading in close if not reading.is_reversed and reading.table is not VERTEBRAE_TASK]
+        if usual == [TOTALSEGMENTATOR_1]:
+            raise _refuse_version(stats, where)
         titles = [reading.table.title + (", upside down" if reading.is_reversed else "") for reading in close]
         raise refusal("mask-undecided", where, fact=f"{_describe(stats)}: {' or '.join(titles)}")
     return _accept(best, stats, where)
@@ -78,8 +83,12 @@ def rank_readings(
         if all(label in table.names for label in stats.px) and not find_stack_fault(table, stacks)
         and not find_order_fault(table, stats, is_reversed=is_reversed) and (not is_reversed or _has_order(table, stats))
     ]  # fmt: skip
+    if not possible:
+        return []
     readings = _rank(possible, stats, None)
-    if len(readings) > 1 and readings[0].score - readings[1].score < MARGIN and look is not None:
+    # That volumes are upright is no evidence of this one.
+    best, *others = sorted((reading.score + _UPSIDE_DOWN * reading.is_reversed for reading in readings), reverse=True)
+    if others and best - others[0] < MARGIN and look is not None:
         readings = _rank(possible, stats, look_at(look(choose_slices(stats))))
     return readings
 
@@ -107,7 +116,7 @@ def _score(table: LabelTable, is_reversed: bool, stats: LabelStats, picture: Pic
     n_against = count_misplaced(table, stats)
     if picture is not None:
         n_against += count_contradicted(table, stats, picture)
-    before = _UPSIDE_DOWN * is_reversed + _OTHER_MODALITY * (table is VERTEBRAE_TASK)
+    before = _UPSIDE_DOWN * is_reversed + _SLANTED * is_slant_wrong(table, stats, is_reversed=is_reversed)
     return compute_distance_score(table, stats) - _AGAINST * n_against - before
 
 
@@ -134,8 +143,7 @@ def _accept(best: Reading, stats: LabelStats, where: object) -> LabelTable:
     if best.is_reversed and not best.table.is_explicit:
         raise refusal("mask-order", where, fact=f"{best.table.title}: {find_order_fault(best.table, stats)}")
     if best.table.is_explicit:
-        raise refusal("mask-version", where, fact=_describe(stats),
-                      mend=f"segment with version 2, or give --label-table {best.table.key}")
+        raise _refuse_version(stats, where)
     n = len(stats.solid)
     n_misplaced = count_misplaced(best.table, stats)
     if n_misplaced > max(1, _MAX_MISPLACED * n):
@@ -153,11 +161,15 @@ def _refuse_all(stats: LabelStats, where: object) -> InputDataError:
     stacks = find_stacks(stats)
     spine = TOTALSEGMENTATOR_1.ranks
     if any(all(label in spine for label in stack) and stack[0] in range(18, 25) for stack in stacks):
-        return refusal("mask-version", where, fact=_describe(stats))
+        return _refuse_version(stats, where)
     faults = {table.title: _find_fault(table, stats, stacks) for table in KNOWN.values()}
     likely = next((title for title, fault in faults.items() if not fault.startswith("no label")), "")
     fact = f"as {likely}, {faults[likely]}" if likely else f"no numbering has label {max(stats.px)}"
     return refusal("mask-numbering", where, fact=fact)
+
+
+def _refuse_version(stats: LabelStats, where: object) -> InputDataError:
+    return refusal("mask-version", where, fact=_describe(stats))
 
 
 def _find_fault(table: LabelTable, stats: LabelStats, stacks: list[tuple[int, ...]]) -> str:

@@ -25,7 +25,8 @@ _HU = {
     "liver": (-40, 300), "spleen": (-20, 350), "kidney": (-60, 400), "adrenal": (-60, 250), "pancreas": (-80, 250),
     "gallbladder": (-40, 150), "heart": (-40, 600), "aorta": (-20, 900), "brain": (0, 120), "spinal_cord": (-40, 200),
     "urinary_bladder": (-40, 1500), "thyroid": (0, 400), "inferior_vena_cava": (-40, 600),
-    "intervertebral_discs": (0, 300), "prostate": (-40, 200), "bone": (60, 2000), "portal": (-60, 500),
+    "stomach": (-700, 180), "duodenum": (-700, 180), "small_bowel": (-700, 180), "colon": (-900, 180),
+    "rectum": (-900, 180), "intervertebral_discs": (0, 300), "prostate": (-40, 200), "bone": (60, 2000), "portal": (-60, 500),
 }  # fmt: skip
 _NO_TISSUE = ("lung_tumor",)
 #: A neck has less body on a slice, cm2; at mid-chest this share of the trunk is lung, and below the ribs no more is gas.

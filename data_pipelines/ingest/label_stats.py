@@ -30,6 +30,9 @@ class LabelStats:
     """Label -> mean position: left, back, head; mm."""
     spread_mm: dict[int, Float64[np.ndarray, "3"]]
     """Label -> standard deviation along the same axes, mm."""
+    slant: dict[int, float]
+    """Label -> correlation of the positions towards the back and towards the head; below 0 for a vertebra, whose
+    spinous process points down."""
     pixel_mm2: float
     middle_mm: float
     """Middle of the picture, mm to the left."""
@@ -83,9 +86,11 @@ def count_labels(
             raise refusal("mask-values", where, fact=f"more than {MAX_LABELS} different labels")
         few = labels[::step, ::step].ravel()
         moments = [np.bincount(few, weights) for weights in (np.ones_like(x_mm), x_mm, y_mm, x_mm**2, y_mm**2)]
+        z = grid.z_mm[k] - grid.z_mm[0]
         for label in np.flatnonzero(moments[0]).tolist():
             if label:
-                sums[label] = sums.get(label, np.zeros(5)) + [moment[label] for moment in moments]
+                m, _, y_sum, *_ = own = [float(moment[label]) for moment in moments]
+                sums[label] = sums.get(label, np.zeros(8)) + (*own, m * z, m * z * z, y_sum * z)
     return _summarise(px, sums, grid)
 
 
@@ -94,11 +99,14 @@ def _summarise(px: dict[int, np.ndarray], sums: dict[int, np.ndarray], grid: Gri
     z_mm = np.array(grid.z_mm)
     middle = np.array([grid.corner_mm[0] + column_mm * (grid.width - 1) / 2,
                        grid.corner_mm[1] + row_mm * (grid.height - 1) / 2])  # fmt: skip
-    centre, spread = {}, {}
+    centre, spread, slant = {}, {}, {}
     for label, (n, *moments) in sums.items():
-        mean, square = np.array(moments[:2]) / n, np.array(moments[2:]) / n
+        mean, square = np.array(moments[:2]) / n, np.array(moments[2:4]) / n
         z = float((px[label] * z_mm).sum() / px[label].sum())
         z_spread = float((px[label] * (z_mm - z) ** 2).sum() / px[label].sum())
         centre[label] = np.array([*(middle + mean), z])
         spread[label] = np.sqrt(np.maximum([*(square - mean**2), z_spread], 0.0))
-    return LabelStats(grid.z_mm, px, centre, spread, row_mm * column_mm, float(middle[0]))
+        height, height_square, back_height = np.array(moments[4:]) / n
+        scale = np.sqrt(max(square[1] - mean[1] ** 2, 0.0) * max(height_square - height**2, 0.0))
+        slant[label] = float((back_height - mean[1] * height) / scale) if scale > 0 else 0.0
+    return LabelStats(grid.z_mm, px, centre, spread, slant, row_mm * column_mm, float(middle[0]))
