@@ -173,7 +173,7 @@ VERDICTS: dict[str, Verdict] = {
     "mask-order": Verdict("error", "the labelled vertebrae are not in their order along the body",
                           "check the volume's orientation and the label map"),
     "label-table": Verdict("error", "the label table cannot be used",
-                           "give a CSV with the header label,name: whole numbers, and names such as T11, sat, vat, esm"),
+                           "give a CSV with the header label,name: whole numbers, and names such as T11, sat, esm"),
     "mask-twice": Verdict("error", "several masks of one name", "give the folder of one patient"),
     "mask-values": Verdict("error", "mask values are not labels", "give whole numbers from 0"),
     "mask-full": Verdict("error", "the mask covers everything", "segment this very image"),

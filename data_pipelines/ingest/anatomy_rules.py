@@ -3,6 +3,7 @@
 Sizes are limits, not averages: a label that breaks one is not the structure that the numbering calls it.
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -83,7 +84,7 @@ def find_order_fault(table: LabelTable, stats: LabelStats, *, is_reversed: bool 
         across, along = float(stats.spread_mm[label][:2].max()), float(stats.spread_mm[label][2])
         if across > VERTEBRA_SPREAD_MM[0] or along > VERTEBRA_SPREAD_MM[1]:
             return f"label {label} is too large for one vertebra"
-    for (rank, label), (below, other) in zip(seen, seen[1:], strict=False):
+    for (rank, label), (below, other) in itertools.pairwise(seen):
         step = (stats.centre_mm[label] - stats.centre_mm[other]) * (1, 1, -1 if is_reversed else 1)
         if fault := _judge_step(step, below - rank, label, other, stats):
             return fault
@@ -104,8 +105,8 @@ def _judge_step(step: np.ndarray, n_levels: float, label: int, other: int, stats
     return ""
 
 
-def find_stacks(stats: LabelStats) -> list[tuple[int, ...]]:
-    """Runs of three or more consecutive labels, one above the other as vertebrae are, whatever they mean."""
+def find_stacks(stats: LabelStats, at_least: int = _STACK) -> list[tuple[int, ...]]:
+    """Runs of consecutive labels, one above the other as vertebrae are, whatever they mean."""
     runs: list[list[int]] = []
     direction = 0.0
     for label in stats.solid:
@@ -117,7 +118,7 @@ def find_stacks(stats: LabelStats) -> list[tuple[int, ...]]:
         else:
             runs.append([label])
         direction = sign
-    return [tuple(run) for run in runs if len(run) >= _STACK]
+    return [tuple(run) for run in runs if len(run) >= at_least]
 
 
 def _link(label: int, other: int, stats: LabelStats) -> float:
@@ -149,7 +150,9 @@ def count_misplaced(table: LabelTable, stats: LabelStats) -> int:
 
 def _is_misplaced(name: str, label: int, spine: list[int], table: LabelTable, stats: LabelStats) -> bool:
     centre = stats.centre_mm[label]
-    middle = np.mean([stats.centre_mm[one][:2] for one in spine], axis=0) if spine else np.array([stats.middle_mm, np.nan])
+    middle = np.array([stats.middle_mm, np.nan])
+    if spine:
+        middle = np.mean([stats.centre_mm[one][:2] for one in spine], axis=0)
     side = next((word for word in ("left", "right") if re.search(rf"_{word}(_|$)", name)), _SIDES.get(name, ""))
     if side:
         off_mm = float(centre[0] - middle[0]) * (1 if side == "left" else -1)
@@ -172,7 +175,8 @@ def _find_place(name: str) -> _Place | None:
 
 def compute_rank(z_mm: float, table: LabelTable, stats: LabelStats) -> float:
     """Level at a position, as a place in VERTEBRAE; beyond the vertebrae in view by the mean distances."""
-    seen = sorted((float(stats.centre_mm[label][2]), rank) for label, rank in table.ranks.items() if label in stats.solid)
+    seen = sorted((float(stats.centre_mm[label][2]), rank) for label, rank in table.ranks.items()
+                  if label in stats.solid)  # fmt: skip
     z, ranks = zip(*seen, strict=True)
     rank = float(np.interp(z_mm, z, ranks))
     beyond_mm = (max(z[0] - z_mm, 0.0) - max(z_mm - z[-1], 0.0)) * (1 if ranks[0] >= ranks[-1] else -1)
@@ -180,8 +184,8 @@ def compute_rank(z_mm: float, table: LabelTable, stats: LabelStats) -> float:
     return rank + beyond_mm / DISTANCES_MM[at]
 
 
-def compute_distance_score(table: LabelTable, stats: LabelStats, *, is_reversed: bool = False) -> float:
-    """Log likelihood of the distances between whole neighbouring vertebrae, with the body's size left free; at most 0."""
+def compute_distance_score(table: LabelTable, stats: LabelStats) -> float:
+    """Log likelihood of the distances between whole neighbouring vertebrae, at the body size that fits best; 0 at most."""
     whole = {int(rank): label for label, rank in table.ranks.items()
              if label in stats.solid and rank < len(VERTEBRAE) and rank == int(rank) and not stats.is_at_end(label)}
     pairs = [(abs(float(stats.centre_mm[whole[i]][2] - stats.centre_mm[whole[i + 1]][2])), DISTANCES_MM[i])

@@ -1,5 +1,6 @@
 """stub"""
 from collections.abc import Sequence
+
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.structures import Structure
 

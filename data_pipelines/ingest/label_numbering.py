@@ -1,9 +1,9 @@
 """Which numbering a label map follows: decided from its labels, their places and the picture, or refused.
 
 A numbering is impossible where the map holds a label that it has not, where its vertebrae are out of order, or where a
-label that it calls something else is stacked with vertebrae. Among those possible, labels at a wrong place or of another
-tissue, and distances between vertebrae that are not those of their levels, count against a numbering; it must lead all
-others by MARGIN.
+label that it calls something else is stacked with vertebrae. Among those possible, labels at a wrong place or of
+another tissue, and distances between vertebrae that are not those of their levels, count against a numbering; it must
+lead all others by MARGIN.
 """
 
 from collections.abc import Mapping
@@ -81,7 +81,8 @@ def rank_readings(
     possible = [
         (table, is_reversed) for table in (*KNOWN.values(), *more) for is_reversed in (False, True)
         if all(label in table.names for label in stats.px) and not find_stack_fault(table, stacks)
-        and not find_order_fault(table, stats, is_reversed=is_reversed) and (not is_reversed or _has_order(table, stats))
+        and not find_order_fault(table, stats, is_reversed=is_reversed)
+        and (not is_reversed or _has_order(table, stats))
     ]  # fmt: skip
     if not possible:
         return []

@@ -90,7 +90,7 @@ def count_labels(
         for label in np.flatnonzero(moments[0]).tolist():
             if label:
                 m, _, y_sum, *_ = own = [float(moment[label]) for moment in moments]
-                sums[label] = sums.get(label, np.zeros(8)) + (*own, m * z, m * z * z, y_sum * z)
+                sums[label] = np.add(sums.get(label, np.zeros(8)), (*own, m * z, m * z * z, y_sum * z))
     return _summarise(px, sums, grid)
 
 

@@ -23,6 +23,8 @@ NAMES_OF_TISSUE: dict[int, tuple[str, ...]] = {
     schema.TISSUE_VAT: ("torso_fat",),
     schema.TISSUE_ESM: ("autochthon_left", "autochthon_right"),
 }
+#: Erector spinae segmented as a whole.
+WHOLE_MUSCLE = "erector_spinae"
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class LabelTable:
     def tissues(self) -> dict[int, tuple[int, ...]]:
         """Tissue code -> labels of its parts, of those tissues whose parts the table all has."""
         of_name = {name: label for label, name in self.names.items()}
+        whole = {schema.TISSUE_ESM: (of_name[WHOLE_MUSCLE],)} if WHOLE_MUSCLE in of_name else {}
         return {code: tuple(of_name[name] for name in names) for code, names in NAMES_OF_TISSUE.items()
-                if all(name in of_name for name in names)}  # fmt: skip
+                if all(name in of_name for name in names)} | whole  # fmt: skip
 
     @cached_property
     def ranks(self) -> dict[int, float]:

@@ -1,5 +1,6 @@
 """Masks of others on an image's grid: label maps, folders of masks, DICOM SEG and RTSTRUCT; read where needed."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,11 @@ class Masks:
     """Title of the numbering of a label map; "names" where structures are named; empty without masks."""
     findings: tuple[Finding, ...] = ()
     """What the user should know of the masks as a whole."""
+
+    @property
+    def is_map(self) -> bool:
+        """True where labels are numbers, not names."""
+        return self.numbering not in ("", _NAMED)
 
     def count_vertebrae(self, level: str) -> dict[str, Int[np.ndarray, " slice"]]:
         """Pixels of a vertebra and of its neighbours on every slice.
@@ -139,8 +145,8 @@ def _load_map(
         raise refusal("mask-values", file.where, "the label map is empty", mend="segment this very image")
     if table is None:
         table = identify(labels.stats, file.where, load_label_names(file), _make_look(labels, stack))
-    elif fault := find_order_fault(table, labels.stats):
-        raise refusal("mask-order", file.where, fact=f"{table.title}: {fault}")
+    else:
+        _check_given(table, labels)
     structures = {name: LabelStructure(labels, label) for label, name in table.names.items()}
     notes = () if table is TOTALSEGMENTATOR_2 else (
         find("mask-numbering-read", f"labels are numbered as by {table.title}", where=file.where),)  # fmt: skip
@@ -148,14 +154,25 @@ def _load_map(
                  table.title, notes)  # fmt: skip
 
 
+def _check_given(table: LabelTable, labels: LabelMap) -> None:
+    """Raise InputDataError for a map that has none of the table's labels, or its vertebrae in the wrong order."""
+    wanted = {*table.vertebrae.values(), *(label for parts in table.tissues.values() for label in parts)}
+    if not wanted & set(labels.stats.px):
+        raise refusal("mask-numbering", labels.file.where, "the map has no vertebra and no tissue of the label table",
+                      fact=f"{len(labels.stats.px)} labels from {min(labels.stats.px)} to {max(labels.stats.px)}",
+                      mend="give another --label-table")  # fmt: skip
+    if fault := find_order_fault(table, labels.stats):
+        raise refusal("mask-order", labels.file.where, fact=f"{table.title}: {fault}")
+
+
 def _make_look(labels: LabelMap, stack: Stack | None) -> Look | None:
     """Loads image and labels of some slices; None without Hounsfield units."""
     if stack is None or not stack.is_hu:
         return None
-    grid = stack.grid
+    image, grid = stack, stack.grid
 
     def look(slices: Sequence[int]) -> list[Sample]:
-        return [Sample(grid.z_mm[k], stack.load_hu(k)[0], labels.load_slice(k), grid.spacing_mm) for k in slices]
+        return [Sample(grid.z_mm[k], image.load_hu(k)[0], labels.load_slice(k), grid.spacing_mm) for k in slices]
 
     return look
 
@@ -175,7 +192,7 @@ def _check_order(counts: Mapping[str, Int[np.ndarray, " slice"]], vertebrae: Map
     """Raise InputDataError where a vertebra is below its lower neighbour: the volume is upside down, or names are."""
     seen = [name for name in VERTEBRAE if name in counts and counts[name].any()]
     middle = {name: float(counts[name] @ np.arange(len(counts[name])) / counts[name].sum()) for name in seen}
-    for upper, lower in zip(seen, seen[1:], strict=False):
+    for upper, lower in itertools.pairwise(seen):
         n_slices = len(counts[upper])
         if middle[lower] - middle[upper] > max(1.0, 0.2 * min(n_slices, 20)):
             raise refusal("mask-order", vertebrae[upper].where, fact=f"{upper} is below {lower}")

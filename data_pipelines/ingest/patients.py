@@ -26,6 +26,7 @@ from data_pipelines.ingest.totalsegmentator import segment_volume
 from data_pipelines.ingest.worker import Limits, run_guarded
 
 ROI_SUFFIXES = (".zip", ".roi")
+MASK_SUFFIXES = (*SUFFIXES, ".dcm", ".zip")
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def read_patients(
     Args:
         inputs: a folder, zip or file a patient; its name is the patient_id.
         table: clinical rows, joined by patient_id.
-        masks: of the one patient, or a folder holding <patient_id>/ or <patient_id>.nii.gz.
+        masks: of the one patient, or a folder holding <patient_id>/, <patient_id>.nii.gz, .nii, .dcm or .zip.
         rois: folder holding <reader>/<patient_id>.zip, .roi or folder of such; without <reader>/ for a single one.
             Readers are numbered in the order of their names: a reader is a person too.
         choice: which slice; the table's positions are used where it names none.
@@ -203,7 +204,7 @@ def _find_files(
         if folder is not None and not folder.exists():
             return Failure(one, refusal(code, folder, fact="no such file or folder"))
     own_choice = _choose(choice, one.patient_id, table)
-    own_masks = masks and (_find_own(masks, one.path, SUFFIXES) or (masks if one.n == 1 else None))
+    own_masks = masks and (_find_own(masks, one.path, MASK_SUFFIXES) or (masks if one.n == 1 else None))
     own_rois = _find_rois(rois, one) if rois is not None else {}
     notes = [find("cohort-no-masks", where=masks)] if masks is not None and own_masks is None else []
     notes += [find("cohort-no-rois", where=rois)] if rois is not None and not own_rois else []

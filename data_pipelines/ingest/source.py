@@ -17,8 +17,8 @@ from data_pipelines.ingest import nifti, picture
 from data_pipelines.ingest.dicom import load_dicom
 from data_pipelines.ingest.files import find_files
 from data_pipelines.ingest.grid import UPRIGHT, Axes, Stack, turn
-from data_pipelines.ingest.level import choose_slice
 from data_pipelines.ingest.label_tables import VERTEBRAE, LabelTable
+from data_pipelines.ingest.level import choose_slice
 from data_pipelines.ingest.masks import Masks, load_masks
 from data_pipelines.ingest.picture import Picture
 from data_pipelines.ingest.roi import load_rois
@@ -116,7 +116,10 @@ def read_source(
     stack, masks = _load_stack(path, masks, choice)
     labels = load_masks(masks, stack.grid, choice.label_table, stack) if masks is not None else Masks()
     vertebra_px = labels.count_vertebrae(choice.level)
-    index, notes = choose_slice(stack.grid, choice.level, choice.slice_z_mm, choice.slice_index, vertebra_px, path)
+    index, notes = choose_slice(
+        stack.grid, choice.level, choice.slice_z_mm, choice.slice_index, vertebra_px, path,
+        labels.numbering if labels.is_map else "",
+    )  # fmt: skip
     is_labelled = bool(vertebra_px) and not any(note.code == "level-differs" for note in notes)
     hu, more = stack.load_hu(index)
     regions, of_masks = labels.on_slice(index)

@@ -15,12 +15,10 @@ from data_pipelines.findings import VERDICTS, refusal
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import Grid, check_same_grid
 from data_pipelines.ingest.label_stats import LabelStats, count_labels
-from data_pipelines.ingest.label_tables import NAMES_OF_TISSUE, VERTEBRAE
+from data_pipelines.ingest.label_tables import NAMES_OF_TISSUE, VERTEBRAE, WHOLE_MUSCLE
 from data_pipelines.ingest.nifti import NiftiStack, load_nifti
 from data_pipelines.ingest.roi import parse_name
 
-#: Erector spinae segmented as a whole.
-WHOLE_MUSCLE = "erector_spinae"
 _VERTEBRA = re.compile(
     r"(?:vertebrae?|vert|vb)?[\s_-]*([CTL])h?[\s_-]?0?(\d{1,2})[\s_-]*(?:vertebrae?|vert|vb)?", re.IGNORECASE
 )
