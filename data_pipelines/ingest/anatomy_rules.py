@@ -185,7 +185,7 @@ def compute_rank(z_mm: float, table: LabelTable, stats: LabelStats) -> float:
 
 
 def compute_distance_score(table: LabelTable, stats: LabelStats) -> float:
-    """Log likelihood of the distances between whole neighbouring vertebrae, at the body size that fits best; 0 at most."""
+    """Log likelihood of the distances between whole neighbouring vertebrae, for the body size that fits best."""
     whole = {int(rank): label for label, rank in table.ranks.items()
              if label in stats.solid and rank < len(VERTEBRAE) and rank == int(rank) and not stats.is_at_end(label)}
     pairs = [(abs(float(stats.centre_mm[whole[i]][2] - stats.centre_mm[whole[i + 1]][2])), DISTANCES_MM[i])

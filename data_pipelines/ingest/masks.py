@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from bonemet_jax import schema
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.anatomy_rules import find_order_fault
-from data_pipelines.ingest.dicom_masks import find_dicom_masks, load_dicom_masks
+from data_pipelines.ingest.dicom_masks import load_dicom_masks
 from data_pipelines.ingest.files import InputFile, find_files
 from data_pipelines.ingest.grid import Grid, Stack
 from data_pipelines.ingest.label_numbering import identify
@@ -116,7 +116,8 @@ def load_masks(path: Path, image: Grid, table: LabelTable | None = None, stack: 
     named = {_stem(f): f for f in volumes}
     if len(named) < len(volumes):
         raise refusal("mask-twice", path, fact=f"{len(volumes)} files, {len(named)} names")
-    structures: dict[str, Structure] = {
+    of_dicom = load_dicom_masks([f for f in files if f not in volumes], image, stack)
+    structures: dict[str, Structure] = of_dicom | {
         f"vertebrae_{name}" if name in VERTEBRAE else name: FileStructure(file, image) for name, file in named.items()
     }
     vertebrae, tissues = make_vertebrae(structures), _find_boa(named, image) | make_tissues(structures)
@@ -128,10 +129,6 @@ def load_masks(path: Path, image: Grid, table: LabelTable | None = None, stack: 
         return _load_map(label_map, image, table, stack, vertebrae, tissues)
     if vertebrae or tissues:
         return Masks(vertebrae, tissues, _NAMED)
-    of_dicom = [] if volumes else find_dicom_masks(files)
-    if of_dicom:
-        parts = load_dicom_masks(of_dicom, image, stack)
-        return Masks(make_vertebrae(parts), make_tissues(parts), _NAMED)
     raise refusal("mask-missing", path, fact=f"{len(named)} NIfTI files, none with a name that is known")
 
 
