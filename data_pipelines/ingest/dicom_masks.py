@@ -1,4 +1,4 @@
-"""DICOM objects that hold masks, segmentations (SEG) and structure sets (RTSTRUCT): which files are, and their names."""
+"""DICOM objects that hold masks: segmentations (SEG) and structure sets (RTSTRUCT) among a patient's files."""
 
 from collections.abc import Sequence
 

@@ -54,7 +54,7 @@ def check_frame_of_reference(theirs: object, ours: str, file: InputFile) -> None
 
 
 def find_slice_of(z_mm: float, image: Grid, file: InputFile) -> int:
-    """Number of the image's slice at a position, within a tenth of a slice. Raises: InputDataError for no such slice."""
+    """Number of the image's slice at a position, to a tenth of a slice. Raises: InputDataError for no such slice."""
     z = np.array(image.z_mm)
     k = int(np.argmin(np.abs(z - z_mm)))
     limit_mm = TOLERANCE_PX * (float(np.diff(z).min()) if len(z) > 1 else 1.0)

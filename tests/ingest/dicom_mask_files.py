@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -13,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_
 from tests.ingest.conftest import GRID, SPACING_MM, Z_MM, make_dicom, save_dicom
 
 FRAME = "1.2.3.77"
+Polygon = Sequence[tuple[float, float]]
 
 
 def make_series(hu: np.ndarray, folder: Path) -> list[FileDataset]:
@@ -28,7 +28,7 @@ def make_series(hu: np.ndarray, folder: Path) -> list[FileDataset]:
 
 
 def make_seg(
-    sources: Sequence[FileDataset], regions: Mapping[str, np.ndarray], kind: str = "BINARY", code: str = "", **changes: Any
+    sources: Sequence[FileDataset], regions: Mapping[str, np.ndarray], kind: str = "BINARY", code: str = ""
 ) -> Dataset:
     """A segmentation: label -> (slice, row, column); `code` is the SNOMED CT code of every segment."""
     hd = pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
@@ -43,24 +43,22 @@ def make_seg(
     pixels = np.stack(list(regions.values()), -1)
     if kind == "LABELMAP":
         pixels = (pixels * np.arange(1, len(regions) + 1)).max(-1)
-    seg = hd.seg.Segmentation(
+    return hd.seg.Segmentation(
         source_images=list(sources), pixel_array=pixels.astype(np.float32 if kind == "FRACTIONAL" else np.uint8),
         segment_descriptions=described, segmentation_type=hd.seg.SegmentationTypeValues[kind],
         series_instance_uid=hd.UID(), series_number=9, sop_instance_uid=hd.UID(), instance_number=1, manufacturer="x",
         manufacturer_model_name="x", software_versions="1", device_serial_number="0",
     )  # fmt: skip
-    for name, value in changes.items():
-        setattr(seg, name, value)
-    return seg
 
 
-def make_rtstruct(rois: Mapping[str, Sequence[tuple[int, Sequence[tuple[float, float]]]]], kind: str = "CLOSED_PLANAR") -> FileDataset:
+def make_rtstruct(rois: Mapping[str, Sequence[tuple[int, Polygon]]], kind: str = "CLOSED_PLANAR") -> FileDataset:
     """A structure set: name -> (slice, polygon in pixels: column, row of pixel centres)."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = RTStructureSetStorage, generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID, "RTSTRUCT"
+    dataset.SOPClassUID, dataset.SOPInstanceUID = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID
+    dataset.Modality = "RTSTRUCT"
     dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
     for number, (name, contours) in enumerate(rois.items(), start=1):
         roi = Dataset()

@@ -64,7 +64,8 @@ def draw_body(random: np.random.Generator, top: int, n: int, organs: bool = True
     """
     between = np.array([*DISTANCES_MM, 40.0])
     trend = 1 + random.uniform(-0.08, 0.08) * np.linspace(-1, 1, len(between))
-    between = between * trend * random.uniform(0.88, 1.12) * (1 + random.normal(0, 0.05, len(between)).clip(-0.15, 0.15))
+    single = 1 + random.normal(0, 0.05, len(between)).clip(-0.15, 0.15)
+    between = between * random.uniform(0.88, 1.12) * trend * single
     centres = np.cumsum([0.0, *between])  # mm below C1; the last is the sacrum
     ends = (centres[1:] + centres[:-1]) / 2
     edges = np.array([-9.0, *ends, centres[-1] + 45])
