@@ -172,7 +172,7 @@ VERDICTS: dict[str, Verdict] = {
                                    "check the level on the overlay"),
     "mask-order": Verdict("error", "the labelled vertebrae are not in their order along the body",
                           "check the volume's orientation and the label map"),
-    "label-table": Verdict("error", "the label table cannot be used",
+    "mask-table": Verdict("error", "the label table cannot be used",
                            "give a CSV with the header label,name: whole numbers, and names such as T11, sat, esm"),
     "mask-frame": Verdict("error", "the mask is drawn in another frame of reference than the image",
                           "give the SEG or RTSTRUCT of this very series"),

@@ -77,11 +77,9 @@ def rank_readings(
     stats: LabelStats, look: Look | None = None, more: tuple[LabelTable, ...] = ()
 ) -> list[Reading]:
     """Numberings that are possible, the best first."""
-    stacks = find_stacks(stats)
     possible = [
         (table, is_reversed) for table in (*KNOWN.values(), *more) for is_reversed in (False, True)
-        if all(label in table.names for label in stats.px) and not find_stack_fault(table, stacks)
-        and not find_order_fault(table, stats, is_reversed=is_reversed)
+        if not find_fault(table, stats) and not find_order_fault(table, stats, is_reversed=is_reversed)
         and (not is_reversed or _has_order(table, stats))
     ]  # fmt: skip
     if not possible:
@@ -163,7 +161,7 @@ def _refuse_all(stats: LabelStats, where: object) -> InputDataError:
     spine = TOTALSEGMENTATOR_1.ranks
     if any(all(label in spine for label in stack) and stack[0] in range(18, 25) for stack in stacks):
         return _refuse_version(stats, where)
-    faults = {table.title: _find_fault(table, stats, stacks) for table in KNOWN.values()}
+    faults = {table.title: find_fault(table, stats) or find_order_fault(table, stats) for table in KNOWN.values()}
     likely = next((title for title, fault in faults.items() if not fault.startswith("no label")), "")
     fact = f"as {likely}, {faults[likely]}" if likely else f"no numbering has label {max(stats.px)}"
     return refusal("mask-numbering", where, fact=fact)
@@ -173,10 +171,10 @@ def _refuse_version(stats: LabelStats, where: object) -> InputDataError:
     return refusal("mask-version", where, fact=_describe(stats))
 
 
-def _find_fault(table: LabelTable, stats: LabelStats, stacks: list[tuple[int, ...]]) -> str:
+def find_fault(table: LabelTable, stats: LabelStats) -> str:
+    """Why the map's labels cannot be those of a table, whatever their order: empty where they can."""
     unknown = [label for label in stats.px if label not in table.names]
-    return f"no label {min(unknown)}" if unknown else (
-        find_order_fault(table, stats) or find_stack_fault(table, stacks))  # fmt: skip
+    return f"no label {min(unknown)}" if unknown else find_stack_fault(table, find_stacks(stats))
 
 
 def _describe(stats: LabelStats) -> str:

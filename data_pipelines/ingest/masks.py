@@ -14,9 +14,9 @@ from data_pipelines.ingest.anatomy_rules import find_order_fault
 from data_pipelines.ingest.dicom_masks import load_dicom_masks
 from data_pipelines.ingest.files import InputFile, find_files
 from data_pipelines.ingest.grid import Grid, Stack
-from data_pipelines.ingest.label_numbering import identify
+from data_pipelines.ingest.label_numbering import find_fault, identify
 from data_pipelines.ingest.label_picture import Look, Sample
-from data_pipelines.ingest.label_tables import TOTALSEGMENTATOR_2, VERTEBRAE, LabelTable
+from data_pipelines.ingest.label_tables import KNOWN, TOTALSEGMENTATOR_2, VERTEBRAE, LabelTable
 from data_pipelines.ingest.nifti import SUFFIXES, load_label_names
 from data_pipelines.ingest.structures import (
     FileStructure,
@@ -152,7 +152,12 @@ def _load_map(
 
 
 def _check_given(table: LabelTable, labels: LabelMap) -> None:
-    """Raise InputDataError for a map that has none of the table's labels, or its vertebrae in the wrong order."""
+    """Raise InputDataError for a map that cannot be numbered so: by none of the table's labels, by their order, and for
+    a known numbering by labels that it has not, or that are no vertebrae there.
+    """
+    if table.key in KNOWN and (fault := find_fault(table, labels.stats)):
+        raise refusal("mask-numbering", labels.file.where, "the labels do not fit the label table given",
+                      fact=f"as {table.title}, {fault}", mend="give another --label-table")  # fmt: skip
     wanted = {*table.vertebrae.values(), *(label for parts in table.tissues.values() for label in parts)}
     if not wanted & set(labels.stats.px):
         raise refusal("mask-numbering", labels.file.where, "the map has no vertebra and no tissue of the label table",

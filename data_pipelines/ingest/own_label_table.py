@@ -18,7 +18,7 @@ HEADER = ["label", "name"]
 def load_label_table(given: str) -> LabelTable:
     """The table of a name in KNOWN, or of a CSV file.
 
-    Raises: UsageError for a name that is neither; InputDataError (label-table) for a file that is no table of labels.
+    Raises: UsageError for a name that is neither; InputDataError (mask-table) for a file that is no table of labels.
     """
     if given in KNOWN:
         return KNOWN[given]
@@ -51,7 +51,7 @@ def _read(path: Path) -> str:
 def parse_label_table(text: str, where: object) -> LabelTable:
     """The table of a CSV with the header label,name. Structures that are not known keep their label and are not used.
 
-    Raises: InputDataError (label-table).
+    Raises: InputDataError (mask-table).
     """
     names: dict[int, str] = {}
     try:
@@ -89,4 +89,4 @@ def _parse_row(cells: list[str], number: int, where: object) -> tuple[int, str]:
 
 
 def _refuse(where: object, fact: str) -> InputDataError:
-    return refusal("label-table", where, fact=fact)
+    return refusal("mask-table", where, fact=fact)

@@ -290,9 +290,11 @@ def test_own_table_names_levels_and_tissues(tmp_path: Path) -> None:
     assert found.label_numbering == "the table given"
     with pytest.raises(InputDataError, match="no numbering has label 3012"):
         read_source(tmp_path / "p", tmp_path / "labels.nii", Choice(segment="none"))
-    with pytest.raises(InputDataError, match="no vertebra and no tissue") as refusal:
-        read_source(tmp_path / "p", tmp_path / "labels.nii", Choice(segment="none", label_table=VERSE))
-    assert refusal.value.code == "mask-numbering"
+    other = parse_label_table("label,name\n33,T11\n", "other.csv")
+    for wrong, says in ((other, "no vertebra and no tissue"), (VERSE, "as VerSe, no label 3011")):
+        with pytest.raises(InputDataError, match=says) as refusal:
+            read_source(tmp_path / "p", tmp_path / "labels.nii", Choice(segment="none", label_table=wrong))
+        assert refusal.value.code == "mask-numbering"
 
 
 def test_tables_by_name(tmp_path: Path) -> None:
@@ -318,7 +320,7 @@ BAD_TABLES = {
 def test_bad_tables_are_refused_with_the_row(text: str) -> None:
     with pytest.raises(InputDataError, match=BAD_TABLES[text]) as refusal:
         parse_label_table(text, "table.csv")
-    assert refusal.value.code == "label-table"
+    assert refusal.value.code == "mask-table"
 
 
 def test_300_hostile_tables_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -335,6 +337,6 @@ def test_300_hostile_tables_are_refused_in_one_line(tmp_path: Path) -> None:
             load_label_table(str(tmp_path / "t.csv"))
         except InputDataError as error:
             n_refused += 1
-            assert (error.code, "\n" in str(error)) == ("label-table", False)
+            assert (error.code, "\n" in str(error)) == ("mask-table", False)
     print(f"\nhostile label tables: {n_refused} of 300 refused with one line, the others still name a structure")
     assert n_refused > 150
