@@ -19,7 +19,11 @@ class ReadingArgs(CommonArgs):
     """How images and tables are read, and which slice is meant."""
 
     masks: Path | None = None
-    """Label map or folder of masks on the image's grid; of many patients, a folder of <patient_id>[.nii.gz]."""
+    """Label map, DICOM SEG, RTSTRUCT or folder of masks on the image's grid; of many patients, a folder of
+    <patient_id>[.nii.gz, .nii, .dcm]."""
+    label_table: str | None = None
+    """Numbering of the label map: its name (totalsegmentator-1, verse, ...) or a CSV with the header label,name. Left
+    out: decided from the map."""
     rois: Path | None = None
     """ImageJ regions drawn by readers: a folder of <reader>/<patient_id>.zip, or of <patient_id>.zip for one
     reader, or, of one patient, a zip."""
@@ -56,16 +60,19 @@ class ReadingArgs(CommonArgs):
 
     def sources(self, inputs: Sequence[Path]) -> list[Path]:
         """Every path that is read, for the report."""
-        return [*inputs, *filter(None, (self.masks, self.rois, self.clinical))]
+        table = Path(self.label_table) if self.label_table and Path(self.label_table).is_file() else None
+        return [*inputs, *filter(None, (self.masks, self.rois, self.clinical, table))]
 
     def choice(self) -> dict[str, Any]:
         """The keyword arguments of data_pipelines.ingest and of data_pipelines.checks.verify."""
         from data_pipelines.ingest import Choice
+        from data_pipelines.ingest.own_label_table import load_label_table
         from data_pipelines.ingest.picture import Picture
 
         picture = Picture(self.picture_spacing, self.picture_window)
+        table = load_label_table(self.label_table) if self.label_table is not None else None
         choice = Choice(self.level.strip().upper(), self.slice_z, self.slice_index, self.series, self.segment, picture,
-                        self.acquisition, self.trust_geometry)
+                        self.acquisition, self.trust_geometry, table)  # fmt: skip
         return {
             "masks": self.masks, "rois": self.rois, "clinical": self.clinical, "missing": self.missing,
             "choice": choice, "convention": self.hu_convention, "workers": self.workers, "seconds": self.seconds,

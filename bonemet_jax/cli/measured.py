@@ -24,7 +24,13 @@ def describe_slices(slices: Mapping[str, Mapping[str, Any]], table: str) -> list
     if len(slices) > _TOLD_ONE_BY_ONE:
         return [f"{len(slices)} slices: {_summarise(list(slices.values()))}; each in {table}"]
     return [f"{name}: {describe_areas(facts)}; {describe_level(facts)}, z {facts['z_mm']:.1f} mm"
-            for name, facts in slices.items()]
+            f"{_describe_labels(facts)}" for name, facts in slices.items()]
+
+
+def _describe_labels(facts: Mapping[str, Any]) -> str:
+    """The numbering of a label map; empty without one."""
+    numbering = facts.get("label_numbering")
+    return f"; labels of {numbering}" if numbering and numbering != "names" else ""
 
 
 def describe_level(facts: Mapping[str, Any]) -> str:

@@ -240,7 +240,7 @@ def make_facts(patient: Patient) -> dict[str, Any]:
     origins = {name.replace("_cm2", "_source"): source.origins.get(name) for name in schema.AREA_CODES}
     return {
         "kind": source.kind, "level": source.level, "level_source": source.level_source,
-        "z_mm": source.z_mm, "slice_index": source.index,
+        "label_numbering": source.label_numbering or None, "z_mm": source.z_mm, "slice_index": source.index,
         "n_slices": source.n_slices, "row_mm": row_mm, "column_mm": column_mm, "hu_convention": patient.convention,
         "trunk_cm2": float(source.image.body.sum() * source.image.pixel_cm2),
         **{name: value if is_known(value) else None for name, value in sorted(numbers.items())}, **origins,

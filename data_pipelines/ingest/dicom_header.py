@@ -31,15 +31,15 @@ from bonemet_jax.errors import InputDataError
 from data_pipelines.findings import refusal
 from data_pipelines.ingest.files import InputFile, compute_unpacked_limit
 
-#: The only elements ever read. PatientID, SeriesInstanceUID and what may part two acquisitions of a series (the last
-#: row) are compared within a folder and kept nowhere.
+#: The only elements ever read of an image. Identifiers, and what may part two acquisitions of a series (from
+#: AcquisitionNumber on), are compared within a folder or with masks, and kept nowhere.
 PLAIN_TAGS = (
-    "SOPClassUID", "Modality", "ImageType", "PatientID", "SeriesInstanceUID", "NumberOfFrames", "ImagePositionPatient",
-    "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt", "Rows", "Columns", "SamplesPerPixel",
-    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope",
-    "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit", "LossyImageCompression",
-    "AcquisitionNumber", "InstanceNumber", "TemporalPositionIdentifier", "ConvolutionKernel", "SliceThickness", "KVP",
-    "AcquisitionTime",
+    "SOPClassUID", "Modality", "ImageType", "PatientID", "SeriesInstanceUID", "FrameOfReferenceUID", "NumberOfFrames",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt", "Rows", "Columns",
+    "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "LossyImageCompression", "AcquisitionNumber", "InstanceNumber", "TemporalPositionIdentifier", "ConvolutionKernel",
+    "SliceThickness", "KVP", "AcquisitionTime",
 )  # fmt: skip
 SEQUENCES = ("ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 #: Elements of a lookup table, and of the functional groups of a multi-frame image (PS3.3, C.7.6.16 and C.8.15.3).
@@ -134,6 +134,18 @@ def load_pixel_dataset(file: InputFile) -> Dataset:
     names = (*PLAIN_TAGS, "ModalityLUTSequence", "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
     dataset, _ = _read(file, names)
     for name in names:
+        _get(dataset, name, file)
+    return dataset
+
+
+def load_elements(file: InputFile, names: Iterable[str]) -> Dataset:
+    """The elements named, of an object that is no CT image; values that cannot be read are refused.
+
+    Raises: NotDicomError, InputDataError.
+    """
+    wanted = list(names)
+    dataset, _ = _read(file, wanted)
+    for name in wanted:
         _get(dataset, name, file)
     return dataset
 

@@ -16,6 +16,7 @@ def choose_slice(
     slice_index: int | None,
     vertebra_px: Mapping[str, Int[np.ndarray, " slice"]],
     where: object,
+    numbering: str = "",
 ) -> tuple[int, list[Finding]]:
     """Index of the slice to measure, and warnings.
 
@@ -26,6 +27,7 @@ def choose_slice(
         slice_index: given number, 0 the lowest; wins over labels.
         vertebra_px: pixels of the labelled vertebra and of those beside it on every slice; empty without labels.
         where: named in errors.
+        numbering: of the label map, named in errors; empty where structures are named.
 
     Raises: InputDataError when nothing says where the vertebra is, or it is not in the volume.
     """
@@ -36,7 +38,7 @@ def choose_slice(
         k = find_slice(grid, slice_z_mm, where) if slice_z_mm is not None else slice_index
         return int(k or 0), _check_level(level, int(k or 0), vertebra_px, where)
     if vertebra_px:
-        return _largest_slice(grid, level, vertebra_px, where)
+        return _largest_slice(grid, level, vertebra_px, where, numbering)
     if n == 1:
         return 0, [find("slice-only", f"the only slice (z {grid.z_mm[0]:g} mm) is taken as {level}", where=where)]
     raise refusal("level-unknown", where, f"nothing says where {level} is", fact=f"{n} slices, no vertebra label")
@@ -55,7 +57,7 @@ def _check_level(
 
 
 def _largest_slice(
-    grid: Grid, level: str, vertebra_px: Mapping[str, Int[np.ndarray, " slice"]], where: object
+    grid: Grid, level: str, vertebra_px: Mapping[str, Int[np.ndarray, " slice"]], where: object, numbering: str
 ) -> tuple[int, list[Finding]]:
     """Among slices where the level's label is the largest vertebra label, the one where it is largest.
 
@@ -64,7 +66,8 @@ def _largest_slice(
     own = vertebra_px.get(level)
     if own is None or not own.any():
         found = ", ".join(name for name, px in vertebra_px.items() if px.any()) or "none"
-        raise refusal("level-missing", where, f"{level} is not in the volume", fact=f"labelled beside it: {found}")
+        by = f"; labels of {numbering}" if numbering else ""
+        raise refusal("level-missing", where, f"{level} is not in the volume", fact=f"labelled beside it: {found}{by}")
     leads = own >= np.max(list(vertebra_px.values()), axis=0)
     if not (leads & (own > 0)).any():
         raise refusal("level-edge", where, f"only the edge of {level} is in the volume: on no slice is it the largest "

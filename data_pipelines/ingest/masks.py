@@ -1,86 +1,84 @@
-"""Masks of others on an image's grid: TotalSegmentator's label maps and folders, BOA's folders; read where needed."""
+"""Masks of others on an image's grid: label maps, folders of masks, DICOM SEG and RTSTRUCT; read where needed."""
 
-from collections import defaultdict
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Int
 
 from bonemet_jax import schema
 from data_pipelines.findings import Finding, find, refusal
+from data_pipelines.ingest.anatomy_rules import find_order_fault
+from data_pipelines.ingest.dicom_masks import load_dicom_masks
 from data_pipelines.ingest.files import InputFile, find_files
 from data_pipelines.ingest.formats import find_format
-from data_pipelines.ingest.grid import Grid, check_same_grid
-from data_pipelines.ingest.nifti import SUFFIXES, NiftiStack, load_nifti
+from data_pipelines.ingest.grid import Grid, Stack
+from data_pipelines.ingest.label_numbering import find_fault, identify
+from data_pipelines.ingest.label_picture import Look, Sample
+from data_pipelines.ingest.label_tables import KNOWN, TOTALSEGMENTATOR_2, VERTEBRAE, LabelTable
+from data_pipelines.ingest.nifti import SUFFIXES, load_label_names
+from data_pipelines.ingest.structures import (
+    FileStructure,
+    LabelMap,
+    LabelStructure,
+    Structure,
+    Tissue,
+    make_tissues,
+    make_vertebrae,
+)
 
-#: TotalSegmentator's class numbers (task `total`, version 2).
-LABEL_OF_VERTEBRA: dict[str, int] = (
-    {f"L{i}": 32 - i for i in range(1, 6)} | {f"T{i}": 44 - i for i in range(1, 13)}
-    | {f"C{i}": 51 - i for i in range(1, 8)}
-)  # fmt: skip
-#: From the head to the feet.
-VERTEBRAE = tuple(sorted(LABEL_OF_VERTEBRA, key=lambda name: -LABEL_OF_VERTEBRA[name]))
-#: Autochthon (the deep back muscles) stands for the erector spinae.
-LABELS_OF_TISSUE: dict[int, tuple[int, ...]] = {schema.TISSUE_ESM: (86, 87)}
-#: TotalSegmentator's file names.
-# PAPER: visceral fat is drawn by readers; torso_fat, all fat inside the trunk's wall, is the nearest label there is.
-FILES_OF_TISSUE: dict[int, tuple[str, ...]] = {
-    schema.TISSUE_SAT: ("subcutaneous_fat",),
-    schema.TISSUE_VAT: ("torso_fat",),
-    schema.TISSUE_ESM: ("autochthon_left", "autochthon_right"),
-}
+#: Level -> label of TotalSegmentator's task `total`, version 2.
+LABEL_OF_VERTEBRA: dict[str, int] = TOTALSEGMENTATOR_2.vertebrae
 #: Body-and-Organ-Analysis 1.0 writes total.nii.gz in TotalSegmentator's numbers, and these label maps, in its source
 #: spelt with - or _. Regions come first: they hold every pixel, tissues only those in BOA's own HU ranges.
 BOA_LABELS: dict[str, dict[int, int]] = {
     "body-regions": {schema.TISSUE_SAT: 1, schema.TISSUE_VAT: 3},
     "tissues": {schema.TISSUE_SAT: 3, schema.TISSUE_VAT: 4},
 }
-#: File that holds a label map in TotalSegmentator's numbers, whatever else lies beside it.
+#: Name of a file that holds a label map, whatever other files a folder has.
 _TOTAL = "total"
-#: What version 1 numbered L5 to T10. In version 2: bowel, bladder, prostate, cysts and sacrum, in no such order.
-_OLD_SPINE = slice(18, 26)
-_OLD_STEP_MM, _OLD_STEPS = (10.0, 60.0), 3
-
-
-@dataclass(frozen=True)
-class Part:
-    """Where one structure is: a file, and its label there; None: every value above zero."""
-
-    file: InputFile
-    label: int | None = None
+#: Numbering of masks whose structures are named: one file, segment or contour each.
+_NAMED = "names"
 
 
 @dataclass(frozen=True)
 class Masks:
     """Structures on an image's grid. Files are opened when asked for, and only those that are."""
 
-    grid: Grid | None = None
-    vertebrae: Mapping[str, Part] = field(default_factory=dict)
-    tissues: Mapping[int, tuple[Part, ...]] = field(default_factory=dict)
+    vertebrae: Mapping[str, Structure] = field(default_factory=dict)
+    """Level -> structure."""
+    tissues: Mapping[int, Tissue] = field(default_factory=dict)
     """Tissue code -> its parts, as many as were found."""
+    numbering: str = ""
+    """Title of the numbering of a label map; "names" where structures are named; empty without masks."""
+    findings: tuple[Finding, ...] = ()
+    """What the user should know of the masks as a whole."""
+
+    @property
+    def is_map(self) -> bool:
+        """True where labels are numbers, not names."""
+        return self.numbering not in ("", _NAMED)
 
     def count_vertebrae(self, level: str) -> dict[str, Int[np.ndarray, " slice"]]:
-        """Pixels of a vertebra and of those beside it on every slice.
+        """Pixels of a vertebra and of its neighbours on every slice.
 
-        Raises: InputDataError for another grid, or values that are no labels.
+        Raises: InputDataError for another grid, values that are no labels, or vertebrae in the wrong order.
         """
-        if self.grid is None or not self.vertebrae:
+        if not self.vertebrae:
             return {}
         at = VERTEBRAE.index(level)
         names = [name for name in VERTEBRAE[max(0, at - 1) : at + 2] if name in self.vertebrae]
-        by_file: dict[str, list[str]] = defaultdict(list)
-        for name in names:
-            by_file[self.vertebrae[name].file.where].append(name)
-        counts = {level: np.zeros(len(self.grid.z_mm), np.int64)}
-        for group in by_file.values():
-            counts |= self._count(group)
-        return counts
+        counts = {name: self.vertebrae[name].count() for name in names}
+        _check_order(counts, self.vertebrae)
+        if level in counts:
+            return counts
+        return {level: np.zeros(len(next(iter(counts.values()))), np.int64), **counts} if counts else {}
 
     def load_vertebra(self, level: str, k: int) -> Bool[np.ndarray, "height width"] | None:
         """The vertebra on slice k; None where the masks do not have it. Raises: as count_vertebrae."""
-        return self._load_part(self.vertebrae[level], k) if level in self.vertebrae else None
+        return self.vertebrae[level].load(k) if level in self.vertebrae else None
 
     def on_slice(self, k: int) -> tuple[dict[int, Bool[np.ndarray, "height width"]], tuple[Finding, ...]]:
         """Regions of every tissue that has all its parts on slice k, and warnings: half a muscle is no measurement.
@@ -88,103 +86,123 @@ class Masks:
         Raises: as count_vertebrae.
         """
         regions, notes = {}, []
-        for code, parts in self.tissues.items():
-            present = [self._load_part(part, k) for part in parts]
-            n, n_filled = len(FILES_OF_TISSUE[code]), sum(bool(part.any()) for part in present)
-            is_map = parts[0].label is not None and n > 1
-            n_found = n_filled if is_map else len(present)
+        for code, tissue in self.tissues.items():
+            present = [part.load(k) for part in tissue.parts]
+            n, n_filled = tissue.n_needed, sum(bool(part.any()) for part in present)
+            n_found = n_filled if tissue.is_in_map else len(present)
             if n_found == n and n_filled in (0, n):
                 regions[code] = np.logical_or.reduce(present)
             elif n_found:
                 name = schema.TISSUE_NAMES[code]
-                notes.append(find("mask-half", fact=f"{n_filled} of {n} parts of {name}", where=parts[0].file.where))
+                where = tissue.parts[0].where
+                notes.append(find("mask-half", fact=f"{n_filled} of {n} parts of {name}", where=where))
         return regions, tuple(notes)
 
-    def _count(self, names: Sequence[str]) -> dict[str, Int[np.ndarray, " slice"]]:
-        """Pixels of structures that share a file, in one pass over it."""
-        parts = [self.vertebrae[name] for name in names]
-        stack = self._open(parts[0].file)
-        px = {name: np.zeros(len(stack.grid.z_mm), np.int64) for name in names}
-        old_spine = np.zeros((len(stack.grid.z_mm), 8), np.int64)
-        for k, values in stack.iter_slices():
-            labels = _check_labels(values, parts[0].file)
-            old_spine[k] = np.bincount(labels[::4, ::4].clip(0, 255).astype(np.uint8).ravel(), minlength=26)[_OLD_SPINE]
-            for name, part in zip(names, parts, strict=True):
-                px[name][k] = np.count_nonzero(labels == part.label if part.label is not None else labels)
-        _check_version(old_spine, stack.grid, parts[0].file)
-        return px
 
-    def _load_part(self, part: Part, k: int) -> Bool[np.ndarray, "height width"]:
-        labels = _check_labels(self._open(part.file).load_slice(k), part.file)
-        return labels == part.label if part.label is not None else labels > 0
+def load_masks(path: Path, image: Grid, table: LabelTable | None = None, stack: Stack | None = None) -> Masks:
+    """Find what a label map, or a folder or zip of masks, offers for an image.
 
-    def _open(self, file: InputFile) -> NiftiStack:
-        stack = load_nifti(file)
-        assert self.grid is not None
-        check_same_grid(self.grid, stack.grid, file.where)
-        return stack
+    Args:
+        path: label map, DICOM SEG, RTSTRUCT, or a folder or zip of masks.
+        image: the image's grid.
+        table: numbering of the label map; None: decided from the map.
+        stack: the image, which is looked at where the labels do not decide; None: it is not.
 
-
-def load_masks(path: Path, image: Grid) -> Masks:
-    """Find what a label map (TotalSegmentator's numbers) or a folder or zip of masks offers for an image.
-
-    Raises: InputDataError for a path with no masks in it.
+    Raises: InputDataError for a path with no masks in it, or a label map whose numbering is not known.
     """
     if not path.exists():
         raise refusal("mask-missing", path)
-    volumes = [f for f in find_files(path) if f.name.endswith(SUFFIXES)]
-    files = {f.name.split(".nii")[0]: f for f in volumes}
-    if len(files) < len(volumes):
-        raise refusal("mask-twice", path, fact=f"{len(volumes)} files, {len(files)} names")
-    vertebrae, tissues = _find_named(files)
-    label_map = files.get(_TOTAL)
+    files = find_files(path)
+    volumes = [f for f in files if f.name.lower().endswith(SUFFIXES)]
+    named = {_stem(f): f for f in volumes}
+    if len(named) < len(volumes):
+        raise refusal("mask-twice", path, fact=f"{len(volumes)} files, {len(named)} names")
+    of_dicom = load_dicom_masks([f for f in files if f not in volumes], image, stack)
+    structures: dict[str, Structure] = of_dicom | {
+        f"vertebrae_{name}" if name in VERTEBRAE else name: FileStructure(file, image) for name, file in named.items()
+    }
+    vertebrae, tissues = make_vertebrae(structures), _find_boa(named, image) | make_tissues(structures)
+    label_map = named.get(_TOTAL)
     # In a folder, a file of any other name may be another patient's.
-    if path.is_file() and len(files) == 1 and not (vertebrae or tissues):
+    if path.is_file() and len(named) == 1 and not (vertebrae or tissues):
         label_map = volumes[0]
     if label_map is not None:
-        vertebrae = {name: Part(label_map, n) for name, n in LABEL_OF_VERTEBRA.items()} | vertebrae
-        tissues = {code: tuple(Part(label_map, n) for n in labels) for code, labels in LABELS_OF_TISSUE.items()
-                   } | tissues  # fmt: skip
-    if not (vertebrae or tissues):
-        unread = None if volumes else find_format(find_files(path))
-        if unread is not None:
-            raise refusal("mask-missing", path, f"masks of an unsupported format: {unread.name}", mend=unread.remedy)
-        raise refusal("mask-missing", path, fact=f"{len(files)} NIfTI files, none with a name that is known")
-    return Masks(image, vertebrae, tissues)
+        return _load_map(label_map, image, table, stack, vertebrae, tissues)
+    if vertebrae or tissues:
+        return Masks(vertebrae, tissues, _NAMED)
+    unread = None if volumes else find_format(files)
+    if unread is not None:
+        raise refusal("mask-missing", path, f"masks of an unsupported format: {unread.name}", mend=unread.remedy)
+    raise refusal("mask-missing", path, fact=f"{len(named)} NIfTI files, none with a name that is known")
 
 
-def _find_named(files: Mapping[str, InputFile]) -> tuple[dict[str, Part], dict[int, tuple[Part, ...]]]:
-    """Vertebrae and tissues that the names of files tell; TotalSegmentator's win over BOA's."""
-    vertebrae = {
-        name.removeprefix("vertebrae_"): Part(file) for name, file in files.items()
-        if name.removeprefix("vertebrae_") in LABEL_OF_VERTEBRA
-    }  # fmt: skip
-    tissues: dict[int, tuple[Part, ...]] = {}
+def _load_map(
+    file: InputFile, image: Grid, table: LabelTable | None, stack: Stack | None,
+    vertebrae: Mapping[str, Structure], tissues: Mapping[int, Tissue],
+) -> Masks:  # fmt: skip
+    """A label map, beside structures with a file of their own, which win over it."""
+    labels = LabelMap(file, image)
+    if not labels.stats.px:
+        raise refusal("mask-values", file.where, "the label map is empty", mend="segment this very image")
+    if table is None:
+        table = identify(labels.stats, file.where, load_label_names(file), _make_look(labels, stack))
+    else:
+        _check_given(table, labels)
+    structures = {name: LabelStructure(labels, label) for label, name in table.names.items()}
+    notes = () if table is TOTALSEGMENTATOR_2 else (
+        find("mask-numbering-read", f"labels are numbered as by {table.title}", where=file.where),)  # fmt: skip
+    return Masks(make_vertebrae(structures) | dict(vertebrae), make_tissues(structures, is_in_map=True) | dict(tissues),
+                 table.title, notes)  # fmt: skip
+
+
+def _check_given(table: LabelTable, labels: LabelMap) -> None:
+    """Raise InputDataError for a map that cannot be numbered so: by none of the table's labels, by their order, and for
+    a known numbering by labels that it has not, or that are no vertebrae there.
+    """
+    if table.key in KNOWN and (fault := find_fault(table, labels.stats)):
+        raise refusal("mask-numbering", labels.file.where, "the labels do not fit the label table given",
+                      fact=f"as {table.title}, {fault}", mend="give another --label-table")  # fmt: skip
+    wanted = {*table.vertebrae.values(), *(label for parts in table.tissues.values() for label in parts)}
+    if not wanted & set(labels.stats.px):
+        raise refusal("mask-numbering", labels.file.where, "the map has no vertebra and no tissue of the label table",
+                      fact=f"{len(labels.stats.px)} labels from {min(labels.stats.px)} to {max(labels.stats.px)}",
+                      mend="give another --label-table")  # fmt: skip
+    if fault := find_order_fault(table, labels.stats):
+        raise refusal("mask-order", labels.file.where, fact=f"{table.title}: {fault}")
+
+
+def _make_look(labels: LabelMap, stack: Stack | None) -> Look | None:
+    """Loads image and labels of some slices; None without Hounsfield units."""
+    if stack is None or not stack.is_hu:
+        return None
+    image, grid = stack, stack.grid
+
+    def look(slices: Sequence[int]) -> list[Sample]:
+        return [Sample(grid.z_mm[k], image.load_hu(k)[0], labels.load_slice(k), grid.spacing_mm) for k in slices]
+
+    return look
+
+
+def _find_boa(files: Mapping[str, InputFile], image: Grid) -> dict[int, Tissue]:
+    """Tissues of BOA's own label maps, known by their file names."""
+    tissues: dict[int, Tissue] = {}
     for name, labels in BOA_LABELS.items():
         file = files.get(name) or files.get(name.replace("-", "_"))
         if file is not None:
-            tissues = {code: (Part(file, label),) for code, label in labels.items()} | tissues
-    for code, names in FILES_OF_TISSUE.items():
-        parts = tuple(Part(files[name]) for name in names if name in files)
-        tissues |= {code: parts} if parts else {}
-    return vertebrae, tissues
+            of_map = LabelMap(file, image)
+            tissues = {code: Tissue((LabelStructure(of_map, label),)) for code, label in labels.items()} | tissues
+    return tissues
 
 
-def _check_version(px: Int[np.ndarray, "slice label"], grid: Grid, file: InputFile) -> None:
-    """Raise InputDataError where labels 18 to 25 are stacked as vertebrae are: version 1 calls other ones T11."""
-    n = px.sum(axis=0)
-    middle_mm = (px * np.array(grid.z_mm)[:, None]).sum(axis=0) / np.where(n > 0, n, np.nan)
-    step_mm = np.diff(middle_mm)
-    n_steps = int(((step_mm >= _OLD_STEP_MM[0]) & (step_mm <= _OLD_STEP_MM[1])).sum())
-    if n_steps >= _OLD_STEPS:
-        raise refusal("mask-version", file.where, fact=f"{n_steps} of labels 18 to 25 lie one above the other")
+def _check_order(counts: Mapping[str, Int[np.ndarray, " slice"]], vertebrae: Mapping[str, Structure]) -> None:
+    """Raise InputDataError where a vertebra is below its lower neighbour: the volume is upside down, or names are."""
+    seen = [name for name in VERTEBRAE if name in counts and counts[name].any()]
+    middle = {name: float(counts[name] @ np.arange(len(counts[name])) / counts[name].sum()) for name in seen}
+    for upper, lower in itertools.pairwise(seen):
+        n_slices = len(counts[upper])
+        if middle[lower] - middle[upper] > max(1.0, 0.2 * min(n_slices, 20)):
+            raise refusal("mask-order", vertebrae[upper].where, fact=f"{upper} is below {lower}")
 
 
-def _check_labels(values: Shaped[np.ndarray, "height width"], file: InputFile) -> Shaped[np.ndarray, "height width"]:
-    """Raise InputDataError unless values are whole numbers from 0."""
-    is_label = values.dtype.kind == "u" or bool(
-        np.isfinite(values).all() and (values >= 0).all() and (values == np.rint(values)).all()
-    )
-    if not is_label:
-        raise refusal("mask-values", file.where)
-    return values
+def _stem(file: InputFile) -> str:
+    return file.name.split(".nii")[0]

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -32,6 +33,9 @@ SUFFIXES = (".nii.gz", ".nii")
 NOTES = (".txt", ".json", ".csv", ".md")
 #: Voxels of one file, unpacked: bytes. A CT of 512 x 512 x 2000 voxels in 16 bit has 1 GiB.
 MAX_VOXEL_BYTES = 2 << 30
+#: Bytes of a header's extension that are looked at, and how it names a label.
+MAX_EXTENSION_BYTES = 1 << 20
+_LABEL_NAME = re.compile(r'<Label\s[^<>]{0,200}?Key="(\d{1,5})"[^<>]{0,200}><!\[CDATA\[([\w ]{1,64})\]\]>')
 #: Up to this angle a volume counts as straight, and up to that it is measured with a warning, degrees.
 STRAIGHT_DEG, MAX_OBLIQUE_DEG = 0.6, 5.0
 # nibabel tells on standard error what it mends in a header, and quotes it.
@@ -54,6 +58,8 @@ class NiftiStack:
     """Why the affine is a placeholder; empty where it is none."""
     axes: Axes = UPRIGHT
     """NIfTI has no display order: regions are drawn front up, the patient's right on the left."""
+    is_mask: bool = False
+    """Values are labels: a slope that is not a number means that they are not scaled."""
 
     def load_hu(self, k: int) -> tuple[Int16[np.ndarray, "height width"], tuple[Finding, ...]]:
         """Slice k in Hounsfield units, and warnings.
@@ -69,7 +75,7 @@ class NiftiStack:
 
     def load_slice(self, k: int) -> Shaped[np.ndarray, "height width"]:
         """Values of slice k as they are. Raises: InputDataError for a damaged file."""
-        with _open_voxels(self.file) as image:
+        with _open_voxels(self.file, self.is_mask) as image:
             axis, is_flipped, n = _slice_axis(image)
             return _cut(image, axis, n - 1 - k if is_flipped else k, self.file)
 
@@ -78,7 +84,7 @@ class NiftiStack:
 
         Raises: InputDataError for a damaged file.
         """
-        with _open_voxels(self.file) as image:
+        with _open_voxels(self.file, self.is_mask) as image:
             axis, is_flipped, n = _slice_axis(image)
             # Where every slice is spread over the whole file, reading them singly would read it n times.
             source = image if axis == 2 else _load_whole(image, self.file)
@@ -102,23 +108,35 @@ def find_nifti(files: Sequence[InputFile]) -> InputFile | None:
     return images[0] if len(images) == 1 and (named or is_alone) else None
 
 
-def load_nifti(file: InputFile) -> NiftiStack:
+def load_nifti(file: InputFile, *, is_mask: bool = False) -> NiftiStack:
     """Read a volume's header; voxels are read slice by slice later.
 
     Raises: InputDataError for whatever is no straight greyscale volume with a place in the patient.
     """
-    with _open(file) as (image, _):
+    with _open(file, is_mask) as (image, _):
         affine, findings = load_affine(image.header, image.shape, file)
         canonical, shape = make_canonical(affine, image.shape)
     tilt_deg, more = _judge_angles(canonical, file)
     placeholder = describe_placeholder(canonical, shape)
     if has_unit_pixels(canonical) and not placeholder:
         more.append(find("nifti-unit-voxels", fact="1 x 1 mm", where=file.where))
-    return NiftiStack(_make_grid(canonical, shape), file, (*findings, *more), tilt_deg, placeholder=placeholder)
+    return NiftiStack(_make_grid(canonical, shape), file, (*findings, *more), tilt_deg, placeholder=placeholder,
+                      is_mask=is_mask)  # fmt: skip
+
+
+def load_label_names(file: InputFile) -> dict[int, str]:
+    """Names that the header's extension (the LabelTable of a CaretExtension, as TotalSegmentator writes) gives labels.
+
+    Raises: InputDataError for a damaged file.
+    """
+    with _open(file, is_mask=True) as (image, _):
+        contents = [extension.content for extension in image.header.extensions]
+    text = "".join(one.decode("utf-8", "replace") for one in contents if 0 < len(one) <= MAX_EXTENSION_BYTES)
+    return {int(key): name for key, name in _LABEL_NAME.findall(text)}
 
 
 @contextlib.contextmanager
-def _open(file: InputFile) -> Iterator[tuple[Any, GzipStream | None]]:
+def _open(file: InputFile, is_mask: bool = False) -> Iterator[tuple[Any, GzipStream | None]]:
     """The image, its voxels still in the file, and its gzip stream. Refused by the header before memory is taken."""
     with contextlib.ExitStack() as streams:
         try:
@@ -136,18 +154,19 @@ def _open(file: InputFile) -> Iterator[tuple[Any, GzipStream | None]]:
             image = kind.from_stream(stream)
         except Exception as error:  # nibabel raises many kinds for a damaged file
             raise _damaged(file, error) from error
-        _check_scaling(header, file)
+        if not is_mask:  # nibabel takes labels whose slope is no number, or 0, as they are stored
+            _check_scaling(header, file)
         _check_voxels(image, file, packed is not None)
         yield image, packed
 
 
 @contextlib.contextmanager
-def _open_voxels(file: InputFile) -> Iterator[Any]:
+def _open_voxels(file: InputFile, is_mask: bool = False) -> Iterator[Any]:
     """The image, for reading voxels; the first time the file is read to its end afterwards and its checksum verified.
 
     Raises: InputDataError at the end of the block for a damaged file, whatever was read before.
     """
-    with _open(file) as (image, packed):
+    with _open(file, is_mask) as (image, packed):
         yield image
         if not file.verified:
             file.verified.append(_read_to_end(image, packed, file))

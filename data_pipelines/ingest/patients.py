@@ -28,6 +28,7 @@ from data_pipelines.ingest.totalsegmentator import segment_volume
 from data_pipelines.ingest.worker import Limits, run_guarded
 
 ROI_SUFFIXES = (".zip", ".roi")
+MASK_SUFFIXES = (*SUFFIXES, ".dcm", ".zip")
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def read_patients(
     Args:
         inputs: a folder, zip or file a patient; its name is the patient_id.
         table: clinical rows, joined by patient_id.
-        masks: of the one patient, or a folder holding <patient_id>/ or <patient_id>.nii.gz.
+        masks: of the one patient, or a folder holding <patient_id>/, <patient_id>.nii.gz, .nii, .dcm or .zip.
         rois: folder holding <reader>/<patient_id>.zip, .roi or folder of such; without <reader>/ for a single one.
             Readers are numbered in the order of their names: a reader is a person too.
         choice: which slice; the table's positions are used where it names none.
@@ -205,7 +206,7 @@ class _Folders:
 
     def __init__(self, masks: Path | None, rois: Path | None) -> None:
         self.masks, self.rois = masks, rois
-        self._masks = EntryFolder(masks, SUFFIXES) if masks is not None else None
+        self._masks = EntryFolder(masks, MASK_SUFFIXES) if masks is not None else None
         self._rois = EntryFolder(rois, ROI_SUFFIXES) if rois is not None else None
         folders = sorted(f for f in rois.iterdir() if f.is_dir()) if rois is not None and rois.is_dir() else []
         self._readers = {f"reader{n}": EntryFolder(f, ROI_SUFFIXES) for n, f in enumerate(folders, start=1)}

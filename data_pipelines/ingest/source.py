@@ -18,8 +18,9 @@ from data_pipelines.ingest import nifti, picture
 from data_pipelines.ingest.dicom import load_dicom
 from data_pipelines.ingest.files import find_files
 from data_pipelines.ingest.grid import UPRIGHT, Axes, Stack, turn
+from data_pipelines.ingest.label_tables import VERTEBRAE, LabelTable
 from data_pipelines.ingest.level import choose_slice
-from data_pipelines.ingest.masks import LABEL_OF_VERTEBRA, Masks, load_masks
+from data_pipelines.ingest.masks import Masks, load_masks
 from data_pipelines.ingest.picture import Picture
 from data_pipelines.ingest.roi import load_rois
 
@@ -54,9 +55,11 @@ class Choice:
     """Which acquisition of the series, counted from 1 as the refusal lists them, where they are interleaved."""
     trust_geometry: bool = False
     """Measure in spite of a placeholder geometry, or a spine that is not posterior by the header: with a warning."""
+    label_table: LabelTable | None = None
+    """Numbering of the label map; None: decided from the map."""
 
     def __post_init__(self) -> None:
-        if self.level not in LABEL_OF_VERTEBRA:
+        if self.level not in VERTEBRAE:
             raise UsageError(f"no such vertebra: {self.level}", "--level", "use C1 to C7, T1 to T12, L1 to L5")
         if self.slice_z_mm is not None and self.slice_index is not None:
             raise UsageError("--slice-z and --slice-index are both given", "--slice-z", "give one of them")
@@ -96,6 +99,8 @@ class IngestedSlice:
     """Reader -> area columns whose tissue that reader drew: the others are not the reader's."""
     has_masks: bool = False
     """Whether masks were read: those given, or the folder `masks` next to the image."""
+    label_numbering: str = ""
+    """Numbering of the label map; "names" of masks whose structures are named; empty without masks."""
 
 
 def read_source(
@@ -116,9 +121,12 @@ def read_source(
     """
     path, choice = Path(path), choice or Choice()
     stack, masks = _load_stack(path, masks, choice)
-    labels = load_masks(masks, stack.grid) if masks is not None else Masks()
+    labels = load_masks(masks, stack.grid, choice.label_table, stack) if masks is not None else Masks()
     vertebra_px = labels.count_vertebrae(choice.level)
-    index, notes = choose_slice(stack.grid, choice.level, choice.slice_z_mm, choice.slice_index, vertebra_px, path)
+    index, notes = choose_slice(
+        stack.grid, choice.level, choice.slice_z_mm, choice.slice_index, vertebra_px, path,
+        labels.numbering if labels.is_map else "",
+    )  # fmt: skip
     is_labelled = bool(vertebra_px) and not any(note.code == "level-differs" for note in notes)
     geometry = _judge_placeholder(stack, path, choice)
     hu, more = stack.load_hu(index)
@@ -139,14 +147,14 @@ def read_source(
     return IngestedSlice(
         measured[0].image, stack.kind, make_patient_id(path), choice.level, "labels" if is_labelled else "given",
         stack.grid.z_mm[index], index, len(stack.grid.z_mm),
-        (*geometry, *stack.findings, *_correct_half((*of_masks, *of_rois), origins), *notes, *more,
+        (*geometry, *stack.findings, *labels.findings, *_correct_half((*of_masks, *of_rois), origins), *notes, *more,
          *_join_findings(measured), *_judge_padding(stack, measured[0].image, path)),
         frozenset().union(*(one.incomplete for one in measured)),
         {reader: one.image for reader, one in readers.items()}, stack.axes,
         origins,
         {reader: frozenset(area for area, code in schema.AREA_CODES.items() if code in own)
          for reader, own in drawn.items()},
-        has_masks=masks is not None,
+        has_masks=masks is not None, label_numbering=labels.numbering,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data_pipelines.findings import refusal
 from data_pipelines.ingest.files import find_files
-from data_pipelines.ingest.masks import VERTEBRAE
+from data_pipelines.ingest.label_tables import VERTEBRAE
 from data_pipelines.ingest.nifti import SUFFIXES
 
 PROGRAM = "TotalSegmentator"
