@@ -54,7 +54,7 @@ class ReadingArgs(CommonArgs):
     workers: int | None = None
     """Processes that read images; left out: one a core."""
     seconds: float = 10.0
-    """Time one patient may take, s."""
+    """Time one patient may take, s; large volumes get one second more per 20 MB."""
     memory_gib: float = 0.75
     """Memory one patient may take, GiB."""
 
