@@ -47,7 +47,8 @@ VERDICTS: dict[str, Verdict] = {
                                  "do not trust this archive"),
     # --- DICOM ---
     "dicom-other-files": Verdict("warning", "files that are not DICOM were left out", "check that none is missing"),
-    "dicom-uneven": Verdict("warning", "slice distances are uneven: files may be missing, or of two acquisitions", "export the series again"),
+    "dicom-uneven": Verdict("warning", "slice distances are uneven: files may be missing, or of two acquisitions",
+                            "export the series again"),
     "dicom-lossy": Verdict("warning", "lossy compression: Hounsfield units are approximate",
                            "export the series uncompressed or lossless"),
     "dicom-left-out": Verdict("warning", "files that are not axial CT were left out", "check that none is missing"),
