@@ -29,6 +29,11 @@ Segmentation = Literal["hu", "none", "totalsegmentator"]
 LevelSource = Literal["labels", "given"]
 #: Who outlined a tissue: a reader, a mask given, or Hounsfield units alone.
 Origin = Literal["reader", "mask", "hu"]
+#: Kind of images -> code of a placeholder geometry that is refused, and of one that is trusted.
+_PLACEHOLDER_CODES = {
+    "nifti": ("nifti-placeholder-affine", "nifti-placeholder-trusted"),
+    "dicom": ("dicom-placeholder", "dicom-placeholder-trusted"),
+}
 _ENDINGS = (*nifti.SUFFIXES, *picture.SUFFIXES, ".dcm", ".zip")
 
 Mask = Bool[np.ndarray, "height width"]
@@ -162,10 +167,10 @@ def _judge_placeholder(stack: Stack, path: Path, choice: Choice) -> list[Finding
     """A warning of a placeholder geometry. Raises: InputDataError unless it is trusted."""
     if not stack.placeholder:
         return []
+    refused, trusted = _PLACEHOLDER_CODES[stack.kind]
     if not choice.trust_geometry:
-        code = "nifti-placeholder-affine" if stack.kind == "nifti" else "dicom-placeholder"
-        raise refusal(code, path, fact=stack.placeholder)
-    return [find(f"{stack.kind}-placeholder-trusted", fact=stack.placeholder, where=path)]
+        raise refusal(refused, path, fact=stack.placeholder)
+    return [find(trusted, fact=stack.placeholder, where=path)]
 
 
 def _judge_padding(stack: Stack, image: CanonicalSlice, path: Path) -> list[Finding]:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.evidence.harness import Show, lint, run_pytest, tests
+from tests.evidence.harness import Show, lint, run_pytest, said, tests
 
 SHARED = Path(os.environ.get("BONEMET_SHARED", Path(__file__).parents[3] / "shared"))
 DATA = SHARED / "data"
@@ -87,6 +87,14 @@ def field_of_view(show: Show) -> str:
     return run_pytest(show, "tests/bodycomp/test_field.py tests/bodycomp/test_trunk.py")
 
 
+def geometry(show: Show) -> str:
+    """Header forms, placeholders, spine, oblique stacks, acquisitions, padding: wrong refused, right kept."""
+    held = run_pytest(show, "tests/ingest/test_geometry.py tests/ingest/test_orientation.py --timeout 1800 "
+                      "tests/ingest/test_acquisitions.py tests/bodycomp/test_orientation.py "
+                      "tests/bodycomp/test_padding.py")
+    return held + said(show, "sform and qform: |spine|oblique stacks: ")
+
+
 def clinical_table(show: Show) -> str:
     """Faulty CSVs: each message names row and column."""
     held = run_pytest(show, "tests/clinical")
@@ -136,6 +144,6 @@ def throughput(show: Show) -> str:
 SHOWS: dict[str, Callable[[Show], str]] = {
     work.__name__: work
     for work in (install, fat_without_a_network, given_masks, real_slice, encodings, verdicts, water_and_orientation,
-                 readers_regions, volumes_pictures_level, masks, field_of_view, clinical_table, privacy, hostile_paths,
-                 bombs, batches, verify, throughput, tests, lint)
+                 readers_regions, volumes_pictures_level, masks, field_of_view, geometry, clinical_table, privacy,
+                 hostile_paths, bombs, batches, verify, throughput, tests, lint)
 }
