@@ -31,13 +31,12 @@ from bonemet_jax.errors import InputDataError
 from data_pipelines.findings import refusal
 from data_pipelines.ingest.files import InputFile, compute_unpacked_limit
 
-#: The only elements ever read of an image. Identifiers are compared within a folder, or with masks, and kept nowhere.
+#: The only elements ever read. PatientID and SeriesInstanceUID are compared within a folder and kept nowhere.
 PLAIN_TAGS = (
-    "SOPClassUID", "Modality", "ImageType", "PatientID", "SeriesInstanceUID", "FrameOfReferenceUID", "NumberOfFrames",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt", "Rows", "Columns",
-    "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit",
-    "LossyImageCompression",
+    "SOPClassUID", "Modality", "ImageType", "PatientID", "SeriesInstanceUID", "NumberOfFrames", "ImagePositionPatient",
+    "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt", "Rows", "Columns", "SamplesPerPixel",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope",
+    "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit", "LossyImageCompression",
 )  # fmt: skip
 SEQUENCES = ("ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 #: Elements of a lookup table, and of the functional groups of a multi-frame image (PS3.3, C.7.6.16 and C.8.15.3).
