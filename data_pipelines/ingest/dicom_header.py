@@ -34,7 +34,7 @@ from data_pipelines.ingest.files import InputFile, compute_unpacked_limit
 #: The only elements ever read of an image. Identifiers, and what may part two acquisitions of a series (from
 #: AcquisitionNumber on), are compared within a folder or with masks, and kept nowhere.
 PLAIN_TAGS = (
-    "SOPClassUID", "Modality", "ImageType", "PatientID", "SeriesInstanceUID", "FrameOfReferenceUID", "NumberOfFrames",
+    "SOPClassUID", "Modality", "ImageType", "PatientID", "SeriesInstanceUID", "NumberOfFrames",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "GantryDetectorTilt", "Rows", "Columns",
     "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit",

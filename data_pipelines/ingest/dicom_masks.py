@@ -29,20 +29,16 @@ def load_dicom_masks(files: Sequence[InputFile], image: Grid, stack: Stack | Non
 
     Raises: InputDataError for damaged objects, another grid or frame of reference, or a structure given twice.
     """
-    frame = _find_frame(stack)
+    objects = [(file, loader) for file in files if (loader := _LOADERS.get(_find_class(file))) is not None]
+    frame = _find_frame(stack) if objects else ""
     found: dict[str, Structure] = {}
-    n_objects = 0
-    for file in files:
-        loader = _LOADERS.get(_find_class(file))
-        if loader is None:
-            continue
-        n_objects += 1
+    for file, loader in objects:
         for name, structure in loader(file, image, frame):
             if name in found:
                 raise refusal("mask-twice", file.where, "several masks of one structure", fact=name)
             found[name] = structure
-    if n_objects and not found:
-        raise refusal("mask-missing", files[0].where, fact=f"{n_objects} DICOM objects, no name that is known")
+    if objects and not found:
+        raise refusal("mask-missing", objects[0][0].where, fact=f"{len(objects)} DICOM objects, no name that is known")
     return found
 
 
@@ -55,5 +51,7 @@ def _find_class(file: InputFile) -> str:
 
 
 def _find_frame(stack: Stack | None) -> str:
-    """FrameOfReferenceUID of a DICOM series; empty where there is none."""
-    return str(stack.frames[0].header.get("FrameOfReferenceUID") or "") if isinstance(stack, DicomStack) else ""
+    """FrameOfReferenceUID of a DICOM series, to be compared and not kept; empty where there is none."""
+    if not isinstance(stack, DicomStack):
+        return ""
+    return str(load_elements(stack.frames[0].file, ["FrameOfReferenceUID"]).get("FrameOfReferenceUID") or "")
