@@ -75,13 +75,13 @@ def terminate(number: int = signal.SIGTERM) -> None:
     time.sleep(0.1)
 
 
-def terminate_at(monkeypatch: pytest.MonkeyPatch, label: str, number: int = signal.SIGTERM) -> None:
+def terminate_at(monkeypatch: pytest.MonkeyPatch, label: str, signal_number: int = signal.SIGTERM) -> None:
     """SIGTERM or another signal when the step of this name begins."""
     begin = Watchdog.begin_step
 
     def spy(self: Watchdog, kind: str, number: int) -> None:
         begin(self, kind, number)
         if f"{self.place}, {kind} {number}" == label:
-            terminate(number)
+            terminate(signal_number)
 
     monkeypatch.setattr(Watchdog, "begin_step", spy)
