@@ -68,20 +68,20 @@ def _has_time(path: Path) -> bool:
     return "tensorboard" in path.parts or "d" in path.parts
 
 
-def terminate() -> None:
-    """SIGTERM to this process, and time to hear it."""
+def terminate(number: int = signal.SIGTERM) -> None:
+    """SIGTERM or another signal to this process, and time to receive it."""
     assert any(thread.name == "bonemet-preemption" for thread in threading.enumerate())
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), number)
     time.sleep(0.1)
 
 
-def terminate_at(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
-    """SIGTERM when the step of this name begins."""
+def terminate_at(monkeypatch: pytest.MonkeyPatch, label: str, signal_number: int = signal.SIGTERM) -> None:
+    """SIGTERM or another signal when the step of this name begins."""
     begin = Watchdog.begin_step
 
     def spy(self: Watchdog, kind: str, number: int) -> None:
         begin(self, kind, number)
         if f"{self.place}, {kind} {number}" == label:
-            terminate()
+            terminate(signal_number)
 
     monkeypatch.setattr(Watchdog, "begin_step", spy)

@@ -14,6 +14,7 @@ import pytest
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.errors import TryAgainError, UsageError
+from tests.train.listeners import find_listeners
 
 ROOT = Path(__file__).parents[2]
 FAST = "resident/jit/sequential,stream/shard_map/mesh"
@@ -161,6 +162,59 @@ def test_a_bad_flag_is_told(spec: str) -> None:
 def test_a_coordinator_out_of_reach_is_told() -> None:
     with pytest.raises(TryAgainError, match="process 0 is not reachable"), hosts.joined("127.0.0.1:9,2,1", 0.1):
         pass
+
+
+def test_process_0_listens_at_an_address_of_its_machine_alone() -> None:
+    assert hosts.find_bind_address("127.0.0.1:7070") == "127.0.0.1:7070"
+    for host, words in (("203.0.113.7", "not an address of this machine"), ("no-such-host.invalid", "be resolved")):
+        with pytest.raises(UsageError, match=words), hosts.joined(f"{host}:7070,2,0"):
+            pass
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(TryAgainError, match="the port is in use"):
+            hosts.find_bind_address(f"127.0.0.1:{taken.getsockname()[1]}")
+
+
+def test_gloo_listens_on_the_way_to_process_0() -> None:
+    assert hosts.find_own_address("127.0.0.1:7070") == "127.0.0.1"
+    assert hosts.find_own_address("no-such-host.invalid:7070") is None
+
+
+PROGRAM = """
+import sys, jax, jax.numpy as jnp
+from jax.experimental import multihost_utils
+from bonemet_jax import hosts
+with hosts.joined(sys.argv[1], 60):
+    print(multihost_utils.process_allgather(jnp.ones(2)).sum(), flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_two_processes_listen_at_the_address_given(host: str) -> None:
+    """Process 0, which the others join, and gloo on both."""
+    with socket.socket(socket.AF_INET6 if "[" in host else socket.AF_INET) as free:
+        free.bind((host.strip("[]"), 0))
+        port = free.getsockname()[1]
+    started = [subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, f"{host}:{port},2,{i}"], cwd=ROOT, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    ) for i in range(2)]  # fmt: skip
+    try:
+        for process in started:
+            assert process.stdout is not None and any(line == "4.0\n" for line in process.stdout)
+        found = find_listeners([process.pid for process in started])
+        for process in started:
+            process.communicate("\n", timeout=100)
+    finally:
+        for process in started:
+            process.kill()
+    addresses = {address for _, address, _ in found}
+    print(f"{host}: {len(found)} listeners, at {', '.join(sorted(addresses))}")
+    assert (0, port) in {(i, at) for i, _, at in found} and {i for i, _, _ in found} == {0, 1}
+    assert addresses <= {"127.0.0.1", "::1"}
 
 
 def test_alone_everything_is_a_plain_call() -> None:

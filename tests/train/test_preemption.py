@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bonemet_jax import hosts
+from bonemet_jax import cli, hosts
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config, InputConfig
 from bonemet_jax.errors import Terminated
@@ -129,16 +129,47 @@ def test_an_epoch_in_one_program_goes_on_within_it(
     assert set(load(tmp_path / "stopped", "timing.json")["programs"]) == {"train", "train_epoch", "evaluate"}
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(("asked", "compiling", "words"), [(1, True, "while compiling"), (2, False, "asked twice")])
-def test_leaves_at_once(asked: int, compiling: bool, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaves_at_once(
+    asked: int, compiling: bool, words: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[Terminated] = []
     monkeypatch.setattr(hosts, "leave", told.append)
     with Preemption() as preemption:
         preemption.has_nothing_new = lambda: compiling
         for _ in range(asked):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(0.1)
-    assert len(told) == 1 and words in str(told[0]) and told[0].exit_code == 143
+    assert len(told) == 1 and words in str(told[0]) and told[0].exit_code == 128 + number
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Preemption() as preemption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN and not preemption.is_asked()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_hang_up_saves_and_is_reported(
+    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGHUP, as when a terminal closes: the state is saved, exit code and report are 129, and the training goes on."""
+    with monkeypatch.context() as patched, pytest.raises(Terminated, match="epoch 2, step 2 saved") as told:
+        terminate_at(patched, "fold 0, epoch 2, training 2", signal.SIGHUP)
+        train_folds(records, folds, config, tmp_path / "run", (0,))
+    with monkeypatch.context() as patched:
+        patched.setattr("bonemet_jax.cli.info.collect_info", lambda: (_ for _ in ()).throw(told.value))
+        assert cli.main(["info", "--report", str(tmp_path / "report.json")]) == 129
+    assert json.loads((tmp_path / "report.json").read_text())["exit_code"] == 129
+    train_folds(records, folds, config, tmp_path / "run", (0,))
+    assert_same(tmp_path / "run", trained, config)
 
 
 def test_outside_the_main_thread_nothing_is_changed() -> None:
