@@ -39,4 +39,4 @@ def _find_cohort(run: Path) -> dict[str, object] | None:
     """Facts of the first run's cohort, where it can be found."""
     given = artifacts.load_json(run / "config.json")["config"].get("cohort_dir")
     manifest = (run / "cohort" if given is None else Path(given)) / artifacts.MANIFEST
-    return artifacts.load_json(manifest)["facts"] if manifest.is_file() else None
+    return artifacts.load_json(manifest, artifacts.Manifest)["facts"] if manifest.is_file() else None

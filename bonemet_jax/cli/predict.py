@@ -10,9 +10,9 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.cli.ingest import SourceArgs, exit_code
 from bonemet_jax.cli.measured import describe_areas
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.stages import Run, check_finished
+from bonemet_jax.cli.stages import Run, check_finished, load_run_config
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
-from bonemet_jax.config import Config, from_dict
+from bonemet_jax.config import Config
 from bonemet_jax.errors import UsageError
 
 _SOURCES = {area.replace("_cm2", "_source") for area in schema.AREA_CODES}
@@ -68,7 +68,7 @@ def open_finished(directory: Path) -> Run:
     """
     if not (directory / "config.json").is_file():
         raise UsageError("not a run directory: it holds no config.json", directory, "run `bonemet run` first")
-    run = Run(directory, from_dict(Config, artifacts.load_json(directory / "config.json")["config"]))
+    run = Run(directory, load_run_config(directory / "config.json"))
     check_finished(run)
     return run
 

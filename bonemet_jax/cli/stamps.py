@@ -2,9 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bonemet_jax import artifacts
+
+
+class Stamp(TypedDict):
+    """stages/STAGE.json."""
+
+    key: str
+    inputs: dict[str, str]
+    seconds: float
+    outputs: dict[str, str]
+    """sha256 by name."""
 
 
 def make_key(stage: str, settings: Any, inputs: Mapping[str, str]) -> str:
@@ -20,14 +30,14 @@ def is_done(run_dir: Path, stage: str, key: str) -> bool:
 def is_stamped(run_dir: Path, stage: str, key: str) -> bool:
     """True when the stage finished with this key, whatever became of its outputs."""
     stamp_path = _stamp_path(run_dir, stage)
-    return stamp_path.is_file() and artifacts.load_json(stamp_path)["key"] == key
+    return stamp_path.is_file() and artifacts.load_json(stamp_path, Stamp)["key"] == key
 
 
 def find_damage(run_dir: Path, stage: str, key: str) -> Path | None:
     """First output of the stage finished with this key that is missing or changed since; None when all are whole."""
     if not is_stamped(run_dir, stage, key):
         return None
-    outputs = artifacts.load_json(_stamp_path(run_dir, stage))["outputs"]
+    outputs = artifacts.load_json(_stamp_path(run_dir, stage), Stamp)["outputs"]
     files = ((run_dir / name, digest) for name, digest in outputs.items())
     return next((file for file, digest in files if not file.is_file() or artifacts.sha256_file(file) != digest), None)
 

@@ -1,6 +1,5 @@
 """Seeds and learning rates beside the config's own: every fold of each, and how they compare (docs/contracts.md)."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -69,9 +68,11 @@ def describe(config: Config) -> str:
 
 def summarize(run: Run, config: Config) -> dict[str, Any]:
     """Validation AUC and loss of a variant, mean and SD over folds: at each fold's last epoch and at its best."""
+    from bonemet_jax.train.member_run import MetricsLine
+
     directory = find_directory(run, config)
     folds = [
-        [json.loads(line) for line in (directory / f"fold_{k}" / "metrics.jsonl").read_text().splitlines()]
+        artifacts.load_json_lines(directory / f"fold_{k}" / "metrics.jsonl", MetricsLine)
         for k in range(config.folds.n_folds)
     ]
     epochs = {"last": [lines[-1] for lines in folds], "best": [max(lines, key=_rank) for lines in folds]}
