@@ -92,7 +92,12 @@ def compute_descriptor(
     Args:
         ct: stored CT, any window. Frequencies from -32 to 32 cycles a side in rows, 0 to 32 in columns, or as many as
             the image holds.
+
+    Raises: ValueError for another number of axes, or images too small to have these frequencies.
     """
+    if ct.ndim != 3 or min(ct.shape[1:]) < 2 * (_LOW_CYCLES + 1):
+        raise ValueError(f"ct has shape {ct.shape}, wanted (example, height, width) of at least "
+                         f"{2 * (_LOW_CYCLES + 1)} pixels a side")
     n_rows, n_columns = (min(_HIGH_CYCLES, side // 2 - 1) for side in ct.shape[1:])
     spectrum = fft.rfft2(np.asarray(ct, np.float32))[..., : n_columns + 1]
     spectrum = np.concatenate([spectrum[:, -n_rows:], spectrum[:, : n_rows + 1]], axis=1)
