@@ -42,6 +42,13 @@ class Manifest(TypedDict):
     facts: dict[str, Any]
 
 
+class ConfigFile(TypedDict):
+    """config.json of a run."""
+
+    fingerprint: str
+    config: dict[str, Any]
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path, n_bytes: int | None = None, partial: Path | None = None) -> Iterator[None]:
     """Turn a failed write of `path` into DiskError; libraries that wrap the OSError are seen through.
@@ -201,6 +208,17 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Write JSON atomically: sorted keys, NaN refused (missing is null, said by the caller)."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def load_config_values(path: Path | str) -> dict[str, Any]:
+    """Plain values of the config in a run's config.json.
+
+    Raises: CorruptFileError when the file is damaged, or its values differ from its fingerprint.
+    """
+    value = load_json(path, ConfigFile)
+    if value["fingerprint"] != sha256_json(value["config"])[: len(value["fingerprint"])] or not value["fingerprint"]:
+        raise CorruptFileError("config differs from its fingerprint", path, "restore the file, or run again")
+    return value["config"]
 
 
 def append_line(path: Path | str, line: str) -> None:

@@ -6,7 +6,7 @@ output still has its recorded sha256. So a changed classifier setting re-runs `f
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,9 @@ def load_run_config(path: str | Path) -> Config:
 
     Raises: CorruptFileError when the file is damaged, or its values are of another version, type or range.
     """
-    value = artifacts.load_json(path, dict[str, Any]).get("config")
+    values = artifacts.load_config_values(path)
     try:
-        return from_dict(Config, value)
+        return from_dict(Config, values)
     except UsageError as error:
         raise CorruptFileError(error.what, path, f"restore the file, or run again ({error.mend})") from error
 
@@ -293,7 +293,7 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
         the records, are damaged.
     """
     keys = stage_keys(run)
-    needed = {need for name in names for need in BY_NAME[name].needs} - set(names)
+    needed = _find_ancestors(names) - set(names)
     for need in (name for name in BY_NAME if name in needed):  # the first that is missing is told
         if not hosts.once(lambda need=need: _is_done(run, BY_NAME[need], keys[need], may_remake=False)):
             raise UsageError(f"stage '{need}' is not done with this config", run.directory, "run `bonemet run` first")
@@ -307,6 +307,12 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
             seconds[name] = _do(run, BY_NAME[name], keys)
         say(f"{name:<7} done, {seconds[name]:.1f} s")
     return seconds
+
+
+def _find_ancestors(names: Iterable[str]) -> set[str]:
+    """Every stage whose outputs the named ones may read: what they need, and what that needs."""
+    needs = {need for name in names for need in BY_NAME[name].needs}
+    return needs | _find_ancestors(needs) if needs else needs
 
 
 def _is_done(run: Run, stage: Stage, key: str, may_remake: bool) -> bool:

@@ -1,10 +1,11 @@
 """Stamps of a run's stages: which key a stage finished with, and the sha256 of what it left behind."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from bonemet_jax import artifacts
+from bonemet_jax.errors import CorruptFileError
 
 
 class Stamp(TypedDict):
@@ -40,6 +41,18 @@ def find_damage(run_dir: Path, stage: str, key: str) -> Path | None:
     outputs = artifacts.load_json(_stamp_path(run_dir, stage), Stamp)["outputs"]
     files = ((run_dir / name, digest) for name, digest in outputs.items())
     return next((file for file, digest in files if not file.is_file() or artifacts.sha256_file(file) != digest), None)
+
+
+def check_outputs(run_dir: Path, stages: Sequence[str]) -> None:
+    """Compare what finished stages left with the sha256 in their stamps; a stage without a stamp is passed over.
+
+    Raises: CorruptFileError naming the first file that is missing or changed.
+    """
+    for stage in stages:
+        path = _stamp_path(run_dir, stage)
+        if path.is_file() and (damaged := find_damage(run_dir, stage, artifacts.load_json(path, Stamp)["key"])):
+            raise CorruptFileError(f"what stage '{stage}' left is missing or changed (sha256)", damaged,
+                                   "restore it, or `bonemet run` the run again")
 
 
 def unstamp(run_dir: Path, stage: str) -> None:

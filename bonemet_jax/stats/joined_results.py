@@ -10,10 +10,11 @@ import pandas as pd
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.cohort.folds import load_folds
-from bonemet_jax.errors import LeakageError, UsageError
+from bonemet_jax.errors import CorruptFileError, LeakageError, UsageError
 from bonemet_jax.stats.plain import make_plain
 from bonemet_jax.stats.roc_results import NETWORK, describe_paired
 from bonemet_jax.stats.run import load_run_scores
+from bonemet_jax.strict_json import find_mismatch
 
 #: Models compared between runs: (feature set, classifier).
 MODELS = (("imaging", NETWORK), ("imaging", "gbdt"), ("both", "gbdt"))
@@ -40,12 +41,6 @@ class _Config(TypedDict):
     cohort_dir: NotRequired[str | None]
     model: _Model
     fusion: _Fusion
-
-
-class _RunFile(TypedDict):
-    """config.json."""
-
-    config: _Config
 
 
 _Interval = tuple[float | None, float | None] | None
@@ -108,7 +103,9 @@ def _load(name: str, directory: Path) -> JoinedRun:
     roc = directory / "stats" / "roc.json"
     if not roc.is_file():
         raise UsageError("the run has no statistics yet", directory, "finish it with `bonemet run`")
-    config = artifacts.load_json(directory / "config.json", _RunFile)["config"]
+    config = artifacts.load_config_values(directory / "config.json")
+    if mismatch := find_mismatch(config, _Config):
+        raise CorruptFileError(f"not a config of ours ({mismatch})", directory / "config.json", "run it again")
     rows = artifacts.load_json(roc, _RocFile)["rows"]
     folds = load_folds(directory / "folds.json")
     return JoinedRun(name, config, rows, load_run_scores(directory, folds), folds.splits)

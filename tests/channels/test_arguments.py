@@ -73,6 +73,7 @@ EQUAL = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Applying `local_binary_pattern`:UserWarning")  # scikit-image, of any float image
 @pytest.mark.parametrize("image", EQUAL.values(), ids=EQUAL)
 def test_every_dtype_has_scikit_images_codes(image: np.ndarray) -> None:
     wanted = feature.local_binary_pattern(np.ascontiguousarray(image, np.float64), 8, 1)
