@@ -15,6 +15,7 @@ from typing import Any, Literal, NotRequired, Required, Union, get_args, get_ori
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 64
 _SUSPECT = re.compile(r"\\u(0000|[dD][89a-fA-F])")
+_MAYBE_LARGE = re.compile(r"[0-9]{19}|[eE]\+?[0-9]{3}")
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 
 MakeObject = Callable[[list[tuple[str, Any]]], Any]
@@ -33,10 +34,12 @@ def parse_json(data: bytes, make_object: MakeObject | None = None, allow_nan: bo
     if len(data) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES >> 20} MiB")
     text = data.decode(json.detect_encoding(data))
+    # Calls for every number take minutes in a long list: only where a number may be too large.
+    numbers = {"parse_int": _parse_int, "parse_float": _parse_float} if _MAYBE_LARGE.search(text) else {}
     try:
         value = json.loads(
-            text, object_pairs_hook=make_object or _make_object, parse_int=_parse_int, parse_float=_parse_float,
-            parse_constant=float if allow_nan else _refuse_constant,
+            text, object_pairs_hook=make_object or _make_object,
+            parse_constant=float if allow_nan else _refuse_constant, **numbers,
         )
     except RecursionError:
         raise ValueError(f"more than {MAX_DEPTH} levels") from None
@@ -156,7 +159,7 @@ def _refuse_constant(word: str) -> float:
 def _check_depth(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        level = [child for parent in level for child in _children(parent)]
+        level = [child for parent in level for child in _children(parent) if isinstance(child, (dict, list))]
         if not level:
             return
     raise ValueError(f"more than {MAX_DEPTH} levels")

@@ -5,13 +5,20 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypedDict
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.cli.stages import Run
 from bonemet_jax.config import Config
 
 _NUMBERS = ("val_auc", "val_loss")
+
+
+class _Line(TypedDict):
+    """What is compared of a line of metrics.jsonl."""
+
+    val_auc: float | None
+    val_loss: float
 
 
 def train_variants(run: Run, seeds: Sequence[int], lrs: Sequence[float]) -> list[dict[str, Any]]:
@@ -68,11 +75,9 @@ def describe(config: Config) -> str:
 
 def summarize(run: Run, config: Config) -> dict[str, Any]:
     """Validation AUC and loss of a variant, mean and SD over folds: at each fold's last epoch and at its best."""
-    from bonemet_jax.train.member_run import MetricsLine
-
     directory = find_directory(run, config)
     folds = [
-        artifacts.load_json_lines(directory / f"fold_{k}" / "metrics.jsonl", MetricsLine)
+        artifacts.load_json_lines(directory / f"fold_{k}" / "metrics.jsonl", _Line)
         for k in range(config.folds.n_folds)
     ]
     epochs = {"last": [lines[-1] for lines in folds], "best": [max(lines, key=_rank) for lines in folds]}

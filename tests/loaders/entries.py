@@ -108,17 +108,33 @@ def make_run(name: str) -> Callable[[Path], Entry]:
         folds = make_folds(ids, cohort[schema.LABEL].tolist(), FoldsConfig())
         label = dict(zip(ids, cohort[schema.LABEL].astype(int), strict=True))
         share = {"value": 0.5, "ci95": [0.4, 0.6]}
-        row = {"feature_set": "imaging", "classifier": "network", "split": "test", "auc": 0.7, "auc_ci95_delong": [0.6, 0.8],
-               "auc_ci95_bootstrap": None, "auc_fold_mean": 0.7, "auc_fold_sd": None, "acc": share, "sens": share, "spec": share}  # fmt: skip
+        row = {
+            "feature_set": "imaging",
+            "classifier": "network",
+            "split": "test",
+            "auc": 0.7,
+            "auc_ci95_delong": [0.6, 0.8],
+            "auc_ci95_bootstrap": None,
+            "auc_fold_mean": 0.7,
+            "auc_fold_sd": None,
+            "acc": share,
+            "sens": share,
+            "spec": share,
+        }
         for run in (folder / "a", folder / "b"):
             values = to_dict(Config(name="a"))
             artifacts.write_json(run / "config.json", {"fingerprint": Config(name="a").fingerprint, "config": values})
             save_folds(run / "folds.json", folds)
             artifacts.write_json(run / "stats" / "roc.json", {"rows": [row]})
             artifacts.save_table(run / "scores.parquet", make_scores(folds, label, random))
-            artifacts.save_npz(run / "embeddings.npz", {
-                "patient_id": np.array(ids), "embedding": random.normal(size=(3, 24, 4)).astype("float32"),
-                "score": random.random((3, 24)).astype("float32")})  # fmt: skip
+            artifacts.save_npz(
+                run / "embeddings.npz",
+                {
+                    "patient_id": np.array(ids),
+                    "embedding": random.normal(size=(3, 24, 4)).astype("float32"),
+                    "score": random.random((3, 24)).astype("float32"),
+                },
+            )
 
         def read() -> str:
             run = load_joined([folder / "a", folder / "b"])[0]
@@ -165,9 +181,17 @@ def make_config(folder: Path) -> Entry:
 
 
 ENTRIES: dict[str, Callable[[Path], Entry]] = {
-    "json folds": make_run("folds.json"), "json roc": make_run("stats/roc.json"), "json config": make_config,
-    "json pairs": make_pairs, "npz embeddings": make_run("embeddings.npz"), "npz slice": make_slice,
-    "npz weights": make_weights(".npz"), "safetensors": make_weights(".safetensors"), "pth": make_weights(".pth"),
-    "yaml": make_tables, "xgboost": make_booster(False), "xgboost listed": make_booster(True),
+    "json folds": make_run("folds.json"),
+    "json roc": make_run("stats/roc.json"),
+    "json config": make_config,
+    "json pairs": make_pairs,
+    "npz embeddings": make_run("embeddings.npz"),
+    "npz slice": make_slice,
+    "npz weights": make_weights(".npz"),
+    "safetensors": make_weights(".safetensors"),
+    "pth": make_weights(".pth"),
+    "yaml": make_tables,
+    "xgboost": make_booster(False),
+    "xgboost listed": make_booster(True),
     "parquet": make_run("scores.parquet"),
-}  # fmt: skip
+}

@@ -41,13 +41,42 @@ def mutate(data: bytes, random: np.random.Generator) -> bytes:
 
 
 def json_templates(data: bytes) -> Iterator[bytes]:
-    """A JSON object whose values, one after another, become something else; and texts that no parser should accept."""
-    yield from (b"", b"[", b"[" * 100_000, b'{"a":' * 5_000, b"[" * 900 + b"]" * 900, b"null", b"3", b"[]", b'"x"', b"NaN",
-                data.decode().encode("utf-16")[:-1], b"\xff" + data, data + b"x", data.replace(b":", b":\x00", 1),
-                data.replace(b'"', b'"\\ud800', 1), b"1" * 10_000, b"[" + b"0," * 3_000_000 + b"0]")  # fmt: skip
+    """A JSON object whose values become something else, one at a time; and texts that no parser should accept."""
+    yield from (
+        b"",
+        b"[",
+        b"[" * 100_000,
+        b'{"a":' * 5_000,
+        b"[" * 900 + b"]" * 900,
+        b"null",
+        b"3",
+        b"[]",
+        b'"x"',
+        b"NaN",
+        data.decode().encode("utf-16")[:-1],
+        b"\xff" + data,
+        data + b"x",
+        data.replace(b":", b":\x00", 1),
+        data.replace(b'"', b'"\\ud800', 1),
+        b"1" * 10_000,
+        b"[" + b"0," * 3_000_000 + b"0]",
+    )
     value = json.loads(data)
-    words = ("null", "true", "NaN", "-Infinity", "1e999", "9" * 400, "9" * 5000, '"x"', "[]", "{}", "-1", "1.5",
-             "[" * 70 + "]" * 70)  # fmt: skip
+    words = (
+        "null",
+        "true",
+        "NaN",
+        "-Infinity",
+        "1e999",
+        "9" * 400,
+        "9" * 5000,
+        '"x"',
+        "[]",
+        "{}",
+        "-1",
+        "1.5",
+        "[" * 70 + "]" * 70,
+    )
     for place in _places(value):
         for word in words:
             yield _replaced(value, place, word)
@@ -82,14 +111,31 @@ def npz_templates(data: bytes) -> Iterator[bytes]:
     members = _unzip(data)
     big = 10**12
     odd = [
-        npy("'<f4'", f"({big},)"), npy("'<f4'", f"({big}, {big})"), npy("'<f4'", "(-1, -1)", b"0000"), npy("'|O'", "(1,)", b"x"),
-        npy("'<U0'", f"({big},)"), npy("'|V0'", f"({big},)"), npy("'(1000000,)<f4'", "(1,)"), npy("'<f4'", "(True,)", b"0000"),
-        npy("'<f4'", "(0,)"), npy("'<f4'", "()", b"0000"), npy("'<M8[s]'", "(1,)", b"0" * 8), npy("'<c8'", "(1,)", b"0" * 8),
-        npy("[('a', '<f4')]", "(1,)", b"0000"), npy("'<f4'", "(" * 90 + ")" * 90), npy("'<f4'", "(1,)", b"0000", 9),
-        npy("'<f4'", "(1,)", b"0000", 2), npy("'<f4'", "(1,)", b"0000", 3, "'x': " + "9" * 5000), b"", b"\x93NUMPY", b"x" * 99,
-        b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b"{", npy("'<f4'", f"({','.join('1' * 40)},)", b"0000"),
-        npy("'<f4'", "(1,)", struct.pack("<f", float("nan"))), npy("'<f8'", "(1,)", struct.pack("<d", float("inf"))),
-    ]  # fmt: skip
+        npy("'<f4'", f"({big},)"),
+        npy("'<f4'", f"({big}, {big})"),
+        npy("'<f4'", "(-1, -1)", b"0000"),
+        npy("'|O'", "(1,)", b"x"),
+        npy("'<U0'", f"({big},)"),
+        npy("'|V0'", f"({big},)"),
+        npy("'(1000000,)<f4'", "(1,)"),
+        npy("'<f4'", "(True,)", b"0000"),
+        npy("'<f4'", "(0,)"),
+        npy("'<f4'", "()", b"0000"),
+        npy("'<M8[s]'", "(1,)", b"0" * 8),
+        npy("'<c8'", "(1,)", b"0" * 8),
+        npy("[('a', '<f4')]", "(1,)", b"0000"),
+        npy("'<f4'", "(" * 90 + ")" * 90),
+        npy("'<f4'", "(1,)", b"0000", 9),
+        npy("'<f4'", "(1,)", b"0000", 2),
+        npy("'<f4'", "(1,)", b"0000", 3, "'x': " + "9" * 5000),
+        b"",
+        b"\x93NUMPY",
+        b"x" * 99,
+        b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b"{",
+        npy("'<f4'", f"({','.join('1' * 40)},)", b"0000"),
+        npy("'<f4'", "(1,)", struct.pack("<f", float("nan"))),
+        npy("'<f8'", "(1,)", struct.pack("<d", float("inf"))),
+    ]
     for name in members:
         for one in odd:
             yield _zip(members | {name: one})
@@ -128,8 +174,18 @@ def torch_templates(data: bytes) -> Iterator[bytes]:
     members = _unzip(data)
     name = next(one for one in members if one.endswith("data.pkl"))
     tuples, dicts = b"\x80\x02)" + b"\x85" * 500_000 + b".", b"\x80\x02}" + b"X\x01\0\0\0a}" * 1000 + b"s" * 1000 + b"."
-    for program in (b"", b".", b"\x80\x02.", tuples, dicts, b"\x80\x02" + b"(" * 100_000, b"\x80\x02]" + b"q\0h\0a" * 1000 + b".",
-                    b"\x80\x02\x8a\xff" + b"\xff" * 255 + b".", b"\x80\x02\x8b\xff\xff\xff\x7f", b"cos\nsystem\n."):  # fmt: skip
+    for program in (
+        b"",
+        b".",
+        b"\x80\x02.",
+        tuples,
+        dicts,
+        b"\x80\x02" + b"(" * 100_000,
+        b"\x80\x02]" + b"q\0h\0a" * 1000 + b".",
+        b"\x80\x02\x8a\xff" + b"\xff" * 255 + b".",
+        b"\x80\x02\x8b\xff\xff\xff\x7f",
+        b"cos\nsystem\n.",
+    ):
         yield _zip(members | {name: program}, zipfile.ZIP_STORED)
     for seed in range(60):
         yield _zip(members | {name: mutate(members[name], np.random.default_rng(seed))}, zipfile.ZIP_STORED)
@@ -139,21 +195,61 @@ def torch_templates(data: bytes) -> Iterator[bytes]:
 def yaml_templates(data: bytes) -> Iterator[bytes]:
     """Aliases, tags, depth, odd numbers and keys."""
     laughs = b"a: &a [x,x]\n" + b"".join(b"%c: &%c [*%c,*%c]\n" % (98 + i, 98 + i, 97 + i, 97 + i) for i in range(20))
-    yield from (b"", b"\xff\xfe", b"a: b: c", b"[" * 50_000, b"{a: " * 5_000, b"- " * 50_000, b"? " * 20_000, laughs,
-                b"a: &a [*a]\n", b"<<: &m {x: 1}\n<<: *m\n", b"x: !!python/object/apply:os.system [id]\n", b"x: !!int '1'\n",
-                b"a: 1\n---\na: 2\n", b"%YAML 9.9\n---\na: 1\n", b'"' + b"x" * 500_000, b"a" * 900_000 + b": 1", b"\0", data * 3,
-                b"#" * 900_000, b"'" * 400_000, b"&a " * 50_000, b"a: |\n" + b" x\n" * 200_000, b"x: 2026-01-01\n",
-                b"x: 190:20:30\n", b"1: 2\n", b"[a]: 1\n", b"- 1\n", b"3\n", b"x" * 1_000_001)  # fmt: skip
+    yield from (
+        b"",
+        b"\xff\xfe",
+        b"a: b: c",
+        b"[" * 50_000,
+        b"{a: " * 5_000,
+        b"- " * 50_000,
+        b"? " * 20_000,
+        laughs,
+        b"a: &a [*a]\n",
+        b"<<: &m {x: 1}\n<<: *m\n",
+        b"x: !!python/object/apply:os.system [id]\n",
+        b"x: !!int '1'\n",
+        b"a: 1\n---\na: 2\n",
+        b"%YAML 9.9\n---\na: 1\n",
+        b'"' + b"x" * 500_000,
+        b"a" * 900_000 + b": 1",
+        b"\0",
+        data * 3,
+        b"#" * 900_000,
+        b"'" * 400_000,
+        b"&a " * 50_000,
+        b"a: |\n" + b" x\n" * 200_000,
+        b"x: 2026-01-01\n",
+        b"x: 190:20:30\n",
+        b"1: 2\n",
+        b"[a]: 1\n",
+        b"- 1\n",
+        b"3\n",
+        b"x" * 1_000_001,
+    )
     lines = data.splitlines(keepends=True)
     for number in range(min(len(lines), 60)):
-        for text in (b"x: {", b"groups: 3\n", b"groups: {no: 1e999, yes: .nan}\n", b"groups: {no: 9" + b"9" * 5000 + b"}\n"):
+        for text in (
+            b"x: {",
+            b"groups: 3\n",
+            b"groups: {no: 1e999, yes: .nan}\n",
+            b"groups: {no: 9" + b"9" * 5000 + b"}\n",
+        ):
             yield b"".join([*lines[:number], text, *lines[number + 1 :]])
 
 
 def booster_templates(data: bytes) -> Iterator[bytes]:
     """Cyclic children, indices out of range, other counts, other formats."""
-    yield from (b"", b"{", b"{}", b"binf" + data, b'{"learner": {}}', b"{L" + b"\xff" * 8, b"{L\0\0\0\0\0\0\0\x01a[$d#L\x7f" + b"\xff" * 7,
-                b"{L\0\0\0\0\0\0\0\x01a" * 1000, b"[" * 10_000)  # fmt: skip
+    yield from (
+        b"",
+        b"{",
+        b"{}",
+        b"binf" + data,
+        b'{"learner": {}}',
+        b"{L" + b"\xff" * 8,
+        b"{L\0\0\0\0\0\0\0\x01a[$d#L\x7f" + b"\xff" * 7,
+        b"{L\0\0\0\0\0\0\0\x01a" * 1000,
+        b"[" * 10_000,
+    )
     for name in (b"left_children", b"right_children", b"parents", b"split_indices", b"split_type", b"default_left"):
         start = 0
         for value in (0, 1, 2, 3, 5, 127, 10**6, 2**31 - 2, -2):
@@ -162,7 +258,15 @@ def booster_templates(data: bytes) -> Iterator[bytes]:
             size = 4 if data[at : at + 1] == b"l" else 1
             place = at + 11
             yield data[:place] + (value % (1 << 8 * size)).to_bytes(size, "big") + data[place + size :]
-    for name in (b"num_nodes", b"num_feature", b"num_trees", b"num_class", b"num_target", b"base_score", b"scale_pos_weight"):
+    for name in (
+        b"num_nodes",
+        b"num_feature",
+        b"num_trees",
+        b"num_class",
+        b"num_target",
+        b"base_score",
+        b"scale_pos_weight",
+    ):
         at = data.find(name) + len(name)
         n = int.from_bytes(data[at + 2 : at + 10], "big")
         for text in (b"-1", b"0", b"999999999", b"9" * 30, b"nan", b"1e999", b"x"):
@@ -170,9 +274,14 @@ def booster_templates(data: bytes) -> Iterator[bytes]:
 
 
 TEMPLATES: dict[str, Callable[[bytes], Iterator[bytes]]] = {
-    ".json": json_templates, ".npz": npz_templates, ".safetensors": safetensors_templates, ".pth": torch_templates,
-    ".yaml": yaml_templates, ".ubj": booster_templates, ".parquet": lambda data: iter([b"", b"PAR1", b"PAR1" * 50]),
-}  # fmt: skip
+    ".json": json_templates,
+    ".npz": npz_templates,
+    ".safetensors": safetensors_templates,
+    ".pth": torch_templates,
+    ".yaml": yaml_templates,
+    ".ubj": booster_templates,
+    ".parquet": lambda data: iter([b"", b"PAR1", b"PAR1" * 50]),
+}
 
 
 def make_hostile(whole: Path, n: int, seed: int = 0) -> Iterator[bytes]:
@@ -210,7 +319,13 @@ def attack(read: Callable[[], str], whole: Path, n: int) -> dict[str, Any]:
             faults.append(f"{number}: {code} {lines[-1:]}")
     whole.write_bytes(data)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    return {"n": n, "codes": dict(sorted(codes.items())), "faults": faults[:5], "longest_s": round(longest, 2), "peak_mib": peak}
+    return {
+        "n": n,
+        "codes": dict(sorted(codes.items())),
+        "faults": faults[:5],
+        "longest_s": round(longest, 2),
+        "peak_mib": peak,
+    }
 
 
 def _read(read: Callable[[], str], stderr: io.StringIO) -> tuple[int, str]:
