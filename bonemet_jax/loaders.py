@@ -56,6 +56,7 @@ def load_json_lines(path: Path | str, kind: Any = Any, may_end_early: bool = Fal
     lines = [line for line in read_file(path, strict_json.MAX_BYTES).split(b"\n") if line.strip()]
     values: list[Any] = []
     for number, line in enumerate(lines, start=1):
+        value = None
         try:
             value = strict_json.parse_json(line, allow_nan=True)
             mismatch = strict_json.find_mismatch(value, kind)

@@ -35,11 +35,12 @@ def parse_json(data: bytes, make_object: MakeObject | None = None, allow_nan: bo
         raise ValueError(f"more than {MAX_BYTES >> 20} MiB")
     text = data.decode(json.detect_encoding(data))
     # Calls for every number take minutes in a long list: only where a number may be too large.
-    numbers = {"parse_int": _parse_int, "parse_float": _parse_float} if _MAYBE_LARGE.search(text) else {}
+    maybe_large = _MAYBE_LARGE.search(text)
     try:
         value = json.loads(
             text, object_pairs_hook=make_object or _make_object,
-            parse_constant=float if allow_nan else _refuse_constant, **numbers,
+            parse_constant=float if allow_nan else _refuse_constant, parse_int=_parse_int if maybe_large else None,
+            parse_float=_parse_float if maybe_large else None,
         )
     except RecursionError:
         raise ValueError(f"more than {MAX_DEPTH} levels") from None
