@@ -10,11 +10,14 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bonemet_jax.errors import BonemetError, CorruptFileError, DiskError, TryAgainError
+from bonemet_jax.loaders import load_json, load_json_lines, load_npz, load_table
+
+__all__ = ["load_json", "load_json_lines", "load_npz", "load_table"]  # of loaders.py: one name for both directions
 
 MANIFEST = "manifest.json"
 #: Name, in JSON files that are checked on their own, of the sha256 over the rest.
@@ -23,6 +26,27 @@ _PARTIAL = ".partial"
 #: Folder of a resumable directory that no manifest holds.
 NOTES = ".notes.partial"
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+class ManifestEntry(TypedDict):
+    """What is known of a file."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(TypedDict):
+    """manifest.json."""
+
+    files: dict[str, ManifestEntry]
+    facts: dict[str, Any]
+
+
+class ConfigFile(TypedDict):
+    """config.json of a run."""
+
+    fingerprint: str
+    config: dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -192,14 +216,15 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def load_json(path: Path | str, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """Read JSON; a damaged or missing file is one clear line. `make_object` may refuse names that come twice."""
-    try:
-        return json.loads(Path(path).read_bytes(), object_pairs_hook=make_object)
-    except FileNotFoundError as error:
-        raise CorruptFileError("file is missing", path, "run the stage that writes it again") from error
-    except ValueError as error:
-        raise CorruptFileError(f"not valid JSON ({error})", path, "delete it and run the stage again") from error
+def load_config_values(path: Path | str) -> dict[str, Any]:
+    """Plain values of the config in a run's config.json.
+
+    Raises: CorruptFileError when the file is damaged, or its values differ from its fingerprint.
+    """
+    value = load_json(path, ConfigFile)
+    if value["fingerprint"] != sha256_json(value["config"])[: len(value["fingerprint"])] or not value["fingerprint"]:
+        raise CorruptFileError("config differs from its fingerprint", path, "restore the file, or run again")
+    return value["config"]
 
 
 def append_line(path: Path | str, line: str) -> None:
@@ -225,39 +250,10 @@ def save_npz(path: Path | str, arrays: Mapping[str, Any]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def load_npz(path: Path | str, names: Collection[str] | None = None) -> dict[str, Any]:
-    """Read the arrays of an npz, all or those named; never unpickles. Damaged or missing: CorruptFileError."""
-    import zipfile
-    import zlib
-
-    import numpy as np
-
-    try:
-        # A stream, not a path: TFDS's own test of a dataset insists.
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:  # noqa: TID251 - the one place
-            return {name: archive[name] for name in (archive.files if names is None else names)}
-    except FileNotFoundError as error:
-        raise CorruptFileError("file is missing", path, "run the stage that writes it again") from error
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise CorruptFileError(f"not a readable npz ({error})", path, "delete it and run the stage again") from error
-
-
 def save_table(path: Path | str, frame: Any) -> None:
     """Write a pandas frame as parquet, atomically."""
     with atomic_path(path) as partial:
         frame.to_parquet(partial, index=False)
-
-
-def load_table(path: Path | str) -> Any:
-    """Read a parquet table as a pandas frame."""
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(path)
-    except FileNotFoundError as error:
-        raise CorruptFileError("file is missing", path, "run the stage that writes it again") from error
-    except Exception as error:  # pyarrow raises many kinds for a damaged file
-        raise CorruptFileError(f"not a readable parquet table ({error})", path, "run its stage again") from error
 
 
 def sha256_file(path: Path | str) -> str:
@@ -321,13 +317,10 @@ def check_manifest(directory: Path | str, mend: str = "delete its folder and run
 
 def _load_manifest(path: Path, mend: str) -> dict[str, Any]:
     """files and facts, held against their checksum, which the first manifests did not have yet."""
-    value = load_json(path)
-    known = {"files", "facts"}
-    if not isinstance(value, dict) or set(value) not in (known, known | {_CHECKSUM}):
+    value, known = load_json(path, Manifest), {"files", "facts"}
+    if set(value) not in (known, known | {_CHECKSUM}):
         raise CorruptFileError("not a manifest", path, mend)
     manifest = {name: value[name] for name in known}
-    if not all(isinstance(part, dict) for part in manifest.values()):
-        raise CorruptFileError("not a manifest", path, mend)
     if value.get(_CHECKSUM, digest := sha256_json(manifest)) != digest:
         raise CorruptFileError("manifest differs from its own checksum", path, mend)
     return manifest

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from bonemet_jax import schema
+from bonemet_jax import schema, strict_json
 from bonemet_jax.errors import UsageError
 from bonemet_jax.refused import REFUSED
 
@@ -25,9 +25,20 @@ Classifier = Literal["gbdt", "svm", "rf"]
 N_STAGES: dict[str, int] = {"tiny": 2, "resnet34": 4, "resnet50": 4, "resnet101": 4}
 
 
+#: Every generator of random numbers here takes it, also with 1000 repeats added.
+_MAX_SEED = 2**31 - 1 - 1000
+#: Side of an image, pixels; a larger one is a mistyped number.
+_MAX_SIDE = 8192
+_MAX_EPOCHS = 1_000_000
+
+
 def _require(ok: bool, name: str, got: object, wanted: str) -> None:
     if not ok:
         raise UsageError(f"config value out of range: {name} = {got}", "", f"use {wanted}")
+
+
+def _require_range(value: float, name: str, low: float, high: float, unit: str = "") -> None:
+    _require(low <= value <= high, name, value, f"{low} to {high} {unit}".strip())
 
 
 def _require_distinct(values: tuple[str, ...], name: str) -> None:
@@ -57,11 +68,12 @@ class PhantomConfig:
     """Pixel spacing, mm, both axes."""
 
     def __post_init__(self) -> None:
-        _require(self.n >= 12, "phantom.n", self.n, "at least 12 patients")
-        _require(self.seed >= 0, "phantom.seed", self.seed, "a seed >= 0")
-        _require(0 <= self.texture_strength <= 2, "phantom.texture_strength", self.texture_strength, "0 to 2")
-        _require(0.3 <= self.spacing_mm <= 3.0, "phantom.spacing_mm", self.spacing_mm, "0.3 to 3.0 mm")
+        _require_range(self.n, "phantom.n", 12, 1_000_000, "patients")
+        _require_range(self.seed, "phantom.seed", 0, _MAX_SEED)
+        _require_range(self.texture_strength, "phantom.texture_strength", 0, 2)
+        _require_range(self.spacing_mm, "phantom.spacing_mm", 0.3, 3.0, "mm")
         extent_mm = (self.height * self.spacing_mm, self.width * self.spacing_mm)
+        _require_range(max(self.height, self.width), "phantom.height, width", 1, _MAX_SIDE, "pixels")
         _require(extent_mm[0] >= 320 and extent_mm[1] >= 400, "phantom.height x width x spacing_mm",
                  f"{extent_mm[0]:g} x {extent_mm[1]:g} mm", "at least 320 x 400 mm, so that a body fits")
 
@@ -84,11 +96,10 @@ class RecordsConfig:
     """Who computes LBP and HOG: ours, or the reference."""
 
     def __post_init__(self) -> None:
-        _require(self.height >= 64 and self.width >= 64, "records.height x width",
-                 f"{self.height} x {self.width}", "at least 64 x 64 pixels")
-        _require(0.3 <= self.spacing_mm <= 4.0, "records.spacing_mm", self.spacing_mm, "0.3 to 4.0 mm")
-        _require(1 <= self.patients_per_shard <= 65536, "records.patients_per_shard", self.patients_per_shard,
-                 "1 to 65536 patients")
+        for side in (self.height, self.width):
+            _require_range(side, "records.height, width", 64, _MAX_SIDE, "pixels")
+        _require_range(self.spacing_mm, "records.spacing_mm", 0.3, 4.0, "mm")
+        _require_range(self.patients_per_shard, "records.patients_per_shard", 1, 65536, "patients")
 
 
 @dataclass(frozen=True)
@@ -116,9 +127,9 @@ class FoldsConfig:
 
     def __post_init__(self) -> None:
         _require(self.file is None or Path(self.file).is_file(), "folds.file", self.file, "an existing folds.json")
-        _require(2 <= self.n_folds <= 20, "folds.n_folds", self.n_folds, "2 to 20")
-        _require(self.seed >= 0, "folds.seed", self.seed, "a seed >= 0")
-        _require(0.05 <= self.val_fraction <= 0.5, "folds.val_fraction", self.val_fraction, "0.05 to 0.5")
+        _require_range(self.n_folds, "folds.n_folds", 2, 20)
+        _require_range(self.seed, "folds.seed", 0, _MAX_SEED)
+        _require_range(self.val_fraction, "folds.val_fraction", 0.05, 0.5)
 
 
 @dataclass(frozen=True)
@@ -177,8 +188,8 @@ class ModelConfig:
                  True, "False with branches per_channel")
         _require(self.weights is None or Path(self.weights).is_file(), "model.weights", self.weights,
                  "an existing file of `bonemet weights import`")
-        _require(self.n_features >= 1, "model.n_features", self.n_features, "at least 1")
-        _require(self.n_classes >= 2, "model.n_classes", self.n_classes, "at least 2")
+        _require_range(self.n_features, "model.n_features", 1, 65536)
+        _require_range(self.n_classes, "model.n_classes", 2, 65536)
 
 
 @dataclass(frozen=True)
@@ -196,7 +207,7 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _require(0 < self.lr <= 10, "optim.lr", self.lr, "a rate in (0, 10]")
-        _require(self.step_epochs >= 1, "optim.step_epochs", self.step_epochs, "at least 1 epoch")
+        _require_range(self.step_epochs, "optim.step_epochs", 1, _MAX_EPOCHS, "epochs")
         _require(0 < self.step_factor <= 1, "optim.step_factor", self.step_factor, "a factor in (0, 1]")
 
 
@@ -226,14 +237,14 @@ class TrainConfig:
     """Stop a fold after so many epochs without a lower validation loss; 0: never."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
-        _require(1 <= self.batch_size <= 65536, "train.batch_size", self.batch_size, "1 to 65536 images")
-        _require(self.seed >= 0, "train.seed", self.seed, "a seed >= 0")
-        _require(self.checkpoint_epochs >= 1, "train.checkpoint_epochs", self.checkpoint_epochs, "at least 1 epoch")
-        _require(self.keep_epochs >= 0, "train.keep_epochs", self.keep_epochs, "0 or more epochs")
+        _require_range(self.epochs, "train.epochs", 1, _MAX_EPOCHS)
+        _require_range(self.batch_size, "train.batch_size", 1, 65536, "images")
+        _require_range(self.seed, "train.seed", 0, _MAX_SEED)
+        _require_range(self.checkpoint_epochs, "train.checkpoint_epochs", 1, _MAX_EPOCHS, "epochs")
+        _require_range(self.keep_epochs, "train.keep_epochs", 0, _MAX_EPOCHS, "epochs")
         _require(self.keep_epochs % self.checkpoint_epochs == 0, "train.keep_epochs", self.keep_epochs,
                  f"a multiple of train.checkpoint_epochs, {self.checkpoint_epochs}: only what is saved can be kept")
-        _require(self.early_stop_epochs >= 0, "train.early_stop_epochs", self.early_stop_epochs, "0 or more epochs")
+        _require_range(self.early_stop_epochs, "train.early_stop_epochs", 0, _MAX_EPOCHS, "epochs")
 
 
 @dataclass(frozen=True)
@@ -287,9 +298,9 @@ class FusionConfig:
     def __post_init__(self) -> None:
         _require_distinct(self.classifiers, "fusion.classifiers")
         _require_distinct(self.feature_sets, "fusion.feature_sets")
-        _require(self.seed >= 0, "fusion.seed", self.seed, "a seed >= 0")
-        _require(1 <= self.repeats <= 1000, "fusion.repeats", self.repeats, "1 to 1000")
-        _require(0 <= self.workers <= 1024, "fusion.workers", self.workers, "0 to 1024 processes")
+        _require_range(self.seed, "fusion.seed", 0, _MAX_SEED)
+        _require_range(self.repeats, "fusion.repeats", 1, 1000)
+        _require_range(self.workers, "fusion.workers", 0, 1024, "processes")
 
 
 @dataclass(frozen=True)
@@ -366,17 +377,20 @@ def load_config(path: str | Path) -> Config:
         raise UsageError(f"config file does not run: {error}", path, "mend the file") from error
     if not isinstance(found, Config):
         raise UsageError("config file defines no `config = Config(...)`", path, "add one")
+    if mismatch := strict_json.find_mismatch(dataclasses.asdict(found), Config):
+        raise UsageError(f"config value of another type: {mismatch}", path, "edit the file")
     return found
 
 
 def from_dict(kind: type[Any], values: dict[str, Any]) -> Any:
     """The inverse of to_dict: rebuild a config part from plain JSON values.
 
-    Raises: UsageError when a field is unknown, so that a run of another version is never half understood.
+    Raises: UsageError when a field is unknown, so that a run of another version is never half understood; when a value
+        is of another type or out of range.
     """
     hints = get_type_hints(kind)
-    unknown = set(values) - set(hints)
-    _require(not unknown, kind.__name__, sorted(unknown), f"fields of this version: {sorted(hints)}")
+    if mismatch := strict_json.find_mismatch(values, kind):
+        raise UsageError(f"config value of another type: {mismatch}", "", f"fields of this version: {sorted(hints)}")
     built: dict[str, Any] = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):

@@ -43,6 +43,10 @@ class CanonicalSlice:
         return np.isin(self.tissue, schema.FAT_CODES).astype(np.uint8)
 
 
+#: Arrays of slices/<slice_id>.npz that every version writes: kinds of dtype and axes.
+SLICE_LAYOUT = {"hu": ("i", 2), "spacing_mm": ("f", 1), "tissue": ("u", 2), "body": ("u", 2)}
+
+
 def hash_pixels(image: CanonicalSlice) -> str:
     """The same for the very same picture, whatever its spacing and tissues."""
     return hashlib.sha256(repr(image.hu.shape).encode() + np.ascontiguousarray(image.hu).tobytes()).hexdigest()
@@ -68,15 +72,16 @@ def load_slice(path: Path) -> CanonicalSlice:
 
     Raises: CorruptFileError when the file is damaged or its arrays disagree in shape.
     """
-    arrays = artifacts.load_npz(path)
-    missing = {"hu", "spacing_mm", "tissue", "body"} - set(arrays)
-    if missing:
-        raise CorruptFileError(f"slice lacks {sorted(missing)}", path, "run ingest or phantom again")
-    if not arrays["hu"].shape == arrays["tissue"].shape == arrays["body"].shape:
-        raise CorruptFileError("image and labels differ in shape", path, "run ingest or phantom again")
+    arrays, mend = artifacts.load_npz(path, layout=SLICE_LAYOUT), "run ingest or phantom again"
+    if not arrays["hu"].shape == arrays["tissue"].shape == arrays["body"].shape or not arrays["hu"].size:
+        raise CorruptFileError("image and labels differ in shape, or are empty", path, mend)
+    if arrays["spacing_mm"].shape != (2,) or not ((arrays["spacing_mm"] > 0) & (arrays["spacing_mm"] < 1000)).all():
+        raise CorruptFileError("spacing is no pair of positive numbers", path, mend)
+    # Files of version 0.1 have neither: axial, in Hounsfield units.
+    tilt, is_hu = arrays.get("tilt_deg", np.float64(0)), arrays.get("is_hu", np.bool_(True))
+    if tilt.dtype.kind != "f" or is_hu.dtype.kind != "b" or tilt.size != 1 or is_hu.size != 1 or not abs(tilt) < 90:
+        raise CorruptFileError("tilt_deg or is_hu is no single value in its range", path, mend)
     row, column = arrays["spacing_mm"].tolist()
     return CanonicalSlice(
-        arrays["hu"], (row, column), arrays["tissue"], arrays["body"],
-        # Files of version 0.1 have neither: axial, in Hounsfield units.
-        float(arrays.get("tilt_deg", 0.0)), bool(arrays.get("is_hu", True)),
+        arrays["hu"], (row, column), arrays["tissue"], arrays["body"], float(tilt.item()), bool(is_hu.item()),
     )  # fmt: skip

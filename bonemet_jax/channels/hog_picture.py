@@ -67,8 +67,14 @@ def render_hog(
     A cell's lines stay inside the cell, so the picture is one product with `line_stencil`; rows and columns beyond the
     last whole cell are 0, as in scikit-image. Equal to its picture within 1e-6 of the maximum [1]_.
 
-    Raises: ValueError for cells too small to hold a line.
+    Raises: ValueError for cells too small to hold a line, a histogram of fewer than three axes, or a picture smaller
+        than the cells.
     """
+    if histogram.ndim < 3 or 0 in histogram.shape[-3:]:
+        raise ValueError(f"histogram has shape {histogram.shape}, wanted (..., cells_r, cells_c, orientation)")
+    drawn = tuple(n * size for n, size in zip(histogram.shape[-3:-1], pixels_per_cell, strict=True))
+    if height < drawn[0] or width < drawn[1]:
+        raise ValueError(f"a picture of {height} x {width} pixels is smaller than its cells, {drawn[0]} x {drawn[1]}")
     draw = functools.partial(_render_image, height=height, width=width, pixels_per_cell=pixels_per_cell)
     for _ in histogram.shape[:-3]:
         draw = jax.vmap(draw)  # so that no axis of the batch is ever reshaped, however it is sharded

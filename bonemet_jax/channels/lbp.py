@@ -11,7 +11,10 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Num, UInt32
+
+from bonemet_jax.channels.arguments import check_images, check_real, check_whole
 
 Method = Literal["default", "ror", "uniform", "nri_uniform"]
 Mode = Literal["exact", "fast"]
@@ -23,13 +26,15 @@ Offset = tuple[float, float]
 View = Callable[[int, int], Image]
 
 _MAX_CODE_POINTS = 32
+#: Each neighbour is a piece of the compiled program.
+_MAX_POINTS = 4096
 #: scikit-image rounds offsets to so many parts of a pixel.
 _PARTS = 100_000
 
 
 def local_binary_pattern(
-    image: Num[Array | np.ndarray, "*batch height width"],
-    P: int,
+    image: Num[ArrayLike, "*batch height width"],
+    P: float,
     R: float,
     method: Method = "default",
     *,
@@ -41,11 +46,14 @@ def local_binary_pattern(
     with any sharding of the batch axes; P, R, method and mode are static.
 
     Args:
-        image: Grey levels, any integer or float type, any leading axes; there is no axis of colours. Under a caller's
-            jit, JAX cuts 64-bit types to 32 bits unless the process computes in 64.
-        P: Number of neighbours; neighbour p lies at angle 2 pi p / P, counter-clockwise from the right.
-        R: Radius of the circle in pixels; may exceed the image.
-        method: As in scikit-image [2]_:
+        image: Grey levels, any bool, integer or float type, any leading axes (scikit-image takes one image); lists are
+            converted by numpy. There is no axis of colours: with three or more axes, a last one of 1 to 4 is refused;
+            use jax.vmap for a batch of pictures so narrow. A batch of no images gives no codes. Under a caller's jit,
+            JAX cuts 64-bit types to 32 bits unless the process computes in 64.
+        P: Number of neighbours, a whole number from 1 to 4096, also as a float (8.0); neighbour p has the angle
+            2 pi p / P, counter-clockwise from the right.
+        R: Radius of the circle in pixels, finite and above 0; may exceed the image.
+        method: As in scikit-image [2]_, also in capitals; its `var` is not offered:
 
             ``default``
                 Bit p of the code is neighbour p: 0 .. 2**P - 1. P <= 32, where scikit-image's 32nd weight overflows
@@ -61,7 +69,8 @@ def local_binary_pattern(
             ``exact``
                 Equal to scikit-image 0.26 on every pixel: float64 in its order of operations, whatever the process's
                 own precision. Holds where float64 is IEEE's: on CPU (tested) and GPU, not on TPU. Subnormal numbers
-                count as 0.
+                count as 0. Every type is converted to float64, as in scikit-image: integers are exact up to 2**53.
+                A comparison with NaN gives no bit.
             ``fast``
                 float32. Differs where neighbours balance around the pixel: scikit-image's answer there is rounding,
                 which depends on the position in the image; here what balances ties. Not for integers beyond 2**24;
@@ -70,7 +79,10 @@ def local_binary_pattern(
     Returns: Codes, same shape as the image; uint32, where scikit-image has float64: differences of codes wrap around.
 
     Raises:
-        ValueError: An argument outside what is listed above.
+        ValueError: An argument outside what is listed above: an image of colours, without rows or columns, masked, or
+            complex; scikit-image raises it too for colours and empty images, KeyError for an unknown method, and takes
+            P or R of 0 or less, fractions of P, NaN and the real part of complex images without an error.
+        TypeError: P or R is no real number.
 
     References:
         .. [1] T. Ojala, M. Pietikäinen, T. Mäenpää, "Multiresolution gray-scale and rotation invariant texture
@@ -79,20 +91,19 @@ def local_binary_pattern(
         .. [3] T. Ahonen, A. Hadid, M. Pietikäinen, "Face description with local binary patterns: application to face
                recognition", IEEE PAMI 28 (2006), 2037-2041.
     """
-    P = operator.index(P)
-    _check_arguments(image, P, R, method, mode)
+    image, P, R = check_images(image), check_whole(P, "P"), check_real(R, "R")
+    method = method.lower() if isinstance(method, str) else method  # type: ignore[assignment]
+    _check_arguments(P, R, method, mode)
     with jax.enable_x64(True) if mode == "exact" else nullcontext():
         return _compute_lbp(image, P, float(R), method, mode)
 
 
-def _check_arguments(image: Num[Array | np.ndarray, "..."], P: int, R: float, method: str, mode: str) -> None:
+def _check_arguments(P: int, R: float, method: str, mode: str) -> None:
     for name, got, wanted in (("method", method, get_args(Method)), ("mode", mode, get_args(Mode))):
         if got not in wanted:
             raise ValueError(f"{name} is {got!r}, wanted one of {', '.join(wanted)}")
-    if np.ndim(image) < 2:
-        raise ValueError(f"image has shape {np.shape(image)}, wanted (..., height, width)")
-    if P < 1 or not 0 < R < np.inf:
-        raise ValueError(f"P is {P} and R is {R}, wanted P >= 1 and a finite R > 0")
+    if not 1 <= P <= _MAX_POINTS or not 0 < R < np.inf:
+        raise ValueError(f"P is {P} and R is {R}, wanted 1 <= P <= {_MAX_POINTS} and a finite R > 0")
     if P > _MAX_CODE_POINTS and method in ("default", "ror"):
         raise ValueError(
             f"P is {P} with method {method!r}, wanted P <= {_MAX_CODE_POINTS}: its codes have one bit a neighbour;"

@@ -16,13 +16,20 @@ _CODE_MASK = 2**schema.LBP_POINTS - 1
 
 
 def pack_lbp(code: UInt32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape 3"]:
-    """Split 24-bit codes into three uint8 planes on a new last axis, most significant first (numpy, for storage)."""
+    """Split 24-bit codes into three uint8 planes on a new last axis, most significant first (numpy, for storage).
+
+    Raises: ValueError for codes that are no unsigned integers or need more than 24 bits.
+    """
+    if code.dtype.kind != "u" or (code.size and int(code.max()) > _CODE_MASK):
+        raise ValueError(f"codes of dtype {code.dtype}, wanted unsigned integers of {schema.LBP_POINTS} bits")
     octets = np.ascontiguousarray(code, ">u4").view(np.uint8)  # big-endian: the first of four is empty
     return octets.reshape(*code.shape, 4)[..., 1:]
 
 
 def unpack_lbp(planes: UInt8[Array, "*shape 3"]) -> UInt32[Array, "*shape"]:
-    """Join three uint8 planes, most significant first, to 24-bit codes."""
+    """Join three uint8 planes, most significant first, to 24-bit codes. Raises: ValueError for other planes."""
+    if planes.ndim < 1 or planes.shape[-1] != 3 or planes.dtype != jnp.uint8:
+        raise ValueError(f"planes have shape {planes.shape} and dtype {planes.dtype}, wanted (..., 3) and uint8")
     high, middle, low = (planes[..., i].astype(jnp.uint32) for i in range(3))
     return (high << 16) | (middle << 8) | low
 
@@ -42,7 +49,10 @@ def _rotate_bits(code: UInt32[Array, "*shape"], by: UInt32[Array, "*shape"]) -> 
 def flip_pixels(
     image: Array, vertical: Bool[Array, " batch"], horizontal: Bool[Array, " batch"]
 ) -> Array:
-    """Mirror each example (batch, height, width) along its flagged axes; values unchanged."""
+    """Mirror each example (batch, height, width) along its flagged axes; values unchanged. Raises: ValueError."""
+    if image.ndim != 3 or not vertical.shape == horizontal.shape == image.shape[:1]:
+        raise ValueError(f"image has shape {image.shape}, flags {vertical.shape} and {horizontal.shape}; wanted "
+                         "(batch, height, width) and (batch,)")
     image = jnp.where(vertical[:, None, None], image[:, ::-1, :], image)
     return jnp.where(horizontal[:, None, None], image[:, :, ::-1], image)
 

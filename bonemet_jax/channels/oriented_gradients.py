@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int8, Num
 
+from bonemet_jax.channels.arguments import check_images, check_whole
 from bonemet_jax.channels.hog_picture import Cell, render_hog
 
 Mode = Literal["exact", "fast"]
@@ -43,9 +44,12 @@ def hog(
     Pure: works under jit, vmap, grad and with any sharding of the batch axes; all but the image is static.
 
     Args:
-        image: Grey levels, any integer or float type, any leading axes; there is no axis of colours. Under a caller's
-            jit, JAX cuts 64-bit types to 32 bits unless the process computes in 64.
-        orientations: Number of bins over 0 to 180 degrees; a gradient falls into one bin as a whole.
+        image: Grey levels, any bool, integer or float type, any leading axes (scikit-image takes one image); lists are
+            converted by numpy. There is no axis of colours and no `channel_axis`: with three or more axes, a last one
+            of 1 to 4 is refused; use jax.vmap for a batch of pictures so narrow. A batch of no images gives no
+            features. Under a caller's jit, JAX cuts 64-bit types to 32 bits unless the process computes in 64.
+        orientations: Number of bins over 0 to 180 degrees; a gradient falls into one bin as a whole. This and the
+            sizes below are whole numbers from 1, also as floats (8.0).
         pixels_per_cell: Size (rows, columns) of a cell; pixels beyond the last whole cell are left out.
         cells_per_block: Size (rows, columns) of a block, whose cells are normalised together.
         block_norm: With eps 1e-5:
@@ -75,13 +79,15 @@ def hog(
         where the process computes in 64 bits and the mode is exact.
 
     Raises:
-        ValueError: An argument outside what is listed above, or an image smaller than a block.
+        ValueError: An argument outside what is listed above: an image of colours, smaller than a block, masked, or
+            complex, as in scikit-image, which raises other errors for sizes of 0 and accepts blocks of 0.
+        TypeError: orientations is no real number.
 
     References:
         .. [1] N. Dalal, B. Triggs, "Histograms of oriented gradients for human detection", CVPR (2005).
         .. [2] `skimage.feature.hog`, scikit-image 0.26.
     """
-    image = image if isinstance(image, jax.Array) else np.asarray(image)
+    image, orientations = check_images(image), check_whole(orientations, "orientations")
     cell, block = _pair(pixels_per_cell, "pixels_per_cell"), _pair(cells_per_block, "cells_per_block")
     _check_arguments(image, orientations, cell, mode)
     _check_block(image.shape[-2:], cell, block, block_norm)
@@ -106,6 +112,7 @@ def compute_cell_histograms(
 
     Raises: ValueError as `hog`.
     """
+    image, orientations = check_images(image), check_whole(orientations, "orientations")
     cell = _pair(pixels_per_cell, "pixels_per_cell")
     _check_arguments(image, orientations, cell, mode)
     with jax.enable_x64(True) if mode == "exact" else nullcontext():
@@ -127,8 +134,8 @@ def _out_type(mode: Mode) -> Any:
 
 def _pair(value: tuple[int, int], name: str) -> tuple[int, int]:
     try:
-        pair = tuple(operator.index(n) for n in value)
-    except TypeError:
+        pair = tuple(check_whole(n, name) for n in value)
+    except (TypeError, ValueError):
         pair = ()
     if len(pair) != 2 or min(pair) < 1:
         raise ValueError(f"{name} is {value}, wanted two whole numbers, both at least 1")
@@ -138,10 +145,10 @@ def _pair(value: tuple[int, int], name: str) -> tuple[int, int]:
 def _check_arguments(image: Image, orientations: int, cell: tuple[int, int], mode: str) -> None:
     if mode not in get_args(Mode):
         raise ValueError(f"mode is {mode!r}, wanted one of {', '.join(get_args(Mode))}")
-    if operator.index(orientations) < 1:
+    if orientations < 1:
         raise ValueError(f"orientations is {orientations}, wanted at least 1")
     shape = np.shape(image)
-    if len(shape) < 2 or any(n < size for n, size in zip(shape[-2:], cell, strict=True)):
+    if any(n < size for n, size in zip(shape[-2:], cell, strict=True)):
         raise ValueError(f"image has shape {shape}, wanted (..., height, width), at least one cell of {cell}")
 
 

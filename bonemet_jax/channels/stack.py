@@ -3,9 +3,11 @@
 from typing import Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float32, UInt8
 
 from bonemet_jax import schema
+from bonemet_jax.channels.arguments import check_array
 from bonemet_jax.channels.hog_picture import render_hog
 from bonemet_jax.channels.lbp import local_binary_pattern
 from bonemet_jax.channels.lbp_code import flip_lbp, flip_pixels, unpack_lbp
@@ -54,8 +56,10 @@ def make_channels(
 
     Returns: one array, channels last.
 
-    Raises: ValueError for naive flips of what is computed after the flip; for a mask channel without a mask.
+    Raises: ValueError for naive flips of what is computed after the flip; for a mask channel without a mask; for
+        arrays of other axes, sizes or dtypes than stated.
     """
+    _check_stored(ct, lbp, hog, mask, flip)
     height, width = ct.shape[1:]
     vertical, horizontal = flip[:, 0], flip[:, 1]
     if flips == "naive" and ((lbp is None and "lbp" in channels) or (hog is None and "hog" in channels)):
@@ -93,6 +97,19 @@ def make_channels(
         "mask": mask_channel,
     }
     return jnp.stack([makers[name]() for name in channels], axis=-1)
+
+
+def _check_stored(ct: Array, lbp: Array | None, hog: Array | None, mask: Array | None, flip: Array) -> None:
+    check_array(ct, "ct", 3, np.uint8)
+    batch, height, width = ct.shape
+    check_array(flip, "flip", 2, np.bool_, (batch, 2))
+    if mask is not None:
+        check_array(mask, "mask", 3, np.uint8, (batch, height, width))
+    if lbp is not None:
+        check_array(lbp, "lbp", 4, np.uint8, (batch, height, width, 3))
+    if hog is not None:
+        cells = (height // schema.HOG_CELL, width // schema.HOG_CELL)
+        check_array(hog, "hog", 5, np.floating, (batch, 4, *cells, schema.HOG_ORIENTATIONS))
 
 
 def _pick_histogram(

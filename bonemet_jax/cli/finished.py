@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from bonemet_jax import artifacts
-from bonemet_jax.cli.stages import Run, check_finished
-from bonemet_jax.config import Config, from_dict
+from bonemet_jax.cli.stages import Run, check_finished, load_run_config
 from bonemet_jax.errors import CorruptFileError, UsageError
 
 #: Part of every output of a network that was trained on synthetic patients.
@@ -18,7 +17,7 @@ def open_finished(directory: Path) -> Run:
     """
     if not (directory / "config.json").is_file():
         raise UsageError("not a run directory: it holds no config.json", directory, "run `bonemet run` first")
-    run = Run(directory, from_dict(Config, artifacts.load_json(directory / "config.json")["config"]))
+    run = Run(directory, load_run_config(directory / "config.json"))
     check_finished(run)
     return run
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from bonemet_jax import artifacts
+from bonemet_jax.cli import stamps
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 
@@ -28,6 +29,8 @@ def main(verb: str, argv: list[str]) -> int:
     from bonemet_jax.report.joined import render_joined
     from bonemet_jax.stats.joined_results import compute_joined, load_joined
 
+    for run in args.runs:
+        stamps.check_outputs(run, ("folds", "embed", "fuse", "stats"))
     joined = compute_joined(load_joined(list(args.runs)))
     page = render_joined(joined, _find_cohort(args.runs[0]), args.output)
     report.write(joined, [run / "stats" / "roc.json" for run in args.runs], [page, args.output / "joined.json"])
@@ -37,6 +40,6 @@ def main(verb: str, argv: list[str]) -> int:
 
 def _find_cohort(run: Path) -> dict[str, object] | None:
     """Facts of the first run's cohort, where it can be found."""
-    given = artifacts.load_json(run / "config.json")["config"].get("cohort_dir")
+    given = artifacts.load_config_values(run / "config.json").get("cohort_dir")
     manifest = (run / "cohort" if given is None else Path(given)) / artifacts.MANIFEST
-    return artifacts.load_json(manifest)["facts"] if manifest.is_file() else None
+    return artifacts.load_json(manifest, artifacts.Manifest)["facts"] if manifest.is_file() else None

@@ -13,7 +13,7 @@ from typing import Any
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.cli import stamps
-from bonemet_jax.config import Config, to_dict
+from bonemet_jax.config import Config, from_dict, to_dict
 from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
 from bonemet_jax.progress import say
 from bonemet_jax.telemetry.observe import NOTHING, Observe
@@ -59,6 +59,18 @@ class Run:
     def fold_dirs(self) -> list[Path]:
         """fold_0, fold_1, ..."""
         return [self.directory / f"fold_{k}" for k in range(self.config.folds.n_folds)]
+
+
+def load_run_config(path: str | Path) -> Config:
+    """The config of a run's config.json.
+
+    Raises: CorruptFileError when the file is damaged, or its values are of another version, type or range.
+    """
+    values = artifacts.load_config_values(path)
+    try:
+        return from_dict(Config, values)
+    except UsageError as error:
+        raise CorruptFileError(error.what, path, f"restore the file, or run again ({error.mend})") from error
 
 
 @dataclass(frozen=True)
@@ -349,7 +361,7 @@ def _begin(run: Run, stage: Stage, key: str) -> None:
 def _sweep_other(run: Run, stage: Stage, key: str) -> None:
     """Sweep away what was trained under another key; trainings of this key go on."""
     mark = run.directory / "stages" / f"{stage.name}.started.json"
-    if not mark.is_file() or artifacts.load_json(mark)["key"] != key:
+    if not mark.is_file() or artifacts.load_json(mark, dict[str, Any]).get("key") != key:
         for folder in run.directory.glob(stage.resumed):
             shutil.rmtree(folder)
         artifacts.write_json(mark, {"key": key})
@@ -378,7 +390,7 @@ def find_unfinished(run: Run, names: tuple[str, ...]) -> str | None:
     found: dict[str, str] = {}
     for name in names:
         path = run.directory / "stages" / f"{name}.json"
-        stamp = artifacts.load_json(path) if path.is_file() else {"inputs": {}, "key": None}
+        stamp = artifacts.load_json(path, stamps.Stamp) if path.is_file() else {"inputs": {}, "key": None}
         key = stamps.make_key(name, BY_NAME[name].settings(run), stamp["inputs"])
         of_this_run = all(stamp["inputs"].get(need) == found[need] for need in BY_NAME[name].needs if need in found)
         if not (of_this_run and stamps.is_done(run.directory, name, key)):

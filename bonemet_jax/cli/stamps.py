@@ -1,10 +1,21 @@
 """Stamps of a run's stages: which key a stage finished with, and the sha256 of what it left behind."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bonemet_jax import artifacts
+from bonemet_jax.errors import CorruptFileError
+
+
+class Stamp(TypedDict):
+    """stages/STAGE.json."""
+
+    key: str
+    inputs: dict[str, str]
+    seconds: float
+    outputs: dict[str, str]
+    """sha256 by name."""
 
 
 def make_key(stage: str, settings: Any, inputs: Mapping[str, str]) -> str:
@@ -20,16 +31,28 @@ def is_done(run_dir: Path, stage: str, key: str) -> bool:
 def is_stamped(run_dir: Path, stage: str, key: str) -> bool:
     """True when the stage finished with this key, whatever became of its outputs."""
     stamp_path = _stamp_path(run_dir, stage)
-    return stamp_path.is_file() and artifacts.load_json(stamp_path)["key"] == key
+    return stamp_path.is_file() and artifacts.load_json(stamp_path, Stamp)["key"] == key
 
 
 def find_damage(run_dir: Path, stage: str, key: str) -> Path | None:
     """First output of the stage finished with this key that is missing or changed since; None when all are whole."""
     if not is_stamped(run_dir, stage, key):
         return None
-    outputs = artifacts.load_json(_stamp_path(run_dir, stage))["outputs"]
+    outputs = artifacts.load_json(_stamp_path(run_dir, stage), Stamp)["outputs"]
     files = ((run_dir / name, digest) for name, digest in outputs.items())
     return next((file for file, digest in files if not file.is_file() or artifacts.sha256_file(file) != digest), None)
+
+
+def check_outputs(run_dir: Path, stages: Sequence[str]) -> None:
+    """Compare what finished stages left with the sha256 in their stamps; a stage without a stamp is passed over.
+
+    Raises: CorruptFileError naming the first file that is missing or changed.
+    """
+    for stage in stages:
+        path = _stamp_path(run_dir, stage)
+        if path.is_file() and (damaged := find_damage(run_dir, stage, artifacts.load_json(path, Stamp)["key"])):
+            raise CorruptFileError(f"what stage '{stage}' left is missing or changed (sha256)", damaged,
+                                   "restore it, or `bonemet run` the run again")
 
 
 def unstamp(run_dir: Path, stage: str) -> None:

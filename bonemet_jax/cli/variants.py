@@ -1,18 +1,24 @@
 """Seeds and learning rates beside the config's own: every fold of each, and how they compare (docs/contracts.md)."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypedDict
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.cli.stages import Run
 from bonemet_jax.config import Config
 
 _NUMBERS = ("val_auc", "val_loss")
+
+
+class _Line(TypedDict):
+    """What is compared of a line of metrics.jsonl."""
+
+    val_auc: float | None
+    val_loss: float
 
 
 def train_variants(run: Run, seeds: Sequence[int], lrs: Sequence[float]) -> list[dict[str, Any]]:
@@ -71,7 +77,7 @@ def summarize(run: Run, config: Config) -> dict[str, Any]:
     """Validation AUC and loss of a variant, mean and SD over folds: at each fold's last epoch and at its best."""
     directory = find_directory(run, config)
     folds = [
-        [json.loads(line) for line in (directory / f"fold_{k}" / "metrics.jsonl").read_text().splitlines()]
+        artifacts.load_json_lines(directory / f"fold_{k}" / "metrics.jsonl", _Line)
         for k in range(config.folds.n_folds)
     ]
     epochs = {"last": [lines[-1] for lines in folds], "best": [max(lines, key=_rank) for lines in folds]}

@@ -114,6 +114,13 @@ class ClinicalEncoder:
             numbers = [float(number) for scale in scales for number in scale.values()]
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise CorruptFileError(f"not a clinical encoding ({error})", "the model file", "fuse again") from error
+        kinds = {column.name: str if column.kind == "category" else (int, float) for column in schema.CLINICAL}
+        if any(not isinstance(fill, kinds.get(name, ())) for name, fill in encoder.fill.items()):
+            raise CorruptFileError("clinical encoding of other types", "the model file", "fuse again")
+        if (encoder.mean is None) != (encoder.sd is None) or not all(
+            scale is None or set(scale) == set(schema.encoded_names()) for scale in (encoder.mean, encoder.sd)
+        ):
+            raise CorruptFileError("clinical encoding of other scales", "the model file", "fuse again")
         if known != set(schema.clinical_names()) or not all(map(math.isfinite, numbers)):
             raise CorruptFileError("clinical encoding of other columns", "the model file", "fuse again")
         return encoder

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -14,10 +14,24 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.config import FoldsConfig
 from bonemet_jax.errors import CorruptFileError, InputDataError, LeakageError
 from bonemet_jax.patient_ids import describe_pairs, find_alike
+from bonemet_jax.strict_json import find_mismatch
 
 _KEYS = {"seed", "n_folds", "patients"}
 #: Written always, checked when there; a file made by hand may leave it out.
 _CHECKSUM = "sha256"
+
+
+class _Entry(TypedDict):
+    splits: list[str]
+    test_fold: NotRequired[int | None]
+
+
+class _FoldsFile(TypedDict):
+    """folds.json without its checksum."""
+
+    seed: int
+    n_folds: int
+    patients: dict[str, _Entry]
 
 
 @dataclass(frozen=True)
@@ -166,7 +180,7 @@ def load_folds(path: str | Path, patient_ids: Sequence[str] | None = None) -> Fo
         n_repeated.append(len(pairs) - len(dict(pairs)))
         return dict(pairs)
 
-    folds = _read_folds(artifacts.load_json(path, make_object), path)
+    folds = _read_folds(artifacts.load_json(path, make_object=make_object), path)
     if any(n_repeated):
         raise LeakageError(f"{sum(n_repeated)} patients or names come twice", path, "deal every patient once")
     if patient_ids is not None and set(patient_ids) != set(folds.splits):
@@ -187,14 +201,14 @@ def _read_folds(value: Any, path: str | Path) -> Folds:
     if _CHECKSUM in value and _digest({k: v for k, v in value.items() if k != _CHECKSUM}) != value[_CHECKSUM]:
         raise CorruptFileError("folds differ from their checksum", path,
                                f'if edited by hand, take out its "{_CHECKSUM}" line; else {remedy}')
-    try:
-        splits = {str(p): tuple(entry["splits"]) for p, entry in value["patients"].items()}
-        test_folds = {str(p): entry.get("test_fold") for p, entry in value["patients"].items()}
-        n_folds = int(value["n_folds"])
-        seed = int(value["seed"])
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise CorruptFileError(f"folds cannot be read ({error})", path, remedy) from error
-    if not splits or any(len(s) != n_folds or not set(s) <= set(schema.SPLITS) for s in splits.values()):
+    if mismatch := find_mismatch(value, _FoldsFile):
+        raise CorruptFileError(f"folds cannot be read ({mismatch})", path, remedy)
+    splits = {p: tuple(entry["splits"]) for p, entry in value["patients"].items()}
+    test_folds = {p: entry.get("test_fold") for p, entry in value["patients"].items()}
+    n_folds, seed = value["n_folds"], value["seed"]
+    if not splits or n_folds < 1 or any(
+        len(s) != n_folds or not set(s) <= set(schema.SPLITS) for s in splits.values()
+    ):
         raise CorruptFileError(f"every patient needs {n_folds} splits out of {', '.join(schema.SPLITS)}", path, remedy)
     try:
         folds = Folds(seed, dict(sorted(splits.items())))

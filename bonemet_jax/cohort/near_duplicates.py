@@ -14,7 +14,7 @@ more (none); and another image or scan of the same patient. On real CT a slice 6
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
@@ -22,7 +22,7 @@ from scipy import fft, ndimage
 
 from bonemet_jax import artifacts
 from bonemet_jax.cohort.folds import Folds
-from bonemet_jax.errors import CorruptFileError, LeakageError
+from bonemet_jax.errors import LeakageError
 
 #: Frequencies of the fingerprint, cycles a side: below, patients are alike; above, copies rescaled by 1 % are not.
 _LOW_CYCLES, _HIGH_CYCLES = 4, 32
@@ -68,6 +68,13 @@ class Pair:
     """Every pixel of the overlap is equal."""
 
 
+class _PairsFile(TypedDict):
+    """near_duplicates.json."""
+
+    n: int
+    pairs: list[Pair]
+
+
 def method_settings() -> dict[str, Any]:
     """All that decides which pairs are found in the same images."""
     return {
@@ -85,7 +92,12 @@ def compute_descriptor(
     Args:
         ct: stored CT, any window. Frequencies from -32 to 32 cycles a side in rows, 0 to 32 in columns, or as many as
             the image holds.
+
+    Raises: ValueError for another number of axes, or images too small to have these frequencies.
     """
+    if ct.ndim != 3 or min(ct.shape[1:]) < 2 * (_LOW_CYCLES + 1):
+        raise ValueError(f"ct has shape {ct.shape}, wanted (example, height, width) of at least "
+                         f"{2 * (_LOW_CYCLES + 1)} pixels a side")
     n_rows, n_columns = (min(_HIGH_CYCLES, side // 2 - 1) for side in ct.shape[1:])
     spectrum = fft.rfft2(np.asarray(ct, np.float32))[..., : n_columns + 1]
     spectrum = np.concatenate([spectrum[:, -n_rows:], spectrum[:, : n_rows + 1]], axis=1)
@@ -235,9 +247,6 @@ def save_pairs(path: Path, pairs: Sequence[Pair], n: int) -> None:
 
 def load_pairs(path: Path) -> tuple[Pair, ...]:
     """Read near_duplicates.json. Raises: CorruptFileError for a damaged file."""
-    value = artifacts.load_json(path)
-    try:
-        return tuple(Pair(**pair | {"flip": tuple(pair["flip"]), "shift_px": tuple(pair["shift_px"])})
-                     for pair in value["pairs"])
-    except (TypeError, KeyError, AttributeError) as error:
-        raise CorruptFileError(f"near-duplicates cannot be read ({error})", path, "delete it and run again") from error
+    value = artifacts.load_json(path, _PairsFile)
+    return tuple(Pair(**pair | {"flip": tuple(pair["flip"]), "shift_px": tuple(pair["shift_px"])})
+                 for pair in value["pairs"])

@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from bonemet_jax.errors import CorruptFileError, InputDataError
+from bonemet_jax.fusion.booster_file import check_booster
 
 Matrix = Float[np.ndarray, "patient feature"]
 Labels = Int[np.ndarray, " patient"]
@@ -106,12 +107,18 @@ class GradientBoosting:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: object) -> "GradientBoosting":
-        """Raises: CorruptFileError when XGBoost cannot read the bytes of the file `where`."""
+        """The model of `to_bytes`.
+
+        Raises: CorruptFileError when the bytes of the file `where` are no gradient boosting of ours: their structure is
+            checked before XGBoost reads them.
+        """
         booster = xgboost.Booster()
         try:
+            check_booster(data)
             booster.load_model(bytearray(data))
-        except xgboost.core.XGBoostError as error:
-            raise CorruptFileError("not a readable XGBoost model", where, "run `fuse` again") from error
+        except ValueError as error:  # XGBoost's own is one, too
+            what = f"not a readable XGBoost model ({' '.join(str(error).split())[:120]})"
+            raise CorruptFileError(what, where, "run `fuse` again") from error
         return cls(booster=booster)
 
 

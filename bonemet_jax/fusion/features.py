@@ -4,15 +4,17 @@ Clinical columns are encoded and screened by Lasso-Cox; `both` is the screened c
 network. Classifiers get the columns in their own units: trees do not care, the support vector machine standardises.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Self, TypedDict
 
 import numpy as np
 import pandas as pd
 
-from bonemet_jax import schema
+from bonemet_jax import artifacts, schema
 from bonemet_jax.cohort.clinical import ClinicalEncoder
-from bonemet_jax.errors import InputDataError, NumericsError
+from bonemet_jax.errors import CorruptFileError, InputDataError, NumericsError
 from bonemet_jax.stats.estimable import NotEstimableError
 from bonemet_jax.stats.lasso import fit_lasso_cox
 
@@ -49,6 +51,38 @@ def screen_clinical(encoded: pd.DataFrame, survival: pd.DataFrame, enabled: bool
         return Screening(everything, "Lasso-Cox selected none: all columns", lasso.chosen.penalty)
     reason = f"Lasso-Cox selected {len(lasso.selected)} of {len(everything)} columns"
     return Screening(lasso.selected, reason, lasso.chosen.penalty)
+
+
+class _EncoderFile(TypedDict):
+    """`ClinicalEncoder` as JSON."""
+
+    fill: dict[str, float | str]
+    n_imputed: dict[str, int]
+    unobserved: list[str]
+    mean: dict[str, float] | None
+    sd: dict[str, float] | None
+
+
+class SpaceFile(TypedDict):
+    """`FeatureSpace` as JSON: part of models/fold_<k>.json."""
+
+    encoder: _EncoderFile
+    screened_columns: list[str]
+    screening_reason: str
+    lambda_chosen: float | None
+    n_embedding: int
+
+
+def load_space(path: Path) -> "FeatureSpace":
+    """The feature space of models/fold_<k>.json. Raises: CorruptFileError when it is damaged."""
+    value = artifacts.load_json(path, SpaceFile)
+    columns, known = value["screened_columns"], schema.encoded_names()
+    if not set(columns) <= set(known) or len(set(columns)) < len(columns) or value["n_embedding"] < 1:
+        raise CorruptFileError("columns or features that there are not", path, "run `fuse` again")
+    try:
+        return FeatureSpace.from_json(value)
+    except CorruptFileError as error:
+        raise CorruptFileError(error.what, path, error.mend) from error
 
 
 @dataclass(frozen=True)
@@ -111,7 +145,7 @@ class FeatureSpace:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The space that `to_json` described."""
         screening = Screening(tuple(value["screened_columns"]), value["screening_reason"], value["lambda_chosen"])
         return cls(ClinicalEncoder.from_json(value["encoder"]), screening, value["n_embedding"])

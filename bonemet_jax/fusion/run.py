@@ -17,7 +17,7 @@ from bonemet_jax.fusion.classifiers import GradientBoosting
 from bonemet_jax.fusion.contributions import Contributions, compute_contributions, summarize_contributions
 from bonemet_jax.fusion.cross_fitting import cross_fit
 from bonemet_jax.fusion.device import choose_device
-from bonemet_jax.fusion.features import FeatureSpace
+from bonemet_jax.fusion.features import FeatureSpace, load_space
 from bonemet_jax.fusion.fold import (
     Fit,
     FittedModel,
@@ -126,11 +126,9 @@ def load_embeddings(path: Path, n_folds: int) -> list[pd.DataFrame]:
 
     Raises: CorruptFileError when arrays are missing or their shapes disagree with each other or with the folds.
     """
-    arrays = artifacts.load_npz(path)
-    if not {"patient_id", "embedding"} <= set(arrays):
-        raise CorruptFileError("no arrays patient_id and embedding", path, "run `embed` again")
+    arrays = artifacts.load_npz(path, layout={"patient_id": ("U", 1), "embedding": ("f", 3)})
     ids, embedding = arrays["patient_id"].astype(str), arrays["embedding"]
-    if embedding.ndim != 3 or embedding.shape[:2] != (n_folds, len(ids)) or len(set(ids.tolist())) != len(ids):
+    if embedding.shape[:2] != (n_folds, len(ids)) or len(set(ids.tolist())) != len(ids):
         raise CorruptFileError(
             f"embedding has shape {embedding.shape}, wanted ({n_folds} folds, {len(ids)} patients, features)", path,
             "run `embed` again",
@@ -184,9 +182,13 @@ def score_new(
     """
     models = run_dir / "models"
     artifacts.check_manifest(models)
-    space = FeatureSpace.from_json(artifacts.load_json(models / f"fold_{fold}.json"))
+    space = load_space(models / f"fold_{fold}.json")
     path = _model_path(models, fold, feature_set)
     if not path.is_file():
         raise InputDataError(f"the run has no gradient boosting on {feature_set}", path, "use one it has")
     x = space.make_matrix(feature_set, embedding, clinical)
-    return GradientBoosting.from_bytes(path.read_bytes(), path).score(x)
+    model = GradientBoosting.from_bytes(path.read_bytes(), path)
+    if model.booster.num_features() != x.shape[1]:
+        raise CorruptFileError(f"gradient boosting of {model.booster.num_features()} features, the fold has "
+                               f"{x.shape[1]}", path, "run `fuse` again")
+    return model.score(x)

@@ -1,7 +1,6 @@
 """Records by position: the only reader of shards. Nothing is decoded before the manifest holds."""
 
 import contextlib
-import json
 import re
 import struct
 from collections.abc import Collection, Sequence
@@ -253,7 +252,7 @@ def _list_shards(records_dir: Path, versions: dict[Path, FileVersion]) -> tuple[
 def _load_features(path: Path) -> dict[str, Feature]:
     """TFDS's own description of the features, without TFDS."""
     try:
-        described = json.loads(path.read_bytes())["featuresDict"]["features"]
+        described = artifacts.load_json(path)["featuresDict"]["features"]
         return {name: _read_feature(value) for name, value in described.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError("features are not described as they must be", path, REMEDY) from error

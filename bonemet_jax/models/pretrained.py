@@ -23,6 +23,7 @@ from bonemet_jax.models.initial import variable_shapes
 from bonemet_jax.models.resnet import DEPTHS, JointModel, PerChannelModel, make_model
 from bonemet_jax.models.stacking import stack_blocks, unstack_blocks
 from bonemet_jax.models.weight_files import load_tensors
+from bonemet_jax.strict_json import parse_json
 
 STEM_RULE = "sum over colours; divided by the number of channels when applied"
 STEM = "params/conv1/kernel"
@@ -222,7 +223,7 @@ def _load(path: Path) -> tuple[dict[str, Any], Trunk]:
 
 def _parse_facts(arrays: Mapping[str, np.ndarray], path: Path | str) -> dict[str, Any]:
     try:
-        facts = json.loads(str(arrays["facts"]))
+        facts = parse_json(str(arrays["facts"]).encode())
         return facts | {name: str(facts[name]) for name in ("network", "sha256")}
     except (KeyError, TypeError, ValueError):
         raise CorruptFileError("not a file of `bonemet weights import`", path, _AGAIN) from None

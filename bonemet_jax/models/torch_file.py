@@ -9,7 +9,6 @@ every other instruction or name is refused. Sizes are held against the bytes the
 import math
 import pickletools
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -19,9 +18,12 @@ import ml_dtypes
 import numpy as np
 
 from bonemet_jax.errors import InputDataError
+from bonemet_jax.npz_file import DAMAGE, open_zip
 
 #: Bytes of the pickle; that of a ResNet101 takes 70 kB.
 _MAX_PROGRAM = 2 << 20
+#: Bytes of all tensors together; a ResNet152 in float64 takes 0.5 GB.
+_MAX_TENSORS = 640 << 20
 _STORAGES = {
     "torch DoubleStorage": np.dtype(np.float64), "torch FloatStorage": np.dtype(np.float32),
     "torch HalfStorage": np.dtype(np.float16), "torch BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
@@ -62,13 +64,12 @@ def load_torch_file(path: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise InputDataError("not a zip of tensors: PyTorch's legacy format, or no .pth at all", path, _RESAVE)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open(path, "rb") as stream, open_zip(stream) as archive:
             root = _check_archive(archive, path.stat().st_size)
             return _find_tensors(_Machine(archive, root).run(archive.read(f"{root}/data.pkl")))
     except _Refused as error:
         raise InputDataError(f"refused: {error}", path, _RESAVE) from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, IndexError, KeyError, TypeError,
-            ValueError, RecursionError) as error:  # fmt: skip
+    except (*DAMAGE, AttributeError) as error:
         told = f"{type(error).__name__}: {str(error)[:80]}"
         raise InputDataError(f"damaged .pth ({told})", path, "fetch it again") from None
 
@@ -112,6 +113,8 @@ class _Machine:
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
     storages: dict[str, bytes] = field(default_factory=dict)
+    n_bytes: int = 0
+    """Of all tensors so far, which may share their storages."""
 
     def run(self, program: bytes) -> Any:
         """What the pickle describes. Raises: _Refused; others when it is damaged."""
@@ -200,10 +203,12 @@ class _Machine:
             raise _Refused("a tensor larger than its storage")
         if not math.prod(shape):
             return np.empty(0, storage.dtype)
+        self.n_bytes += math.prod(shape) * storage.dtype.itemsize
+        if self.n_bytes > _MAX_TENSORS:
+            raise _Refused(f"tensors of more than {_MAX_TENSORS >> 20} MiB together")
         values = np.frombuffer(self.load_storage(storage), storage.dtype)[offset:]
-        return np.lib.stride_tricks.as_strided(
-            values, shape, [step * values.itemsize for step in strides], writeable=False
-        )
+        steps = [step * values.itemsize if size > 1 else 0 for size, step in zip(shape, strides, strict=True)]
+        return np.lib.stride_tricks.as_strided(values, shape, steps, writeable=False)
 
     def load_storage(self, storage: _Storage) -> bytes:
         """The bytes of a storage, read once."""

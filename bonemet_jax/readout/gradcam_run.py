@@ -59,7 +59,7 @@ def compute_run_gradcam(
 
 
 def _load_scores(path: Path, records: Records, n_folds: int) -> Float[np.ndarray, "fold patient"]:
-    arrays = artifacts.load_npz(path)
+    arrays = artifacts.load_npz(path, layout={"patient_id": ("U", 1), "score": ("f", 2)})
     wanted = (n_folds, len(records))
     if tuple(arrays["patient_id"].tolist()) != records.patient_id or arrays["score"].shape != wanted:
         raise CorruptFileError("embeddings are not of these records and folds", path, "run `embed` again")

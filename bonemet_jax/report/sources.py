@@ -1,12 +1,11 @@
 """What a run left behind, read for the page; a part that is not there carries the reason in words. Shell."""
 
-import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bonemet_jax import artifacts
-from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.report.own_audit import audit_stats
 from bonemet_jax.versions import find_versions
 
@@ -111,13 +110,9 @@ def _load_example(cohort_dir: Path, overlays: list[Path]) -> dict[str, Any] | No
 
 
 def _load_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line, parse_constant=lambda nan: None) for line in lines if line.strip()]
-    except ValueError as error:
-        raise CorruptFileError(f"not JSON lines ({error})", path, "run `cv` again") from error
+    """Lines of metrics.jsonl, no number as None."""
+    lines = artifacts.load_json_lines(path, dict[str, float | None]) if path.is_file() else []
+    return [{name: x if x is None or math.isfinite(x) else None for name, x in line.items()} for line in lines]
 
 
 def _load_models(models: Path) -> dict[int, dict[str, Any]]:

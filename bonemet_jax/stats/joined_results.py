@@ -4,21 +4,72 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import pandas as pd
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.cohort.folds import load_folds
-from bonemet_jax.errors import LeakageError, UsageError
+from bonemet_jax.errors import CorruptFileError, LeakageError, UsageError
 from bonemet_jax.patient_ids import describe_pairs, find_alike
 from bonemet_jax.stats.plain import make_plain
 from bonemet_jax.stats.roc_results import NETWORK, describe_paired
 from bonemet_jax.stats.run import load_run_scores
+from bonemet_jax.strict_json import find_mismatch
 
 #: Models compared between runs: (feature set, classifier).
 MODELS = (("imaging", NETWORK), ("imaging", "gbdt"), ("both", "gbdt"))
 _FACTS = ("network", "channels", "mask_bias", "mode")
+
+
+class _MaskBias(TypedDict):
+    enabled: bool
+
+
+class _Model(TypedDict):
+    network: str
+    channels: list[str]
+    mask_bias: _MaskBias
+
+
+class _Fusion(TypedDict):
+    mode: NotRequired[str]
+
+
+class _Config(TypedDict):
+    """What sets runs apart, of a config of any version."""
+
+    cohort_dir: NotRequired[str | None]
+    model: _Model
+    fusion: _Fusion
+
+
+_Interval = tuple[float | None, float | None] | None
+
+
+class _Share(TypedDict):
+    value: float | None
+    ci95: _Interval
+
+
+class _Row(TypedDict):
+    """A row of roc.json: one model on one split."""
+
+    feature_set: str
+    classifier: str
+    split: Literal["train", "val", "test"]
+    auc: float | None
+    auc_ci95_delong: _Interval
+    auc_ci95_bootstrap: _Interval
+    auc_fold_mean: float | None
+    auc_fold_sd: float | None
+    acc: _Share
+    sens: _Share
+    spec: _Share
+
+
+class _RocFile(TypedDict):
+    rows: list[_Row]
 
 
 @dataclass(frozen=True)
@@ -55,8 +106,10 @@ def _load(name: str, directory: Path) -> JoinedRun:
     roc = directory / "stats" / "roc.json"
     if not roc.is_file():
         raise UsageError("the run has no statistics yet", directory, "finish it with `bonemet run`")
-    config = artifacts.load_json(directory / "config.json")["config"]
-    rows = artifacts.load_json(roc)["rows"]
+    config = artifacts.load_config_values(directory / "config.json")
+    if mismatch := find_mismatch(config, _Config):
+        raise CorruptFileError(f"not a config of ours ({mismatch})", directory / "config.json", "run it again")
+    rows = artifacts.load_json(roc, _RocFile)["rows"]
     folds = load_folds(directory / "folds.json")
     return JoinedRun(name, config, rows, load_run_scores(directory, folds), folds.splits)
 

@@ -21,6 +21,8 @@ from bonemet_jax.stats.survival_results import compute_km_results, compute_table
 _SCORE_COLUMNS = (
     schema.PATIENT_ID, "fold", "repeat", "split", "feature_set", "classifier", "label", "score", "threshold",
 )
+#: Kinds of dtype, numpy's letters, of those that are numbers.
+_SCORE_KINDS = {"fold": "iu", "repeat": "iu", "label": "iu", "score": "f", "threshold": "f"}
 
 
 def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
@@ -64,9 +66,7 @@ def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
 
 def load_run_scores(run_dir: Path, folds: Folds) -> pd.DataFrame:
     """Every model's scores of a run, first repeat, the network's own among them. Raises: as `compute_run_stats`."""
-    table = artifacts.load_table(run_dir / "scores.parquet")
-    label = dict(zip(table[schema.PATIENT_ID], table["label"].astype(int), strict=True))
-    scores = _load_scores(run_dir / "scores.parquet", folds, label)
+    scores = _load_scores(run_dir / "scores.parquet", folds)
     patient_ids, _, score = _load_embeddings(run_dir / "embeddings.npz", folds)
     return _join_network(scores[scores["repeat"] == 0], folds, patient_ids, score)
 
@@ -89,13 +89,11 @@ def _load_dealt(path: Path, folds: Folds) -> pd.DataFrame:
 
 def _load_embeddings(path: Path, folds: Folds) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Patient ids, embedding (fold, patient, feature) and score (fold, patient)."""
-    arrays = artifacts.load_npz(path)
+    arrays = artifacts.load_npz(path, layout={"patient_id": ("U", 1), "embedding": ("f", 3), "score": ("f", 2)})
     mend = "embed again"
-    if not {"patient_id", "embedding", "score"} <= set(arrays):
-        raise CorruptFileError("embeddings lack patient_id, embedding or score", path, mend)
     ids = [str(p) for p in arrays["patient_id"]]
     wanted = (folds.n_folds, len(ids))
-    if arrays["score"].shape != wanted or arrays["embedding"].shape[:2] != wanted or arrays["embedding"].ndim != 3:
+    if arrays["score"].shape != wanted or arrays["embedding"].shape[:2] != wanted:
         raise CorruptFileError(f"embeddings do not have {wanted[0]} folds x {wanted[1]} patients", path, mend)
     if sorted(ids) != sorted(folds.splits):
         raise LeakageError("embeddings and folds.json hold different patients", path, mend)
@@ -104,16 +102,23 @@ def _load_embeddings(path: Path, folds: Folds) -> tuple[list[str], np.ndarray, n
     return ids, arrays["embedding"], arrays["score"]
 
 
-def _load_scores(path: Path, folds: Folds, label: dict[str, int]) -> pd.DataFrame:
+def _load_scores(path: Path, folds: Folds, label: dict[str, int] | None = None) -> pd.DataFrame:
+    """Rows of every model, whose splits and labels are those of the folds and, where given, of the cohort."""
     scores = artifacts.load_table(path)
     missing = [name for name in _SCORE_COLUMNS if name not in scores.columns]
     if missing:
         raise CorruptFileError(f"scores lack column {', '.join(missing)}", path, "fuse again")
-    if scores[["score", "threshold"]].isna().any(axis=None):
-        raise CorruptFileError("scores hold a missing value", path, "fuse again")
+    wrong = [name for name, kind in _SCORE_KINDS.items() if scores[name].dtype.kind not in kind]
+    if wrong:
+        raise CorruptFileError(f"scores have {', '.join(wrong)} of another type", path, "fuse again")
+    if not np.isfinite(scores[["score", "threshold"]]).all(axis=None):
+        raise CorruptFileError("scores hold a missing or infinite value", path, "fuse again")
+    if not scores["fold"].between(0, folds.n_folds - 1).all():
+        raise CorruptFileError("scores of a fold that there is not", path, "fuse again")
+    label = dict(zip(scores[schema.PATIENT_ID], scores["label"], strict=True)) if label is None else label
     for patient, fold, split, said in zip(
         scores[schema.PATIENT_ID], scores["fold"], scores["split"], scores["label"], strict=True
     ):
-        if folds.split_of(patient, fold) != split or label[patient] != said:
+        if folds.split_of(patient, fold) != split or label.get(patient) != said:
             raise LeakageError("a row's split or label differs from folds.json or the cohort", path, "fuse again")
     return scores

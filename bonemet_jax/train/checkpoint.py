@@ -5,12 +5,13 @@ the sha256 of each of its files. A thread writes while the training goes on. Kep
 the one of best validation AUC, and those that are due for good; of an epoch broken off, the newest alone.
 """
 
+import re
 import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import jax
 import orbax.checkpoint as ocp
@@ -25,6 +26,7 @@ _KEEP_NEWEST = 2
 _SPARE_BYTES = 1 << 20
 _REMEDY = "delete the fold's folder and run the same command again"
 _CHECKSUM = "sha256"
+_PLACE = re.compile(r"[0-9]{1,9}(\+[0-9]{1,9})?")
 #: One save at a time, however many members train: they share a disk, and the devices want the cores.
 _SAVER = ThreadPoolExecutor(1, "bonemet-checkpoint")
 
@@ -57,6 +59,25 @@ class Part(NamedTuple):
 
 #: Of an epoch not begun.
 NO_PART = Part([], [], 0.0)
+
+
+class _PartEntry(TypedDict):
+    loss_sum: list[float]
+    n: list[float]
+    train_s: float
+
+
+class _Entry(TypedDict):
+    files: dict[str, str]
+    val_auc: float | None
+    part: NotRequired[_PartEntry]
+
+
+class _CheckpointsFile(TypedDict):
+    """manifest.json of the checkpoints."""
+
+    key: str
+    epochs: dict[str, _Entry]
 
 
 class CheckpointStore:
@@ -248,8 +269,8 @@ class CheckpointStore:
     def _load_manifest(self) -> dict[Place, dict[str, Any]]:
         if not self._manifest.is_file():
             return {}
-        manifest = artifacts.load_json(self._manifest)
-        if not isinstance(manifest, dict) or set(manifest) - {_CHECKSUM} != {"key", "epochs"}:
+        manifest = artifacts.load_json(self._manifest, _CheckpointsFile)
+        if set(manifest) - {_CHECKSUM} != {"key", "epochs"} or not all(map(_PLACE.fullmatch, manifest["epochs"])):
             raise CorruptFileError("manifest must hold key and epochs", self._manifest, _REMEDY)
         if manifest.pop(_CHECKSUM, None) != artifacts.sha256_json(manifest):
             raise CorruptFileError("manifest differs from its own sha256", self._manifest, _REMEDY)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.cohort.folds import Splits
@@ -30,6 +30,23 @@ class EpochResult(NamedTuple):
     """Seconds that the devices stood still for data, training and validation."""
     seconds: float
     """Of the whole epoch."""
+
+
+class MetricsLine(TypedDict):
+    """A line of metrics.jsonl."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_auc: float | None
+    step_time_s: float
+
+
+class Done(TypedDict):
+    """done.json."""
+
+    epoch: int
+    key: str
 
 
 class MemberRun:
@@ -62,7 +79,7 @@ class MemberRun:
         Raises: UsageError when it did, but not every epoch now asked for was saved.
         """
         path = self.member.directory / "done.json"
-        if not path.is_file() or artifacts.load_json(path).get("key") != self.key:
+        if not path.is_file() or artifacts.load_json(path, Done)["key"] != self.key:
             return False
         try:
             for epoch in self.store.epochs():
@@ -149,7 +166,7 @@ def _check_best_saved(fold_dir: Path, store: CheckpointStore, config: Config) ->
     """Raises: UsageError when the best epoch of metrics.jsonl is wanted but was never saved."""
     if config.train.embed_epoch != "best":
         return
-    lines = [json.loads(line) for line in (fold_dir / "metrics.jsonl").read_text().splitlines()]
+    lines = artifacts.load_json_lines(fold_dir / "metrics.jsonl", MetricsLine)
     scored = {line["epoch"]: line["val_auc"] for line in lines if line["val_auc"] is not None}
     if scored and (best := max(scored, key=scored.__getitem__)) not in store.epochs():
         raise UsageError(f"epoch {best}, the best by validation AUC, was not saved", fold_dir,
@@ -158,10 +175,7 @@ def _check_best_saved(fold_dir: Path, store: CheckpointStore, config: Config) ->
 
 def _truncate_metrics(path: Path, last_epoch: int) -> list[dict[str, Any]]:
     """Drop lines of epochs that are going to be trained again, and a line cut short by a kill; the lines kept."""
-    kept: list[tuple[str, dict[str, Any]]] = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        with contextlib.suppress(ValueError):
-            value = json.loads(line)
-            kept += [(line, value)] if value["epoch"] <= last_epoch else []
-    artifacts.write_text(path, "".join(f"{line}\n" for line, _ in kept))
-    return [value for _, value in kept]
+    lines = artifacts.load_json_lines(path, MetricsLine, may_end_early=True) if path.is_file() else []
+    kept = [line for line in lines if line["epoch"] <= last_epoch]
+    artifacts.write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
+    return kept

@@ -10,7 +10,7 @@ from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import InputDataError
 from data_pipelines.bonemet_ct.grid import check_fits
 from data_pipelines.bonemet_ct.rows import load_rows
-from data_pipelines.canonical import CanonicalSlice, load_slice
+from data_pipelines.canonical import SLICE_LAYOUT, CanonicalSlice, load_slice
 
 
 class Source(Protocol):
@@ -50,7 +50,9 @@ class CohortSource:
             if not path.is_file():
                 raise InputDataError("slice is missing", path, "run ingest or phantom again")
             try:
-                trunk = artifacts.load_npz(path, ("body", "spacing_mm"))
+                trunk = artifacts.load_npz(
+                    path, ("body", "spacing_mm"), {name: SLICE_LAYOUT[name] for name in ("body", "spacing_mm")}
+                )
                 check_fits(trunk["body"], tuple(trunk["spacing_mm"]), config)
             except InputDataError as error:
                 raise InputDataError(error.what, path, error.mend) from error

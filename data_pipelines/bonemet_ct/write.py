@@ -71,7 +71,7 @@ def load_note(directory: Path, file_name: str) -> ShardNote:
 
     Raises: CorruptFileError when there is none: the worker that made it wrote to another disk, or died.
     """
-    return ShardNote(**artifacts.load_json(note_path(directory, file_name)))
+    return ShardNote(**artifacts.load_json(note_path(directory, file_name), ShardNote))
 
 
 def is_finished(directory: Path, file_name: str, ids: Iterable[str]) -> bool:
@@ -81,7 +81,7 @@ def is_finished(directory: Path, file_name: str, ids: Iterable[str]) -> bool:
         return False
     try:
         note = load_note(directory, file_name)
-    except (CorruptFileError, TypeError):  # empty, or with other fields: made by another version
+    except CorruptFileError:  # empty, or with other fields: made by another version
         return False
     same_bytes = path.stat().st_size == note.bytes and artifacts.sha256_file(path) == note.sha256
     return same_bytes and note.ids_sha256 == digest_ids(ids)

@@ -256,7 +256,7 @@ def test_sharded_over_the_batch() -> None:
 @pytest.mark.parametrize(("change", "message"), [
     ({"P": 33}, "P is 33 with method 'default', wanted P <= 32"),
     ({"P": 40, "method": "ror"}, "P is 40 with method 'ror', wanted P <= 32"),
-    ({"P": 0}, "P is 0 and R is 3, wanted P >= 1"),
+    ({"P": 0}, "P is 0 and R is 3, wanted 1 <= P <= 4096"),
     ({"R": 0}, "P is 24 and R is 0, wanted"),
     ({"R": float("nan")}, "R is nan"),
     ({"method": "var"}, "method is 'var', wanted one of default, ror"),
