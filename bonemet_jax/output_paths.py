@@ -245,15 +245,15 @@ def check_output_folder(
 
 def _check_unchanged(out: Path, kind: str, beside: Collection[str], remedy: str) -> None:
     try:
-        manifest = artifacts.load_json(out / artifacts.MANIFEST)
-        known, found_kind = dict(manifest["files"]), manifest["facts"]["kind"]
-    except (BonemetError, OSError, KeyError, TypeError, ValueError):
+        manifest = artifacts.load_json(out / artifacts.MANIFEST, artifacts.Manifest)
+        known, found_kind = manifest["files"], manifest["facts"].get("kind", "")
+    except (BonemetError, OSError):
         known, found_kind = {}, ""
     if found_kind != kind:
         raise UsageError("output directory exists and is not an earlier output of this verb", out, remedy)
     for file in artifacts.list_files(out):
         name = str(file.relative_to(out))
-        if name not in beside and artifacts.sha256_file(file) != known.get(name, {}).get("sha256"):
+        if name not in beside and (name not in known or artifacts.sha256_file(file) != known[name]["sha256"]):
             what = "was changed since it was written" if name in known else "was not written by this verb"
             raise UsageError(f"a file there {what} and would be lost", file, f"move it, or {remedy}")
 
