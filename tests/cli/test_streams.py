@@ -93,7 +93,7 @@ def test_a_full_device_is_named(
 
 def run(argv: list[str], **streams: int) -> int:
     """The exit code in a process of its own."""
-    return subprocess.run([sys.executable, "-c", PROGRAM, *argv], **streams, timeout=120).returncode
+    return subprocess.run([sys.executable, "-c", PROGRAM, *argv], **streams, timeout=600).returncode
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

@@ -204,13 +204,17 @@ def test_two_processes_listen_at_the_address_given(host: str) -> None:
     ) for i in range(2)]  # fmt: skip
     try:
         for process in started:
-            assert process.stdout is not None and any(line == "4.0\n" for line in process.stdout)
+            assert process.stdout is not None and any(line == "4.0\n" for line in iter(process.stdout.readline, ""))
         found = find_listeners([process.pid for process in started])
         for process in started:
-            process.communicate("\n", timeout=100)
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert [process.wait(timeout=250) for process in started] == [0, 0]
     finally:
         for process in started:
             process.kill()
+            process.communicate()
     addresses = {address for _, address, _ in found}
     print(f"{host}: {len(found)} listeners, at {', '.join(sorted(addresses))}")
     assert (0, port) in {(i, at) for i, _, at in found} and {i for i, _, _ in found} == {0, 1}

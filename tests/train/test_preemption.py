@@ -161,7 +161,7 @@ def test_a_hang_up_saves_and_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """SIGHUP, as when a terminal closes: the state is saved, exit code and report are 129, and the training goes on."""
-    with monkeypatch.context() as patched, pytest.raises(Terminated, match="epoch 2, step 2 saved") as told:
+    with monkeypatch.context() as patched, pytest.raises(Terminated, match="epoch 1, step 2 saved") as told:
         terminate_at(patched, "fold 0, epoch 2, training 2", signal.SIGHUP)
         train_folds(records, folds, config, tmp_path / "run", (0,))
     with monkeypatch.context() as patched:
