@@ -50,7 +50,7 @@ class LeakageError(BonemetError):
 class InputDataError(BonemetError):
     """The user's data cannot be used as they are.
 
-    `code` names the verdict in data_pipelines.findings, `fact` what decided it: a header element and what it holds.
+    `code` names the verdict in data_pipelines.check_codes, `fact` what decided it: a header element and what it holds.
     """
 
     exit_code = 8

@@ -13,8 +13,8 @@ from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 from bonemet_jax.errors import InputDataError
 
 if TYPE_CHECKING:
+    from data_pipelines.check_codes import Severity
     from data_pipelines.checks.verify import Verification
-    from data_pipelines.findings import Severity
 
 _WIDTH = 100
 

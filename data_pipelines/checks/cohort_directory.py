@@ -14,9 +14,10 @@ from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.progress import track
 from data_pipelines.bodycomp.areas import compute_areas_cm2
 from data_pipelines.canonical import CanonicalSlice, hash_pixels, load_slice
+from data_pipelines.check_codes import VERDICTS
 from data_pipelines.checks.cohort_table import check_table, patients_of
 from data_pipelines.checks.earlier_rules import judge_slice, list_unknown
-from data_pipelines.findings import VERDICTS, Finding, find
+from data_pipelines.findings import Finding, find
 from data_pipelines.ingest.cohort import INTAKE_RULES
 
 TABLE, FACTS, SALT = "cohort.parquet", "ingest.json", "salt"

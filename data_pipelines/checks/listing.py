@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-from data_pipelines.findings import VERDICTS, Finding, Severity
+from data_pipelines.check_codes import VERDICTS, Severity
+from data_pipelines.findings import Finding
 from data_pipelines.ingest.cohort import make_cell
 
 #: Findings of one code that the terminal shows one by one; the files hold all.

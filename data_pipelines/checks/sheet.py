@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bonemet_jax import artifacts
 from data_pipelines.bodycomp.overlay import make_key
-from data_pipelines.findings import Severity
+from data_pipelines.check_codes import Severity
 
 COLUMNS, ROWS = 5, 6
 _WIDTH, _HEIGHT, _MARGIN, _CAPTION = 300, 300, 6, 26

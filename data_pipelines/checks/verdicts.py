@@ -2,7 +2,7 @@
 
 import itertools
 
-from data_pipelines.findings import VERDICTS
+from data_pipelines.check_codes import VERDICTS
 
 #: Prefix of a code -> heading.
 HEADINGS = {
@@ -13,7 +13,7 @@ HEADINGS = {
 }  # fmt: skip
 _HEAD = """# What intake may say of your data
 
-Made from the table in `data_pipelines/findings.py`; do not edit by hand.
+Made from the table in `data_pipelines/check_codes.py`; do not edit by hand.
 
 An **error** refuses the file, the row or the patient; `ingest` and `measure` go on with the others and end with exit
 code 8. A **warning** travels with the number: it stands in `ingest.json`, `areas.csv` and on the overlay. `bonemet

@@ -14,6 +14,7 @@ from bonemet_jax.progress import track
 from bonemet_jax.versions import find_versions
 from data_pipelines.bodycomp.overlay import crop_to_picture, draw_overlay
 from data_pipelines.canonical import load_slice
+from data_pipelines.check_codes import Severity
 from data_pipelines.checks import listing
 from data_pipelines.checks.cohort_directory import (
     CohortCheck,
@@ -25,7 +26,7 @@ from data_pipelines.checks.cohort_table import patients_of
 from data_pipelines.checks.datacard import CardSource, format_card, make_card
 from data_pipelines.checks.images import ImagesCheck, check_clinical, check_images
 from data_pipelines.checks.sheet import Picture, save_sheets
-from data_pipelines.findings import Finding, Severity
+from data_pipelines.findings import Finding
 
 _KIND = "verification"
 

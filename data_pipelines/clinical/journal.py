@@ -1,6 +1,7 @@
 """What is found while a clinical table is read: faults one by one, readings once a column with their cells counted."""
 
-from data_pipelines.findings import VERDICTS, Finding
+from data_pipelines.check_codes import VERDICTS
+from data_pipelines.findings import Finding
 
 #: Errors listed, and warnings listed about single rows; the rest is counted.
 MAX_FINDINGS = 500

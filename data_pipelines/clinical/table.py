@@ -10,13 +10,14 @@ from typing import TypeGuard, TypeVar
 from bonemet_jax import schema
 from bonemet_jax.errors import UsageError
 from bonemet_jax.patient_ids import MAX_PAIRS, describe_difference, make_key, quote
+from data_pipelines.check_codes import VERDICTS
 from data_pipelines.clinical.cells import CellError, Value, are_shares, check_signs, is_spoiled, read_cell
 from data_pipelines.clinical.columns import COLUMNS, FIELDS, MISSING, SLICE_INDEX, SLICE_Z, fold
 from data_pipelines.clinical.consistency import check_row
 from data_pipelines.clinical.header import TableColumn, clean_name, count_known, find_columns, make_columns
 from data_pipelines.clinical.journal import Journal
 from data_pipelines.clinical.spreadsheet import Sheet, load_sheet
-from data_pipelines.findings import VERDICTS, Finding, refusal
+from data_pipelines.findings import Finding, refusal
 
 __all__ = ["COLUMNS", "ClinicalTable", "Value", "load_clinical"]
 

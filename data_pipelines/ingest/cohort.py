@@ -15,8 +15,9 @@ from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.patient_ids import MAX_PAIRS
 from bonemet_jax.progress import say
 from data_pipelines.canonical import hash_pixels, save_slice
+from data_pipelines.check_codes import VERDICTS
 from data_pipelines.clinical.table import COLUMNS, ClinicalTable, load_clinical
-from data_pipelines.findings import VERDICTS, Finding, refusal
+from data_pipelines.findings import Finding, refusal
 from data_pipelines.ingest.match import compare_readers, join_table
 from data_pipelines.ingest.patients import Failure, Patient, is_known, name_inputs, read_patients
 from data_pipelines.ingest.readers import Agreement

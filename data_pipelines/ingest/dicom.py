@@ -13,7 +13,8 @@ from jaxtyping import Int16
 from pydicom.dataset import Dataset
 
 from bonemet_jax.errors import InputDataError
-from data_pipelines.findings import VERDICTS, Finding, find, refusal
+from data_pipelines.check_codes import VERDICTS
+from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.acquisitions import SAME_POSITION_MM, describe_number, split_acquisitions, split_by_number
 from data_pipelines.ingest.dicom_header import Frame, NotDicomError, load_frames, quiet_pydicom
 from data_pipelines.ingest.dicom_pixels import is_copy, load_frame_hu

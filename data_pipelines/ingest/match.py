@@ -18,8 +18,9 @@ from bonemet_jax.patient_ids import (
     make_loose_keys,
     quote,
 )
+from data_pipelines.check_codes import VERDICTS
 from data_pipelines.clinical.table import ClinicalTable
-from data_pipelines.findings import VERDICTS, Finding, find, refusal
+from data_pipelines.findings import Finding, find, refusal
 
 #: Members of one group of look-alikes that are named; further ones are counted.
 _MAX_MEMBERS = 6

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Int, Shaped
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
-from data_pipelines.findings import VERDICTS, refusal
+from data_pipelines.check_codes import VERDICTS
+from data_pipelines.findings import refusal
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import Grid, check_same_grid
 from data_pipelines.ingest.label_stats import LabelStats, count_labels

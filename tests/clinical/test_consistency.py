@@ -5,8 +5,8 @@ import math
 import pytest
 
 from bonemet_jax import schema
+from data_pipelines.check_codes import VERDICTS
 from data_pipelines.clinical.consistency import RULES, check_row
-from data_pipelines.findings import VERDICTS
 
 #: Row -> code, column and severity of the one rule it breaks.
 BROKEN: dict[str, tuple[dict[str, float | str | None], str, str, str]] = {

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from bonemet_jax import schema
 from bonemet_jax.cohort.table import check_cohort
 from bonemet_jax.errors import InputDataError, UsageError
+from data_pipelines.check_codes import VERDICTS
 from data_pipelines.clinical.columns import ALIASES, BINARY, COLUMNS, FIELDS, LEVELS, MISSING, NAMES, OPEN_NAMES
 from data_pipelines.clinical.journal import MAX_FINDINGS
 from data_pipelines.clinical.table import ClinicalTable, load_clinical
-from data_pipelines.findings import VERDICTS
 from data_pipelines.phantom.rows import draw_rows
 
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from bonemet_jax.errors import InputDataError
-from data_pipelines.findings import VERDICTS
+from data_pipelines.check_codes import VERDICTS
 from data_pipelines.ingest import read_source
 from data_pipelines.ingest.dicom_header import PLAIN_TAGS
 from data_pipelines.ingest.dicom_rules import RULES

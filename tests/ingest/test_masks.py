@@ -13,7 +13,7 @@ from bonemet_jax.errors import InputDataError
 from data_pipelines.bodycomp.areas import compute_areas_cm2
 from data_pipelines.bodycomp.mask_check import judge_mask
 from data_pipelines.bodycomp.trunk import compute_trunk
-from data_pipelines.findings import VERDICTS
+from data_pipelines.check_codes import VERDICTS
 from data_pipelines.ingest import Choice, read_source
 from data_pipelines.ingest.files import find_files
 from data_pipelines.ingest.grid import Grid

@@ -14,7 +14,7 @@ import pytest
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError, UsageError
 from data_pipelines.bodycomp.areas import compute_areas_cm2
-from data_pipelines.findings import VERDICTS
+from data_pipelines.check_codes import VERDICTS
 from data_pipelines.ingest import Choice, read_source
 from data_pipelines.ingest.files import InputFile, find_files
 from data_pipelines.ingest.nifti import NiftiStack, find_nifti, load_nifti

@@ -13,8 +13,9 @@ from bonemet_jax import artifacts, schema
 from bonemet_jax.cli import main
 from bonemet_jax.errors import InputDataError, UsageError
 from data_pipelines.canonical import CanonicalSlice
+from data_pipelines.check_codes import VERDICTS
 from data_pipelines.clinical.table import ClinicalTable
-from data_pipelines.findings import VERDICTS, find
+from data_pipelines.findings import find
 from data_pipelines.ingest import Choice, Failure, IngestedSlice, Patient, ingest, measure, read_patients
 from data_pipelines.ingest.cohort import Batch, make_csv, make_facts
 from data_pipelines.ingest.patients import Drawn, Input, join_row, name_inputs
