@@ -378,7 +378,7 @@ def load_config(path: str | Path) -> Config:
     if not isinstance(found, Config):
         raise UsageError("config file defines no `config = Config(...)`", path, "add one")
     if mismatch := strict_json.find_mismatch(dataclasses.asdict(found), Config):
-        raise UsageError(f"config value of another type: {mismatch}", path, "edit the file")
+        raise UsageError(f"config value of the wrong type: {mismatch}", path, "edit the file")
     return found
 
 
@@ -390,7 +390,7 @@ def from_dict(kind: type[Any], values: dict[str, Any]) -> Any:
     """
     hints = get_type_hints(kind)
     if mismatch := strict_json.find_mismatch(values, kind):
-        raise UsageError(f"config value of another type: {mismatch}", "", f"fields of this version: {sorted(hints)}")
+        raise UsageError(f"config value of the wrong type: {mismatch}", "", f"fields of this version: {sorted(hints)}")
     built: dict[str, Any] = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):

@@ -207,17 +207,22 @@ def find_bind_address(address: str) -> str:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise UsageError(f"--distributed: HOST cannot be resolved ({error.strerror})", host, hint) from error
-    for family, kind, protocol, _, place in found:
-        with socket.socket(family, kind, protocol) as test:
-            test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+    failures: list[OSError] = []
+    for family, kind, protocol, _, place in found:  # a name may have addresses that this machine does not use
+        try:
+            with socket.socket(family, kind, protocol) as test:
+                test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 test.bind(place)
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise TryAgainError("--distributed: the port is in use", address, "give another port") from error
-                raise UsageError(f"--distributed: HOST is not an address of this machine ({error.strerror})", host,
-                                 hint) from error
-    return address
+        except OSError as error:
+            failures.append(error)
+            continue
+        own = f"[{place[0]}]" if family == socket.AF_INET6 else place[0]
+        return f"{own}:{port}"
+    taken = next((error for error in failures if error.errno == errno.EADDRINUSE), None)
+    if taken is not None:
+        raise TryAgainError("--distributed: the port is in use", address, "give another port") from taken
+    raise UsageError(f"--distributed: HOST is not an address of this machine ({failures[0].strerror})", host,
+                     hint) from failures[0]
 
 
 def find_own_address(address: str) -> str | None:

@@ -127,7 +127,7 @@ def _check_entry(path: Path, flag: str, may_be_link: bool = False) -> int | None
     Raises: UsageError for a link, a device, a pipe or a socket, and where no folder can be made above it.
     """
     check_local(path, flag)
-    above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    above = next((parent for parent in path.absolute().parents if os.path.lexists(parent)), path.absolute())
     if not above.is_dir():
         raise UsageError(f"{flag}: not a folder", above, _OTHER_OUTPUT)
     try:

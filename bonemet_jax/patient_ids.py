@@ -99,7 +99,7 @@ def describe_difference(a: str, b: str) -> str:
         for names in combinations(_STEPS, n):
             if _apply(a, names) == _apply(b, names):
                 return " and ".join(names)
-    return f"more than {_MAX_NAMED} things"
+    return f"more than {_MAX_NAMED} differences"
 
 
 def quote(patient_id: str) -> str:

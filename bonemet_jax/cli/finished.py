@@ -27,9 +27,9 @@ def is_trained_on_synthetic(run: Run) -> bool | None:
     if run.config.cohort_dir is None:
         return True
     for path, names in (
-        (run.directory / "stats" / "planted.json", ("synthetic",)),
-        (run.directory / "report.json", ("cohort", "kind")),
         (run.cohort_dir / artifacts.MANIFEST, ("facts", "kind")),
+        (run.directory / "report.json", ("cohort", "kind")),
+        (run.directory / "stats" / "planted.json", ("synthetic",)),
     ):
         try:
             value = artifacts.load_json(path)
@@ -37,7 +37,8 @@ def is_trained_on_synthetic(run: Run) -> bool | None:
                 value = value[name]
         except (CorruptFileError, OSError, KeyError, TypeError):
             continue
-        return value in (True, "synthetic")
+        if value in (True, False, "synthetic", "real"):
+            return value in (True, "synthetic")
     return None
 
 

@@ -22,8 +22,8 @@ class ReadingArgs(CommonArgs):
     """Label map, DICOM SEG, RTSTRUCT or folder of masks on the image's grid; of many patients, a folder of
     <patient_id>[.nii.gz, .nii, .dcm]."""
     label_table: str | None = None
-    """Numbering of the label map: its name (totalsegmentator-1, verse, ...) or a CSV with the header label,name. Left
-    out: decided from the map."""
+    """Numbering of the label map: its name (totalsegmentator-1, verse, ...) or a CSV with the header label,name.
+    If omitted, the numbering is identified from the map."""
     rois: Path | None = None
     """ImageJ regions drawn by readers: a folder of <reader>/<patient_id>.zip, or of <patient_id>.zip for one
     reader, or, of one patient, a zip."""
@@ -38,11 +38,12 @@ class ReadingArgs(CommonArgs):
     slice_index: int | None = None
     """Slice number, 0 the lowest; wins over --level."""
     series: int | None = None
-    """Which series, as the refusal counts them, where a folder holds several."""
+    """Series number to use (as listed in the error) when a folder contains several."""
     acquisition: int | None = None
-    """Which acquisition, as the refusal counts them, where a series holds several at interleaved positions."""
+    """Acquisition number to use (as listed in the error) when a series contains several."""
     trust_geometry: bool = False
-    """Measure with a warning although the affine is a placeholder, or the spine is not posterior by the header."""
+    """Measure, with a warning, even if the header's position and pixel size are placeholders, or if the spine is not
+    at the back according to the header."""
     segment: Literal["hu", "none", "totalsegmentator"] = "hu"
     """How tissue is told apart where no mask does; totalsegmentator, if installed, finds level and muscle."""
     hu_convention: Literal["paper", "boa"] = "paper"

@@ -60,11 +60,6 @@ JOINED = FolderKind(
     "a report of several runs", ("joined.html", "joined.json"),
     lambda folder: has_json_keys(folder / "joined.json", ("runs",)),
 )  # fmt: skip
-#: Its folder `cohort` is checked by ingest.
-PREDICTION = FolderKind(
-    "a prediction", ("predictions.json", "gradcam", "index.csv", "index.html"),
-    lambda folder: has_json_keys(folder / "predictions.json", ("run", "fingerprint", "patients")),
-)  # fmt: skip
 
 
 def _check_file(kind: FileKind) -> Check:
@@ -84,7 +79,7 @@ WRITES: dict[tuple[str, str], Check] = {
     ("ExportArgs", "output"): check_folder_place,
     ("PhantomArgs", "output"): check_folder_place,
     ("PhantomArgs", "dicom"): check_folder_place,
-    ("PredictArgs", "output"): _check_entries(PREDICTION),
+    ("PredictArgs", "output"): check_folder_place,
     ("JoinedArgs", "output"): _check_entries(JOINED),
     ("StageArgs", "output"): _check_entries(RUN),
     ("TrainArgs", "dump_hlo"): _check_entries(DUMP),

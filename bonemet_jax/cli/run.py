@@ -28,7 +28,7 @@ class StageArgs(DeviceArgs):
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: Config(name="unnamed"))
     """The config file's values."""
     wait: bool = False
-    """Wait while another process works on this run; without it the exit code is 75 then."""
+    """Wait until another process that works on this run has finished; by default the command ends with exit code 75."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Standard output and standard error that never stop a command: its files are written whoever reads what it prints."""
+"""Guarded standard output and standard error: output files are written even if nobody reads what is printed."""
 
 import contextlib
 import os
@@ -78,5 +78,5 @@ def _open_standard_descriptors() -> None:
     """Open descriptors 0 to 2 that are closed (`>&-`) on the null device: no output file may get one of them, in which
     libraries would print."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_DESCRIPTOR:
-        pass
+        os.set_inheritable(descriptor, True)  # so that child processes have all three as well
     os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Structure of an XGBoost model, checked before XGBoost reads it: its parser and its trees are trusted with anything.
+"""Structure of an XGBoost model, checked before XGBoost reads it, which does not validate it.
 
 A child index out of range reads foreign memory, and a cycle of children never ends. So every tree is proven to be one:
 each node but the root is the child of exactly one node, and all are reached from the root.
@@ -46,7 +46,7 @@ def _check(value: Mapping[str, Any]) -> int:
     if not _parse_number(learner["objective"]["reg_loss_param"]["scale_pos_weight"]) > 0:
         raise ValueError("scale_pos_weight is not positive")
     if len(learner["feature_names"]) or len(learner["feature_types"]) or len(learner["attributes"]):
-        raise ValueError("names, types or attributes, which ours have not")
+        raise ValueError("unexpected names, types or attributes")
     n_features = _parse_count(parameters["num_feature"])
     if not 1 <= n_features <= _MAX_FEATURES:
         raise ValueError(f"{n_features} features")
@@ -67,7 +67,7 @@ def _check_trees(model: Mapping[str, Any], n_features: int) -> None:
     ):
         raise ValueError("rounds or groups do not match the trees")
     if any(len(part) for part in model.get("cats", {}).values()):
-        raise ValueError("categories, which ours have not")
+        raise ValueError("unexpected categories")
     for number, tree in enumerate(trees):
         try:
             _check_tree(tree, number, n_features)
@@ -84,7 +84,7 @@ def _check_tree(tree: Mapping[str, Any], number: int, n_features: int) -> None:
     if tree["id"] != number or n < 1:
         raise ValueError("another number, or no nodes")
     if any(len(tree[name]) for name in _CATEGORIES):
-        raise ValueError("categories, which ours have not")
+        raise ValueError("unexpected categories")
     arrays = {name: tree[name] for name in (*_FLOATS, *_INTEGERS)}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in ("f" if name in _FLOATS else "iu"):
@@ -96,7 +96,7 @@ def _check_tree(tree: Mapping[str, Any], number: int, n_features: int) -> None:
     _check_children(arrays["left_children"], arrays["right_children"], arrays["parents"])
     splits = arrays["split_indices"][arrays["left_children"] != -1]
     if ((splits < 0) | (splits >= n_features)).any():
-        raise ValueError("a split on a feature that there is not")
+        raise ValueError("a split on a nonexistent feature")
 
 
 def _check_children(left: np.ndarray, right: np.ndarray, parents: np.ndarray) -> None:

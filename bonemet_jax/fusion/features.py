@@ -78,7 +78,7 @@ def load_space(path: Path) -> "FeatureSpace":
     value = artifacts.load_json(path, SpaceFile)
     columns, known = value["screened_columns"], schema.encoded_names()
     if not set(columns) <= set(known) or len(set(columns)) < len(columns) or value["n_embedding"] < 1:
-        raise CorruptFileError("columns or features that there are not", path, "run `fuse` again")
+        raise CorruptFileError("unknown columns or features", path, "run `fuse` again")
     try:
         return FeatureSpace.from_json(value)
     except CorruptFileError as error:

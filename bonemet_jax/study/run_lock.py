@@ -1,6 +1,7 @@
 """One process at a time works on a run directory.
 
-The operating system releases the lock when its holder ends, however it ends, so that no lock is ever stale.
+The operating system releases the lock when its holder ends, however it ends. On file systems without such locks the
+library falls back to a lock file, which names its process.
 """
 
 import contextlib
@@ -46,11 +47,13 @@ def lock_run(directory: Path, wait: bool = False) -> Iterator[None]:
         _write_holder(directory / HOLDER)
         yield
     finally:
-        (directory / HOLDER).unlink(missing_ok=True)
-        if is_new and [file.name for file in directory.iterdir()] == [LOCK]:  # nothing came of it
-            (directory / LOCK).unlink()
-            directory.rmdir()
-        lock.release()
+        try:
+            (directory / HOLDER).unlink(missing_ok=True)
+            if is_new and [file.name for file in directory.iterdir()] == [LOCK]:  # nothing came of it
+                (directory / LOCK).unlink()
+                directory.rmdir()
+        finally:
+            lock.release()
 
 
 def _write_holder(path: Path) -> None:

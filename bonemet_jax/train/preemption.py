@@ -19,7 +19,7 @@ class Preemption:
     """Whether the process was asked to end; a context in which SIGTERM and SIGHUP only ask. The second ends it at once.
 
     A thread listens: handlers written in Python wait until the main thread is back from the compiler. Only the main
-    thread may change handlers; elsewhere nothing is changed, and the signals end the process as ever. A signal that is
+    thread may change handlers; elsewhere nothing is changed, and the signals end the process as usual. A signal that is
     ignored (nohup) stays ignored.
     """
 

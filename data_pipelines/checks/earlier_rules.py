@@ -12,6 +12,7 @@ from data_pipelines.bodycomp.padding import count_padding
 from data_pipelines.canonical import CanonicalSlice
 from data_pipelines.findings import Finding, find
 from data_pipelines.ingest.cohort import INTAKE_RULES
+from data_pipelines.ingest.grid import UNIT_TOLERANCE
 
 #: Kind of source -> code of the warning about pixels of exactly 1 mm.
 _UNIT_PIXELS = {"nifti": "nifti-unit-voxels", "dicom": "dicom-unit-pixels"}
@@ -30,7 +31,7 @@ def judge_slice(image: CanonicalSlice, facts: Mapping[str, Any]) -> Iterator[Fin
     if side not in (None, "posterior"):
         yield find("slice-orientation", fact=f"spine {side}: {figures}")
     kind = facts.get("kind")
-    if image.spacing_mm == (1.0, 1.0) and kind in _UNIT_PIXELS:
+    if _has_unit_pixels({"row_mm": image.spacing_mm[0], "column_mm": image.spacing_mm[1]}) and kind in _UNIT_PIXELS:
         yield find(_UNIT_PIXELS[kind], fact="1 x 1 mm")
     n = count_padding(image.hu, image.spacing_mm)
     if n and kind != "picture":
@@ -63,7 +64,7 @@ def list_unknown(slices: Sequence[Mapping[str, Any]], rules: int) -> Iterator[Fi
 
 
 def _has_unit_pixels(facts: Mapping[str, Any]) -> bool:
-    return facts.get("row_mm") == facts.get("column_mm") == 1.0
+    return all(abs(facts.get(name, 0.0) - 1.0) < UNIT_TOLERANCE for name in ("row_mm", "column_mm"))
 
 
 def _has_masks(facts: Mapping[str, Any]) -> bool:

@@ -7,12 +7,11 @@ import numpy as np
 
 from data_pipelines.ingest.dicom_header import Frame
 
-#: What may differ between two volumes that share a series, the clearest first. Compared, never quoted but for
-#: AcquisitionNumber: the others can hold free text or times.
-ELEMENTS = (
-    "AcquisitionNumber", "TemporalPositionIdentifier", "ImageType", "ConvolutionKernel", "SliceThickness", "KVP",
-    "AcquisitionTime",
-)  # fmt: skip
+#: What differs between two volumes that share a series. Compared, never quoted but for AcquisitionNumber: the others
+#: can hold free text or times.
+ELEMENTS = ("AcquisitionNumber", "TemporalPositionIdentifier", "ConvolutionKernel")
+#: What may also differ from slice to slice of one volume: it parts volumes only where each part is evenly spaced.
+UNSTEADY = ("ImageType", "SliceThickness", "KVP", "AcquisitionTime")
 #: Positions that differ by less are one, mm.
 SAME_POSITION_MM = 0.01
 #: So many slices in order make a volume.
@@ -34,6 +33,10 @@ def split_acquisitions(group: Sequence[Frame], height_mm: Height) -> list[list[F
     Returns: each from the feet to the head; by AcquisitionNumber, then lowest slice.
     """
     names = [name for name in ELEMENTS if _is_mixed(_split_by(group, [name]), height_mm)]
+    for name in UNSTEADY:
+        parts = _split_by(group, [name])
+        if all(_is_even(part, height_mm) for part in parts) and _is_mixed(parts, height_mm):
+            names.append(name)
     parts = _split_by(group, names)
     if len(parts) == 1:
         parts = _split_by_instance(group, height_mm) or _split_by_gaps(group, height_mm) or parts
@@ -89,6 +92,12 @@ def _is_mixed(parts: list[list[Frame]], height_mm: Height) -> bool:
             return True
         top.append(n)
     return False
+
+
+def _is_even(part: Sequence[Frame], height_mm: Height) -> bool:
+    """True for a volume: enough slices at distances that are equal but for rounding."""
+    gaps = np.diff(sorted(map(height_mm, part)))
+    return len(part) >= MIN_SLICES and bool(gaps.max() < MIN_RATIO * max(gaps.min(), SAME_POSITION_MM))
 
 
 def _interlock(ours: np.ndarray, theirs: np.ndarray) -> bool:

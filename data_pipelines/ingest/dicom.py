@@ -21,7 +21,7 @@ from data_pipelines.ingest.dicom_pixels import is_copy, load_frame_hu
 from data_pipelines.ingest.dicom_rules import STRAIGHT_DEG, check_frame, compute_plane, judge_frame, rank_of
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.formats import find_format
-from data_pipelines.ingest.grid import Axes, Grid, turn
+from data_pipelines.ingest.grid import UNIT_TOLERANCE, Axes, Grid, turn
 
 #: Differences below these are rounding: cosines, pixel spacing.
 SAME_COSINE, SAME_SPACING_MM = 1e-3, 1e-4
@@ -30,7 +30,7 @@ MAX_SHIFT_PX = 1.0
 #: Largest ratio of two distances between slices that are even but for rounding.
 MAX_UNEVEN = 1.5
 #: Pixels of 1 mm, and an origin this near to 0: what an export writes that knows neither, mm.
-UNIT_TOLERANCE_MM, ORIGIN_MM = 5e-4, 1.0
+ORIGIN_MM = 1.0
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ def _two_phases(group: list[Frame], frame: Frame, path: Path) -> InputDataError:
 
 
 def _has_unit_pixels(frame: Frame) -> bool:
-    return all(abs(mm - 1) < UNIT_TOLERANCE_MM for mm in _spacing_mm(frame))
+    return all(abs(mm - 1) < UNIT_TOLERANCE for mm in _spacing_mm(frame))
 
 
 def _describe_placeholder(frame: Frame) -> str:

@@ -27,12 +27,25 @@ def load_frame_hu(frame: Frame) -> tuple[Int16[np.ndarray, "rows columns"], tupl
     Raises: InputDataError for pixel data that are missing, too short, cut off, of another size, or cannot be decoded.
     """
     dataset = load_pixel_dataset(frame.file)
-    findings = [*_check_pixels(dataset, frame)]
-    stored, n_beyond = _mask_high_bits(_decode(dataset, frame), frame.header)
+    decoded, findings = decode_frame(dataset, frame)
+    stored, n_beyond = _mask_high_bits(decoded, frame.header)
     if n_beyond:
         fact = f"{n_beyond} pixels beyond BitsStored {frame.header.BitsStored}"
         findings.append(find("dicom-high-bits", fact=fact, where=frame.file.where))
     return _rescale(stored, frame, dataset), tuple(findings)
+
+
+def decode_frame(dataset: Dataset, frame: Frame) -> tuple[Stored, list[Finding]]:
+    """Stored values of one frame, of an image or a segmentation, and findings.
+
+    Args:
+        dataset: the file's elements with its pixel data.
+        frame: which frame, and the header that gives its size.
+
+    Raises: InputDataError for pixel data that are missing, too short, cut off, of another size, or cannot be decoded.
+    """
+    findings = _check_pixels(dataset, frame)
+    return _decode(dataset, frame), findings
 
 
 def is_copy(one: Frame, other: Frame) -> bool:
@@ -43,9 +56,7 @@ def is_copy(one: Frame, other: Frame) -> bool:
     datasets = load_pixel_dataset(one.file), load_pixel_dataset(other.file)
     if one.index == other.index and datasets[0].get("PixelData") == datasets[1].get("PixelData"):
         return True
-    for dataset, frame in zip(datasets, (one, other), strict=True):
-        _check_pixels(dataset, frame)
-    return np.array_equal(_decode(datasets[0], one), _decode(datasets[1], other))
+    return np.array_equal(decode_frame(datasets[0], one)[0], decode_frame(datasets[1], other)[0])
 
 
 def _check_pixels(dataset: Dataset, frame: Frame) -> list[Finding]:
@@ -77,7 +88,7 @@ def _check_codestream(dataset: Dataset, frame: Frame, syntax: UID) -> list[Findi
     if stream is None and syntax != RLELossless:
         raise refusal("dicom-undecodable", where, fact=f"{told}: no JPEG, JPEG-LS or JPEG 2000 codestream")
     if stream is None:
-        n_pixels, n_segments = frame.header.Rows * frame.header.Columns, frame.header.BitsAllocated // 8
+        n_pixels, n_segments = frame.header.Rows * frame.header.Columns, max(1, frame.header.BitsAllocated // 8)
         return _judge_damage(find_rle_damage(data, n_pixels, n_segments), frame, told) + _judge_lossy(frame, syntax)
     size, wanted = (stream.rows, stream.columns), (frame.header.Rows, frame.header.Columns)
     if size != wanted:

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pydicom.pixels
 from jaxtyping import Bool, Int, UInt16
 from pydicom.dataset import Dataset
 
 from data_pipelines.findings import refusal
-from data_pipelines.ingest.dicom_header import load_elements
+from data_pipelines.ingest.dicom_header import Frame, load_elements
 from data_pipelines.ingest.dicom_parts import (
     check_frame_of_reference,
     find_slice_of,
@@ -19,6 +18,7 @@ from data_pipelines.ingest.dicom_parts import (
     get_value,
     get_whole,
 )
+from data_pipelines.ingest.dicom_pixels import decode_frame
 from data_pipelines.ingest.dicom_rules import COSINE_TOLERANCE
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import Axes, Grid, check_same_grid, turn
@@ -41,8 +41,8 @@ MAX_FRAMES = 100_000
 _ELEMENTS = (
     "SOPClassUID", "FrameOfReferenceUID", "Rows", "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation", "SegmentationType", "MaximumFractionalValue",
-    "SegmentSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "LossyImageCompression", "SegmentSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
 
 
@@ -74,12 +74,11 @@ class Seg:
         return region
 
     def _decode(self, index: int) -> UInt16[np.ndarray, "rows columns"]:
-        try:
-            if self.dataset.BitsAllocated == 1 and not self.dataset.file_meta.TransferSyntaxUID.is_compressed:
-                return self._unpack(index)
-            values = pydicom.pixels.pixel_array(self.dataset, index=index)
-        except Exception as error:  # decoders raise many kinds for damaged pixel data
-            raise refusal("dicom-undecodable", self.file.where, fact=type(error).__name__) from error
+        if self.dataset.BitsAllocated == 1 and not self.dataset.file_meta.TransferSyntaxUID.is_compressed:
+            return self._unpack(index)
+        values, notes = decode_frame(self.dataset, Frame(self.file, index, self.dataset, is_syntax_told=True))
+        if any(note.code == "dicom-lossy" for note in notes):
+            raise refusal("mask-values", self.file.where, fact="lossy compression changes labels")
         if values.shape != (self.dataset.Rows, self.dataset.Columns):
             raise refusal("dicom-size-contradicts", self.file.where)
         return values.astype(np.uint16)
@@ -131,6 +130,8 @@ def load_seg(file: InputFile, image: Grid, frame: str) -> Iterator[tuple[str, St
     kind = get_value(dataset, "SegmentationType", file)
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise refusal("dicom-value", file.where, fact="SegmentationType is not BINARY, FRACTIONAL or LABELMAP")
+    if kind == "FRACTIONAL" and get_whole(dataset, "MaximumFractionalValue", file) == 0:
+        raise refusal("dicom-value", file.where, fact="MaximumFractionalValue 0")
     named = [(number, name) for number, name in _find_names(dataset, file) if name is not None]
     if named:
         seg = _place(dataset, kind, image, file)
@@ -138,8 +139,11 @@ def load_seg(file: InputFile, image: Grid, frame: str) -> Iterator[tuple[str, St
 
 
 def _find_names(dataset: Dataset, file: InputFile) -> list[tuple[int, str | None]]:
-    return [(get_whole(item, "SegmentNumber", file), _find_name(item, file))
-            for item in get_items(dataset, "SegmentSequence", file)]  # fmt: skip
+    found = [(get_whole(item, "SegmentNumber", file), _find_name(item, file))
+             for item in get_items(dataset, "SegmentSequence", file)]  # fmt: skip
+    if len({number for number, _ in found}) < len(found):
+        raise refusal("dicom-value", file.where, fact="SegmentNumber given twice")
+    return found
 
 
 def _find_name(item: Dataset, file: InputFile) -> str | None:

@@ -11,6 +11,8 @@ from data_pipelines.findings import Finding, refusal
 #: Largest difference between an image's grid and its masks', pixels; of the uppermost slice's place against the lowest
 #: one's, as DICOM slices may be shifted by a pixel.
 TOLERANCE_PX, STACK_TOLERANCE_PX = 0.1, 1.1
+#: Sizes that differ from 1 mm by less are written as 1, and cosines as those of a straight volume.
+UNIT_TOLERANCE = 5e-4
 
 #: Whether to transpose a stored picture, then flip its rows, then its columns.
 Axes = tuple[bool, bool, bool]

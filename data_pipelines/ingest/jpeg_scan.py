@@ -78,6 +78,8 @@ def _parse_units(frame: bytes, scan: bytes, block: int) -> tuple[int, list[_Unit
     sampling = {frame[6 + 3 * i]: (frame[7 + 3 * i] >> 4, frame[7 + 3 * i] & 15) for i in range(n)}
     if scan[0] != n or not height:
         return 0, []
+    if not all(min(size) for size in sampling.values()):
+        raise ValueError("a sampling factor of 0")
     wide, high = (max(size[i] for size in sampling.values()) for i in range(2))
     if n == 1:  # not interleaved: one block per unit, whatever the sampling
         wide = high = 1
@@ -130,7 +132,8 @@ def _steps(windows: UInt16[np.ndarray, " bit"], table: _Table, mask: int) -> Int
 def _walk_samples(bits: bytes, n: int, units: Sequence[_Unit], tables: Mapping[tuple[int, int], _Table]) -> int:
     """Position behind the last of n lossless units; negative: no code there."""
     windows = _windows(bits)
-    following = [_steps(windows, tables[0, unit.dc], 31).data for unit in units for _ in range(unit.n)]
+    steps = {unit.dc: _steps(windows, tables[0, unit.dc], 31).data for unit in units}
+    following = [steps[unit.dc] for unit in units for _ in range(unit.n)]
     at = 0
     try:
         if len(following) == 1:

@@ -11,6 +11,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile
+from data_pipelines.ingest.grid import UNIT_TOLERANCE
 
 Affine = Float64[np.ndarray, "4 4"]
 
@@ -22,9 +23,8 @@ SAME_VOXEL, ROUNDING_ULP = 1e-3, 8
 #: The header stores three of a quaternion's four components. Rounding leaves the square of the fourth uncertain by so
 #: much: of volumes turned by nearly 180 degrees, as most CT is stored, the angle by up to 0.1 degree.
 QUATERNION_SLACK = 1e-6
-#: Sizes and cosines that differ by less are 1.000 and straight; an origin that near to a corner or to the middle, in
-#: voxels, counts from 0 or from 1.
-UNIT_TOLERANCE, ORIGIN_VOXELS = 5e-4, 1.0
+#: An origin this near to a corner or to the middle counts from 0 or from 1, voxels.
+ORIGIN_VOXELS = 1.0
 #: The standard's code of a unit of length -> its name and mm.
 _UNITS = {0: ("unknown", 1.0), 1: ("m", 1000.0), 2: ("mm", 1.0), 3: ("um", 0.001)}
 

@@ -69,7 +69,10 @@ def load_rtstruct(file: InputFile, image: Grid, frame: str) -> Iterator[tuple[st
         name = parse_structure(str(get_value(item, "ROIName", file) or ""))
         if name is not None:
             check_frame_of_reference(get_value(item, "ReferencedFrameOfReferenceUID", file), frame, file)
-            names[get_whole(item, "ROINumber", file)] = name
+            number = get_whole(item, "ROINumber", file)
+            if number in names:
+                raise refusal("dicom-value", file.where, fact="ROINumber given twice")
+            names[number] = name
     n_points = 0
     for item in get_items(dataset, "ROIContourSequence", file):
         number = get_whole(item, "ReferencedROINumber", file)
@@ -103,5 +106,7 @@ def _load_paths(contours: Sequence[Dataset], image: Grid, file: InputFile) -> di
         x, y = (x_mm - image.corner_mm[0]) / column_mm + 0.5, (y_mm - image.corner_mm[1]) / row_mm + 0.5
         if x.max() <= 0 or y.max() <= 0 or x.min() >= image.width or y.min() >= image.height:
             raise refusal("mask-contour", file.where, fact="a contour outside the image")
-        paths[k].append(np.stack([x, y], axis=1))
+        path = np.stack([x, y], axis=1)
+        if not any(np.array_equal(path, other) for other in paths[k]):  # a copy would cancel it by the even-odd rule
+            paths[k].append(path)
     return {k: tuple(own) for k, own in paths.items()}

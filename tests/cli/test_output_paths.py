@@ -346,3 +346,8 @@ def test_paths_are_found_in_flags_that_do_not_parse() -> None:
     assert find_named_paths(argv) == [Path(name) for name in ("a", "b", "m", "out")]
     assert find_named_paths(["km", "--csv", "t", "--by", "g", "--report=r"]) == [Path("t")]
     assert find_named_paths(["configs/x.py", "--cohort-dir", "c"]) == [Path("configs/x.py"), Path("c")]
+
+
+def test_the_root_of_the_file_system_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["phantom", "-o", "/", "--n", "3"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

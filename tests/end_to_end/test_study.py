@@ -320,6 +320,10 @@ def test_failed_prediction_leaves_the_earlier_one(
             "--slice-z", "-768.5", "-o", str(tmp_path / "p")]  # fmt: skip
     assert main(argv) == 6
     assert not list(tmp_path.iterdir())
+    artifacts.write_json(tmp_path / "earlier" / "predictions.json", {"patients": {}})
+    artifacts.write_manifest(tmp_path / "earlier", {"kind": "predictions", "n": 0})
+    assert main([*argv[:-1], str(tmp_path / "earlier")]) == 6, "it may be replaced, and is not"
+    artifacts.check_manifest(tmp_path / "earlier")
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "mine.txt").write_text("mine")
     assert main(argv) == 2

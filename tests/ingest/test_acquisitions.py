@@ -127,3 +127,17 @@ def test_one_of_several_acquisitions_in_a_row_is_chosen(tmp_path: Path) -> None:
     _save(tmp_path, ELEMENTS["AcquisitionNumber"], 3, 15.0)
     assert len(load_stack(tmp_path).frames) == 6
     assert load_stack(tmp_path, acquisition=2).grid.z_mm == (15.0, 20.0, 25.0)
+
+
+def test_values_that_vary_within_one_volume_part_nothing(tmp_path: Path) -> None:
+    """Twelve even slices whose thickness is rounded in two ways, and two of which have another ImageType."""
+    for name, values in (("thickness", {"SliceThickness": 2.001}), ("type", {"ImageType": ["DERIVED", "PRIMARY"]})):
+        hu = make_hu()
+        for k in range(12):
+            header = make_dicom(hu[k % N_SLICES], k % N_SLICES)
+            header.ImagePositionPatient = [*GRID.corner_mm, 5.0 * k]
+            header.SliceThickness, header.ImageType = 2.0, ["ORIGINAL", "PRIMARY"]
+            for element, value in values.items() if k in (2, 3, 7) else ():
+                setattr(header, element, value)
+            save_dicom(header, tmp_path / name / f"{k:02}")
+        assert len(load_stack(tmp_path / name).grid.z_mm) == 12

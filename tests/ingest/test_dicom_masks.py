@@ -250,3 +250,47 @@ def test_damaged_objects_end_with_a_finding_or_are_read(patient: Path, tmp_path:
                 assert "\n" not in str(error) and error.code
         counts[name] = n_refused
     print("\n" + ", ".join(f"{name}: {count} of {n} damaged files refused" for name, count in counts.items()))
+
+
+def test_a_contour_stored_twice_counts_once(tmp_path: Path, patient: Path) -> None:
+    square = [(30.0, 20.0), (40.0, 20.0), (40.0, 28.0), (30.0, 28.0)]
+    px = [int(load_masks(save(make_rtstruct({"T11": [(3, square)] * n}), tmp_path / f"{n}.dcm"), GRID)
+              .count_vertebrae("T11")["T11"][3]) for n in (1, 2)]  # fmt: skip
+    assert px == [80, 80]
+
+
+def repeat_segment_number(dataset: pydicom.Dataset) -> None:
+    dataset.SegmentSequence[1].SegmentNumber = 1
+
+
+def clear_maximum(dataset: pydicom.Dataset) -> None:
+    dataset.MaximumFractionalValue = 0
+
+
+@pytest.mark.parametrize(("kind", "change"), [("BINARY", repeat_segment_number), ("FRACTIONAL", clear_maximum)])
+def test_numbers_that_would_mix_segments_are_refused(
+    patient: Path, tmp_path: Path, kind: str, change: Callable[[pydicom.Dataset], None]
+) -> None:
+    dataset = make_seg(_sources(patient), {"T11": T11, "T12": T12}, kind)
+    change(dataset)
+    assert _refused(patient, save(dataset, tmp_path / "seg.dcm")) == "dicom-value"
+
+
+def test_repeated_roi_number_is_refused(patient: Path, tmp_path: Path) -> None:
+    square = [(30.0, 20.0), (40.0, 20.0), (40.0, 28.0)]
+    dataset = make_rtstruct({"T11": [(3, square)], "T12": [(1, square)]})
+    dataset.StructureSetROISequence[1].ROINumber = 1
+    assert _refused(patient, save(dataset, tmp_path / "rt.dcm")) == "dicom-value"
+
+
+def test_damage_in_a_compressed_segmentation_is_refused(patient: Path, tmp_path: Path) -> None:
+    dataset = make_seg(_sources(patient), {"T11": T11, "T12": T12}, "LABELMAP")
+    dataset.compress(pydicom.uid.RLELossless)
+    whole = save(dataset, tmp_path / "whole.dcm")
+    assert read_source(patient, whole, NONE).level_source == "labels"
+    frames = [bytearray(frame) for frame in pydicom.encaps.generate_frames(
+        dataset.PixelData, number_of_frames=dataset.NumberOfFrames)]  # fmt: skip
+    for frame in frames:
+        frame[64] = 0x7F  # the first packet announces 128 bytes more
+    dataset.PixelData = pydicom.encaps.encapsulate(list(map(bytes, frames)))
+    assert _refused(patient, save(dataset, tmp_path / "damaged.dcm")) == "dicom-undecodable"

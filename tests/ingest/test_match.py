@@ -152,7 +152,7 @@ def test_measure_and_verify_name_masks_that_look_alike(
     assert main(["measure", *argv, "-o", str(tmp_path / "out")]) == 0
     printed = capfd.readouterr()
     assert "input '007', entry '7.nii.gz' (differs by leading zeros)" in printed.err
-    assert "input 1 of 2: no entry for this input in --masks: read without" in printed.err
+    assert "input 1 of 2: no entry for this input in --masks: read without masks" in printed.err
     assert "input 2 of 2: no entry for this input in --masks: using masks/ found next to the image" in printed.err
     assert printed.err.count("read without") == 1 and "by mask" in printed.out
     stored = (tmp_path / "out" / "areas.json").read_text()

@@ -164,6 +164,14 @@ def test_a_coordinator_out_of_reach_is_told() -> None:
         pass
 
 
+def test_an_address_that_this_machine_cannot_use_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where localhost has an IPv6 address and IPv6 is off."""
+    kind = socket.SOCK_STREAM
+    places = [(socket.AF_INET, kind, 0, "", ("192.0.2.1", 7071)), (socket.AF_INET, kind, 0, "", ("127.0.0.1", 7071))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: places)
+    assert hosts.find_bind_address("somewhere:7071") == "127.0.0.1:7071"
+
+
 def test_process_0_listens_at_an_address_of_its_machine_alone() -> None:
     assert hosts.find_bind_address("127.0.0.1:7070") == "127.0.0.1:7070"
     for host, words in (("203.0.113.7", "not an address of this machine"), ("no-such-host.invalid", "be resolved")):
