@@ -31,6 +31,8 @@ VERDICTS: dict[str, Verdict] = {
     "file-crashed-reader": Verdict("error", "reading failed in a way nobody foresaw",
                                    "convert or export it again; please report it if that does not help"),
     "file-unreadable": Verdict("error", "the file cannot be read", "check its permissions"),
+    "file-option-unused": Verdict("warning", "an option does not apply to this input and was not used",
+                                  "leave it out, or check that the input is the one that was meant"),
     "file-large": Verdict("error", "a file larger than any CT series has", "give only the CT series"),
     "file-too-many": Verdict("error", "more files than one patient's export has", "give one folder a patient"),
     "file-archive-damaged": Verdict("error", "a damaged zip archive", "pack or copy it again"),

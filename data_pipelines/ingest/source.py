@@ -133,7 +133,7 @@ def read_source(
         labels.numbering if labels.is_map else "",
     )  # fmt: skip
     is_labelled = bool(vertebra_px) and not any(note.code == "level-differs" for note in notes)
-    geometry = _judge_placeholder(stack, path, choice)
+    geometry = [*_find_unused(stack, labels, choice, path), *_judge_placeholder(stack, path, choice)]
     hu, more = stack.load_hu(index)
     regions, of_masks = labels.on_slice(index)
     vertebra = labels.load_vertebra(choice.level, index)
@@ -161,6 +161,17 @@ def read_source(
          for reader, own in drawn.items()},
         has_masks=masks is not None, label_numbering=labels.numbering,
     )  # fmt: skip
+
+
+def _find_unused(stack: Stack, labels: Masks, choice: Choice, path: Path) -> list[Finding]:
+    """A warning of options that do not apply to this input."""
+    is_dicom = stack.kind == "dicom"
+    unused = [flag for flag, is_given, applies in (
+        ("--series", choice.series is not None, is_dicom),
+        ("--acquisition", choice.acquisition is not None, is_dicom),
+        ("--label-table", choice.label_table is not None, labels.is_map),
+    ) if is_given and not applies]  # fmt: skip
+    return [find("file-option-unused", fact=", ".join(unused), where=path)] if unused else []
 
 
 def _judge_placeholder(stack: Stack, path: Path, choice: Choice) -> list[Finding]:

@@ -340,3 +340,10 @@ def test_300_hostile_tables_are_refused_in_one_line(tmp_path: Path) -> None:
             assert (error.code, "\n" in str(error)) == ("mask-table", False)
     print(f"\nhostile label tables: {n_refused} of 300 refused with one line, the others still name a structure")
     assert n_refused > 150
+
+
+def test_options_that_do_not_apply_are_named(tmp_path: Path) -> None:
+    save_nifti(make_hu(), tmp_path / "ct.nii.gz")
+    choice = Choice(slice_index=0, series=1, acquisition=1, label_table=load_label_table("verse"), segment="none")
+    (note,) = [note for note in read_source(tmp_path, choice=choice).findings if note.code == "file-option-unused"]
+    assert note.fact == "--series, --acquisition, --label-table"
