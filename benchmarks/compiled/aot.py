@@ -163,9 +163,11 @@ def _write_budget(measured: Figures) -> Path:
 def _show(measured: Figures, plot: Path | None) -> None:
     from benchmarks.compiled.tables import print_tables
 
-    if plot is not None:
-        _plot(measured, plot)
-    print_tables(measured)
+    try:
+        if plot is not None:
+            _plot(measured, plot)
+    finally:
+        print_tables(measured)
 
 
 def _plot(measured: Figures, plot: Path) -> None:

@@ -218,7 +218,7 @@ def test_folders_that_will_not_do(finished: Path, tmp_path: Path, capsys: pytest
     for run, target, told in (
         (other, out, "holds no config.json"), (unfinished, out, "stage 'fuse' is not done"),
         (damaged, out, "stage 'cv' is not done"), (finished, other, "is not an earlier output of this verb"),
-        (finished, finished / "export", "lies in an input"),
+        (finished, finished / "export", "in an input"),
     ):
         assert main(["export", str(run), "-o", str(target)]) == 2
         said = capsys.readouterr().err
