@@ -98,11 +98,13 @@ def _written_bytes(target: Path) -> int:
 
 def partial_name(path: Path) -> Path:
     """The temporary name beside `path` under which it is written; the suffix stays, for libraries that read it."""
+    path = path if path.name else path.resolve()  # "." has no name
     return path.with_name(f".{path.stem}{_PARTIAL}{path.suffix}")
 
 
 def old_name(path: Path) -> Path:
     """The name under which an earlier directory `path` is kept while the new one takes its place."""
+    path = path if path.name else path.resolve()
     return path.with_name(f".{path.name}.old")
 
 

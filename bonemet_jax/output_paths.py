@@ -232,6 +232,8 @@ def check_output_folder(
     given = [Path(path) for path in inputs if path is not None]
     if _check_entry(out, "-o") == stat.S_IFREG:
         raise UsageError("output directory exists and is a file", out, remedy)
+    if not out.resolve().name:
+        raise UsageError("output directory is the root of the file system", out, remedy)
     for path in given:
         if any(is_within(path, one) for one in (out, artifacts.partial_name(out), artifacts.old_name(out))):
             raise UsageError("output directory holds an input and would be replaced", out, remedy)

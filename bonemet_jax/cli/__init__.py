@@ -3,6 +3,7 @@
 Nothing heavy is imported before a verb runs, so `--help` and `info` answer at once.
 """
 
+import contextlib
 import importlib
 import logging
 import sys
@@ -38,7 +39,8 @@ def _fail_output(argv: list[str], error: OSError, exit_code: int) -> int:
     """Print why standard output could not be written, and put it into the report of a verb that succeeded."""
     failed = DiskError(f"standard output could not be written ({error.strerror})", "",
                        "files asked for are complete; print to another place")
-    print(f"bonemet: {_one_line(failed)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # standard error may be lost as well
+        print(f"bonemet: {_one_line(failed)}", file=sys.stderr, flush=True)
     if exit_code:
         return exit_code
     _write_failure(argv, failed, failed.exit_code, "")
@@ -72,13 +74,14 @@ def _explain(error: BaseException) -> tuple[BonemetError | None, int]:
 
 
 def _write_failure(argv: list[str], error: BonemetError, exit_code: int, started: str) -> None:
-    """Put the error into the report, where one is asked for; that this fails too takes a second line."""
+    """Put the error into the report, where one is asked for; that this fails too takes a second line,
+    unless the flags are at fault."""
     from bonemet_jax.cli.verb_report import write_failure
 
     try:
         write_failure(argv, error, exit_code, started)
     except (BonemetError, OSError) as second:
-        if str(second) != str(error):
+        if not isinstance(error, UsageError) and str(second) != str(error):
             print(f"bonemet: no report written: {_one_line(second)}", file=sys.stderr)
 
 

@@ -1,17 +1,21 @@
 """Several acquisitions, or reconstructions, in one DICOM series, found by header elements or slice positions."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
+from jaxtyping import Int16
 
+from bonemet_jax.errors import InputDataError
 from data_pipelines.ingest.dicom_header import Frame
 
 #: What differs between two volumes that share a series. Compared, never quoted but for AcquisitionNumber: the others
 #: can hold free text or times.
 ELEMENTS = ("AcquisitionNumber", "TemporalPositionIdentifier", "ConvolutionKernel")
-#: What may also differ from slice to slice of one volume: it parts volumes only where each part is evenly spaced.
-UNSTEADY = ("ImageType", "SliceThickness", "KVP", "AcquisitionTime")
+#: What may also differ from slice to slice of one volume: it parts volumes only where each part is evenly spaced, and
+#: numbers only where they differ by more than this share. Times that alternate are left to the pictures.
+UNSTEADY, SAME_SHARE = ("ImageType", "SliceThickness", "KVP"), 0.02
 #: Positions that differ by less are one, mm.
 SAME_POSITION_MM = 0.01
 #: So many slices in order make a volume.
@@ -20,7 +24,14 @@ MIN_SLICES = 3
 #: this share.
 MIN_RATIO, SAME_SUM = 1.5, 0.02
 
+#: Slices compared by their pictures, from the middle of a stack; volumes that may be interleaved; so much more alike,
+#: as a ratio and in HU, every n-th slices must be than neighbours.
+N_COMPARED, MOST_VOLUMES, MIN_EXCESS, MIN_EXCESS_HU = 9, 4, 1.3, 3.0
+#: Soft tissue and fat decide; every so many pixels are compared.
+WINDOW_HU, STEP_PX = (-250, 350), 4
+
 Height = Callable[[Frame], float]
+Load = Callable[[Frame], Int16[np.ndarray, "rows columns"]]
 
 
 def split_acquisitions(group: Sequence[Frame], height_mm: Height) -> list[list[Frame]]:
@@ -35,12 +46,39 @@ def split_acquisitions(group: Sequence[Frame], height_mm: Height) -> list[list[F
     names = [name for name in ELEMENTS if _is_mixed(_split_by(group, [name]), height_mm)]
     for name in UNSTEADY:
         parts = _split_by(group, [name])
-        if all(_is_even(part, height_mm) for part in parts) and _is_mixed(parts, height_mm):
+        differs = _is_distinct([_read(part[0], name) for part in parts])
+        if differs and all(_is_even(part, height_mm) for part in parts) and _is_mixed(parts, height_mm):
             names.append(name)
     parts = _split_by(group, names)
     if len(parts) == 1:
         parts = _split_by_instance(group, height_mm) or _split_by_gaps(group, height_mm) or parts
     return sorted(parts, key=lambda part: (_number(part[0]), height_mm(part[0]), -len(part)))
+
+
+def split_by_pictures(group: Sequence[Frame], load: Load) -> list[list[Frame]]:
+    """Volumes whose slices alternate and whose headers are alike, told apart by the pictures; else the whole group.
+
+    In one volume neighbouring slices are the most alike. Where every second (third, fourth) slice is more alike than
+    neighbours are, as many volumes are interleaved, with the patient moved or breathing in between.
+
+    Args:
+        group: frames of one series, by height.
+        load: Hounsfield units of a frame; InputDataError for one that cannot be decoded: nothing is concluded then.
+    """
+    start = max(0, len(group) - N_COMPARED) // 2
+    middle = group[start : start + N_COMPARED]
+    if len(middle) < 2 * MIN_SLICES or any(frame.file is middle[0].file for frame in middle[1:]):
+        return [list(group)]  # frames of one file name their acquisition
+    try:
+        pictures = np.stack([np.clip(load(frame)[::STEP_PX, ::STEP_PX], *WINDOW_HU).astype(np.float32)
+                             for frame in middle])  # fmt: skip
+    except InputDataError:
+        return [list(group)]
+    apart = {n: float(np.abs(pictures[n:] - pictures[:-n]).mean()) for n in range(1, MOST_VOLUMES + 1)}
+    n = min(apart, key=lambda n: apart[n])
+    if apart[1] < MIN_EXCESS * apart[n] or apart[1] - apart[n] < MIN_EXCESS_HU:
+        return [list(group)]
+    return [list(group[first::n]) for first in range(n)]
 
 
 def split_by_number(group: Sequence[Frame], height_mm: Height) -> list[list[Frame]]:
@@ -92,6 +130,12 @@ def _is_mixed(parts: list[list[Frame]], height_mm: Height) -> bool:
             return True
         top.append(n)
     return False
+
+
+def _is_distinct(values: Sequence[Hashable]) -> bool:
+    """False where two numbers are equal but for rounding."""
+    numbers = sorted(value for value in values if isinstance(value, float))
+    return all(high - low > SAME_SHARE * abs(high) for low, high in itertools.pairwise(numbers))
 
 
 def _is_even(part: Sequence[Frame], height_mm: Height) -> bool:

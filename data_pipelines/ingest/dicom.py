@@ -15,7 +15,13 @@ from pydicom.dataset import Dataset
 from bonemet_jax.errors import InputDataError
 from data_pipelines.check_codes import VERDICTS
 from data_pipelines.findings import Finding, find, refusal
-from data_pipelines.ingest.acquisitions import SAME_POSITION_MM, describe_number, split_acquisitions, split_by_number
+from data_pipelines.ingest.acquisitions import (
+    SAME_POSITION_MM,
+    describe_number,
+    split_acquisitions,
+    split_by_number,
+    split_by_pictures,
+)
 from data_pipelines.ingest.dicom_header import Frame, NotDicomError, load_frames, quiet_pydicom
 from data_pipelines.ingest.dicom_pixels import is_copy, load_frame_hu
 from data_pipelines.ingest.dicom_rules import STRAIGHT_DEG, check_frame, compute_plane, judge_frame, rank_of
@@ -217,12 +223,18 @@ def _describe(group: list[Frame]) -> str:
 
 def _choose_acquisition(group: list[Frame], acquisition: int, path: Path) -> list[Frame]:
     """One acquisition of a series, as the refusal lists them; where none is listed, by AcquisitionNumber's order."""
-    parts = split_acquisitions(group, _height_mm)
+    parts = _find_acquisitions(group)
     parts = parts if len(parts) > 1 else split_by_number(group, _height_mm)
     if not 1 <= acquisition <= len(parts):
         raise refusal("dicom-no-acquisition", path, f"no acquisition {acquisition}", f"{len(parts)} in the series",
                       f"use --acquisition 1 to {len(parts)}")
     return parts[acquisition - 1]
+
+
+def _find_acquisitions(group: list[Frame]) -> list[list[Frame]]:
+    """Acquisitions with slices between each other's, by the headers and positions, else by the pictures."""
+    parts = split_acquisitions(group, _height_mm)
+    return parts if len(parts) > 1 else split_by_pictures(group, lambda frame: load_frame_hu(frame)[0])
 
 
 def _list_acquisitions(parts: list[list[Frame]]) -> str:
@@ -241,7 +253,7 @@ def _drop_copies(group: list[Frame], path: Path) -> tuple[list[Frame], list[Find
         else:
             raise _two_phases(group, frame, path)
     # A slice that is there twice may belong to either export.
-    parts = split_acquisitions([frame for frame, is_single in zip(kept, single, strict=True) if is_single], _height_mm)
+    parts = _find_acquisitions([frame for frame, is_single in zip(kept, single, strict=True) if is_single])
     if len(parts) > 1:
         raise refusal("dicom-interleaved", path, f"{len(parts)} acquisitions in one series, at interleaved positions: "
                       f"{_list_acquisitions(parts)}")

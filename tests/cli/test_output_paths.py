@@ -348,6 +348,23 @@ def test_paths_are_found_in_flags_that_do_not_parse() -> None:
     assert find_named_paths(["configs/x.py", "--cohort-dir", "c"]) == [Path("configs/x.py"), Path("c")]
 
 
-def test_the_root_of_the_file_system_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["phantom", "-o", "/", "--n", "3"]) == 2
+@pytest.mark.parametrize("out", [".", "", "/"])
+def test_folders_without_a_name_are_refused_in_one_line(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert main(["phantom", "-o", out, "--n", "3"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("report", ["mine.txt/x", "./x/../mine.txt", "out", "out/r.json"])
+def test_a_fault_of_the_report_flag_is_one_line(
+    report: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert main(["phantom", "-o", "out", "--n", "3", "--report", report]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]

@@ -99,6 +99,8 @@ HARMLESS: dict[str, Sequence[dict[str, object]]] = {
     "one slice made later": [{"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL" if k != 5 else "X"]} for k in range(12)],
     "numbers at random": [{"InstanceNumber": k} for k in (5, 11, 2, 8, 1, 9, 3, 12, 7, 4, 10, 6)],
     "thickness written otherwise": [{"SliceThickness": "5" if k % 2 else "5.000"} for k in range(12)],
+    "thickness rounded in two ways": [{"SliceThickness": 2.0 if k % 2 else 2.004} for k in range(12)],
+    "times that alternate": [{"AcquisitionTime": f"10000{k % 2}"} for k in range(12)],
     "missing in some": [{"KVP": 120} if k < 6 else {} for k in range(12)],
 }  # fmt: skip
 
@@ -141,3 +143,18 @@ def test_values_that_vary_within_one_volume_part_nothing(tmp_path: Path) -> None
                 setattr(header, element, value)
             save_dicom(header, tmp_path / name / f"{k:02}")
         assert len(load_stack(tmp_path / name).grid.z_mm) == 12
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_volumes_whose_headers_are_alike_are_told_apart_by_their_pictures(tmp_path: Path, n: int) -> None:
+    """At even distances; in each further volume the patient is 8 mm farther back."""
+    hu = make_hu()
+    for k in range(4 * n):
+        moved = np.roll(hu[k // n % N_SLICES], 2 * (k % n), axis=0)
+        header = make_dicom(moved, k % N_SLICES)
+        header.ImagePositionPatient = [*GRID.corner_mm, 5.0 / n * k]
+        save_dicom(header, tmp_path / f"{k:02}")
+    error = _refusal(tmp_path)
+    assert error.code == "dicom-interleaved" and error.what.startswith(f"{n} acquisitions")
+    z_mm = load_stack(tmp_path, acquisition=n).grid.z_mm
+    assert z_mm == pytest.approx([5.0 / n * (n - 1) + 5.0 * k for k in range(4)])
