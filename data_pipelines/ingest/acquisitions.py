@@ -26,7 +26,7 @@ MIN_RATIO, SAME_SUM = 1.5, 0.02
 
 #: Slices compared by their pictures, from the middle of a stack; volumes that may be interleaved; so much more alike,
 #: as a ratio and in HU, every n-th slices must be than neighbours.
-N_COMPARED, MOST_VOLUMES, MIN_EXCESS, MIN_EXCESS_HU = 9, 4, 1.3, 3.0
+N_COMPARED, MOST_VOLUMES, MIN_EXCESS, MIN_EXCESS_HU = 6, 3, 1.3, 3.0
 #: Soft tissue and fat decide; every so many pixels are compared.
 WINDOW_HU, STEP_PX = (-250, 350), 4
 
@@ -58,7 +58,7 @@ def split_acquisitions(group: Sequence[Frame], height_mm: Height) -> list[list[F
 def split_by_pictures(group: Sequence[Frame], load: Load) -> list[list[Frame]]:
     """Volumes whose slices alternate and whose headers are alike, told apart by the pictures; else the whole group.
 
-    In one volume neighbouring slices are the most alike. Where every second (third, fourth) slice is more alike than
+    In one volume neighbouring slices are the most alike. Where every second or third slice is more alike than
     neighbours are, as many volumes are interleaved, with the patient moved or breathing in between.
 
     Args:
