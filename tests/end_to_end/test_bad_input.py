@@ -45,7 +45,7 @@ CASES: dict[str, tuple[list[str], int, str]] = {
     "folds file that is not there": (["run", SMOKE, "-o", "{out}", "--folds.file", "{empty}/f"], 2, "folds.file"),
     "run into a file": (["phantom", "-o", "{csv}/c", "--n", "12", "--spacing-mm", "3", "--height", "112",
                          "--width", "144"], 2, "clinical.csv"),
-    "stage before its inputs": (["fuse", SMOKE, "-o", "{out}"], 2, "embed"),
+    "stage before its inputs": (["fuse", SMOKE, "-o", "{out}"], 2, "cohort"),
     "predict without a run": (["predict", "--run", "{empty}", "-i", "{empty}", "-o", "{out}"], 2, "config.json"),
     "device that is not there": (["run", SMOKE, "-o", "{out}", "--device", "tpu"], 3, "tpu"),
     "build from an empty folder": (["build", "-i", "{empty}", "-o", "{out}"], 8, "empty"),

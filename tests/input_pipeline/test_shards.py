@@ -244,11 +244,15 @@ def test_features_must_be_described(copied: dict[str, Path]) -> None:
     directory = copied["tfrecord"]
     path = directory / "features.json"
     whole = path.read_text()
-    for text in ("{", "{}", whole.replace('"bytes"', '"zlib"'), whole.replace('"uint8"', '"image"')):
+    for text in ("{}", whole.replace('"bytes"', '"zlib"'), whole.replace('"uint8"', '"image"')):
         path.write_text(text)
         _renew_manifest(directory)
         with pytest.raises(CorruptFileError, match=r"described as they must be; .*features\.json"):
             load_records(directory)
+    path.write_text("{")
+    _renew_manifest(directory)
+    with pytest.raises(CorruptFileError, match=r"not valid JSON.*features\.json"):
+        load_records(directory)
     path.write_text(whole.replace('"64"', '"63"'))
     _renew_manifest(directory)
     with pytest.raises(CorruptFileError, match="feature ct has 5120 bytes, not 5040"):
