@@ -206,7 +206,7 @@ VERDICTS: dict[str, Verdict] = {
                           "give the SEG or RTSTRUCT of this very series"),
     "mask-contour": Verdict("error", "contours that give no region on the image's slices",
                             "export closed planar contours drawn on this very series"),
-    "mask-twice": Verdict("error", "several masks of one name", "give the folder of one patient"),
+    "mask-twice": Verdict("error", "several masks of one name", "keep one of them, or give the folder of one patient"),
     "mask-values": Verdict("error", "mask values are not labels", "give whole numbers from 0"),
     "mask-full": Verdict("error", "the mask covers everything", "segment this very image"),
     "mask-off-body": Verdict("error", "the mask lies outside the body", "segment this very image"),
