@@ -105,6 +105,9 @@ VERDICTS: dict[str, Verdict] = {
                                          "compare the areas with those of the original CT series"),
     "dicom-unit-pixels": Verdict("warning", "pixels of exactly 1 mm: resampled, or a placeholder",
                                  "check the pixel spacing against the original CT series"),
+    "dicom-origin-zero": Verdict("warning", "the patient's zero is at a corner of the slice: position, orientation or "
+                                 "pixel spacing may be placeholders",
+                                 "check pixel spacing and orientation against the original CT series"),
     "dicom-shifted": Verdict("error", "slices are shifted against each other", "export the original axial series"),
     "dicom-no-pixels": Verdict("error", "no pixel data in the file", "export it again with its image"),
     "dicom-truncated": Verdict("error", "pixel data are cut off", "export or copy it again"),
@@ -136,6 +139,8 @@ VERDICTS: dict[str, Verdict] = {
                                          "compare the areas with those of the original CT series"),
     "nifti-unit-voxels": Verdict("warning", "pixels of exactly 1 mm: resampled, or a placeholder",
                                  "check the voxel size against the original CT series"),
+    "nifti-origin-zero": Verdict("warning", "the affine gives no place in the patient: orientation and voxel size may "
+                                 "be placeholders", "check voxel size and orientation against the original CT series"),
     "nifti-spacing": Verdict("error", "voxel size is missing or cannot be a CT's", "convert the DICOM again"),
     "nifti-units": Verdict("warning", "voxel size is not given in mm and was converted", "check the areas"),
     "nifti-oblique": Verdict("error", "oblique volume", "resample it to straight axial slices"),
@@ -201,7 +206,7 @@ VERDICTS: dict[str, Verdict] = {
                           "give the SEG or RTSTRUCT of this very series"),
     "mask-contour": Verdict("error", "contours that give no region on the image's slices",
                             "export closed planar contours drawn on this very series"),
-    "mask-twice": Verdict("error", "several masks of one name", "give the folder of one patient"),
+    "mask-twice": Verdict("error", "several masks of one name", "keep one of them, or give the folder of one patient"),
     "mask-values": Verdict("error", "mask values are not labels", "give whole numbers from 0"),
     "mask-full": Verdict("error", "the mask covers everything", "segment this very image"),
     "mask-off-body": Verdict("error", "the mask lies outside the body", "segment this very image"),
@@ -213,6 +218,7 @@ VERDICTS: dict[str, Verdict] = {
     "mask-segmenter-failed": Verdict("error", "TotalSegmentator failed", "run it by hand and give --masks"),
     "mask-segmenter-slow": Verdict("error", "TotalSegmentator took too long and was stopped",
                                    "run it by hand, best on a GPU, and give --masks"),
+    "roi-twice": Verdict("error", "several regions of one reader for one input", "keep one of them"),
     "roi-missing": Verdict("error", "no ImageJ regions found", "give .roi files or a zip of them"),
     "roi-damaged": Verdict("error", "not a readable ImageJ region", "save it again"),
     "roi-no-area": Verdict("error", "a line, point, angle or text encloses no area", "draw an area, or delete it"),
@@ -242,6 +248,8 @@ VERDICTS: dict[str, Verdict] = {
     "slice-orientation-trusted": Verdict(
         "warning", "the spine is not posterior along the header's axes, which are trusted", "look at the overlay"
     ),
+    "slice-orientation-unknown": Verdict("warning", "orientation not checked: the slice shows too little bone",
+                                         "look at the overlay: front up, the patient's right on the left"),
     "slice-padding": Verdict("warning", "padding inside the trunk: its pixels count as no tissue",
                              "look at the overlay; export the original CT series"),
     "fat-unsegmented": Verdict(

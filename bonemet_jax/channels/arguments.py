@@ -45,14 +45,14 @@ def check_whole(value: Any, name: str) -> int:
     Raises: TypeError for anything but a real number; ValueError for a fraction, NaN or an infinity.
     """
     number = check_real(value, name)
-    if not float(number).is_integer():
+    if not (isinstance(number, numbers.Integral) or float(number).is_integer()):
         raise ValueError(f"{name} is {value}, wanted a whole number")
     return int(number)
 
 
 def check_real(value: Any, name: str) -> float | int:
     """A real number of Python, numpy or a concrete jax array without axes. Raises: TypeError."""
-    if isinstance(value, (np.ndarray, jax.Array)) and value.ndim == 0:
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)) and value.ndim == 0:
         value = value.item()
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is of type {type(value).__name__}, wanted a real number")

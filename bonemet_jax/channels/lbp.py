@@ -30,6 +30,8 @@ _MAX_CODE_POINTS = 32
 _MAX_POINTS = 4096
 #: scikit-image rounds offsets to so many parts of a pixel.
 _PARTS = 100_000
+#: Offsets of larger circles overflow where they are rounded to those parts.
+_MAX_RADIUS = 1e300
 
 
 def local_binary_pattern(
@@ -52,7 +54,7 @@ def local_binary_pattern(
             JAX cuts 64-bit types to 32 bits unless the process computes in 64.
         P: Number of neighbours, a whole number from 1 to 4096, also as a float (8.0); neighbour p has the angle
             2 pi p / P, counter-clockwise from the right.
-        R: Radius of the circle in pixels, finite and above 0; may exceed the image.
+        R: Radius of the circle in pixels, above 0 and at most 1e300; may exceed the image, whose outside reads 0.
         method: As in scikit-image [2]_, also in capitals; its `var` is not offered:
 
             ``default``
@@ -102,8 +104,10 @@ def _check_arguments(P: int, R: float, method: str, mode: str) -> None:
     for name, got, wanted in (("method", method, get_args(Method)), ("mode", mode, get_args(Mode))):
         if got not in wanted:
             raise ValueError(f"{name} is {got!r}, wanted one of {', '.join(wanted)}")
-    if not 1 <= P <= _MAX_POINTS or not 0 < R < np.inf:
-        raise ValueError(f"P is {P} and R is {R}, wanted 1 <= P <= {_MAX_POINTS} and a finite R > 0")
+    if not 1 <= P <= _MAX_POINTS:
+        raise ValueError(f"P is {P}, wanted 1 <= P <= {_MAX_POINTS}")
+    if not 0 < R <= _MAX_RADIUS:
+        raise ValueError(f"R is {R}, wanted 0 < R <= {_MAX_RADIUS:g}")
     if P > _MAX_CODE_POINTS and method in ("default", "ror"):
         raise ValueError(
             f"P is {P} with method {method!r}, wanted P <= {_MAX_CODE_POINTS}: its codes have one bit a neighbour;"

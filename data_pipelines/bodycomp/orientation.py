@@ -3,6 +3,7 @@
 The spine distinguishes neither left from right nor, on one slice, head from feet: a mirrored picture passes.
 """
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -28,8 +29,10 @@ EVEN_HU, WINDOW_MM, POOL_MM = 45.0, 6.0, 4.0
 WHITE_HU = 1000
 #: So much bone is a vertebra, cm2, and so small a share of it on the posterior side is none there.
 MIN_BONE_CM2, MAX_POSTERIOR = 1.0, 0.3
-#: Of a smaller trunk (neck, limb), or one cut along more than this share of its box, nothing is concluded, cm2.
-MIN_TRUNK_CM2, MAX_CUT = 300.0, 0.2
+#: Of a smaller trunk, or one cut along more than this share of its box, nothing is concluded, cm2.
+MIN_TRUNK_CM2, MAX_CUT = 100.0, 0.2
+#: A smaller trunk, as a child's, is enlarged to this size first: so the lengths and areas here scale with it, cm2.
+FULL_TRUNK_CM2 = 300.0
 #: A trunk that leaves the picture at two opposite borders, and at them alone, at so large a share of its width or
 #: depth, is cut lengthwise; at the flanks, which a small field of view cuts too, only where no vertebra is in the
 #: middle, cm2, or bone goes on to both sides nearly as densely.
@@ -39,14 +42,18 @@ THROUGH, NO_VERTEBRA_CM2, COLUMN = (0.6, 0.8), 0.5, 0.85
 def find_spine(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> tuple[Side | None, str]:
     """Side of the trunk with the spine, None where the slice does not show it; and the figures that decide.
 
-    Lengthwise is a spine, or a trunk, that runs through the picture as on a coronal or sagittal one.
+    Lengthwise is a spine, or a trunk, that runs through the picture as on a coronal or sagittal one. Figures are cm2 of
+    a trunk of at least FULL_TRUNK_CM2.
 
     Args:
         hu: Hounsfield units, anatomical by the header.
         trunk: true inside the trunk.
         spacing_mm: row and column spacing, mm.
     """
-    through, cut_mm = _find_through(trunk), compute_cut_mm(trunk, spacing_mm)
+    through, is_partial = _find_through(trunk), is_cut(trunk, spacing_mm)
+    trunk_cm2 = float(trunk.sum()) * spacing_mm[0] * spacing_mm[1] / 100
+    enlarged = max(1.0, math.sqrt(FULL_TRUNK_CM2 / max(trunk_cm2, MIN_TRUNK_CM2)))
+    spacing_mm = spacing_mm[0] * enlarged, spacing_mm[1] * enlarged
     box = find_box(trunk, spacing_mm)
     hu, trunk = hu[box], trunk[box]
     pixel_cm2 = spacing_mm[0] * spacing_mm[1] / 100
@@ -64,10 +71,15 @@ def find_spine(hu: Hu, trunk: Mask, spacing_mm: tuple[float, float]) -> tuple[Si
     lateral *= 2 * ACROSS / (1 - 2 * ACROSS)
     if through == "rows" or (through == "columns" and posterior < max(NO_VERTEBRA_CM2, lateral / COLUMN)):
         return "lengthwise", f"the trunk runs from border to border, {fact}"
-    is_partial = cut_mm > MAX_CUT * 2 * float(np.dot(trunk.shape, spacing_mm))
-    if cm2[best] < MIN_BONE_CM2 or trunk.sum() * pixel_cm2 < MIN_TRUNK_CM2 or is_partial:
+    if cm2[best] < MIN_BONE_CM2 or trunk_cm2 < MIN_TRUNK_CM2 or is_partial:
         return None, fact
     return best if best == "posterior" or posterior < MAX_POSTERIOR * cm2[best] else None, fact
+
+
+def is_cut(trunk: Mask, spacing_mm: tuple[float, float]) -> bool:
+    """True where the picture's border cuts so much of the trunk that its spine may be outside."""
+    size = trunk[find_box(trunk, spacing_mm)].shape
+    return compute_cut_mm(trunk, spacing_mm) > MAX_CUT * 2 * float(np.dot(size, spacing_mm))
 
 
 def _find_through(trunk: Mask) -> Literal["rows", "columns"] | None:

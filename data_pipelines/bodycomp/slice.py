@@ -11,7 +11,7 @@ from bonemet_jax import schema
 from data_pipelines.bodycomp.field import compute_cut, judge_arms, judge_cut
 from data_pipelines.bodycomp.mask_check import judge_mask
 from data_pipelines.bodycomp.muscle import segment_muscle
-from data_pipelines.bodycomp.orientation import find_spine
+from data_pipelines.bodycomp.orientation import find_spine, is_cut
 from data_pipelines.bodycomp.segment import segment_fat
 from data_pipelines.bodycomp.tissue import label_tissue
 from data_pipelines.bodycomp.trunk import TISSUE_ABOVE_HU, compute_body, cut_arms, find_box
@@ -120,8 +120,13 @@ def _find_trunk(hu: Hu, spacing_mm: tuple[float, float], is_hu: bool, where: obj
 def _judge_spine(
     hu: Hu, trunk: Mask, spacing_mm: tuple[float, float], where: object, *, is_trusted: bool
 ) -> list[Finding]:
-    """A warning where the spine is on another side than the posterior one. Raises: InputDataError unless trusted."""
+    """A warning where a whole trunk shows no spine, or the spine is not posterior and this is trusted.
+
+    Raises: InputDataError where the spine is not posterior and this is not trusted.
+    """
     side, fact = find_spine(hu, trunk, spacing_mm)
+    if side is None and not is_cut(trunk, spacing_mm):
+        return [find("slice-orientation-unknown", fact=fact, where=where)]
     if side in (None, "posterior"):
         return []
     if is_trusted:

@@ -95,6 +95,8 @@ def load_dicom(
     notes += [*more, *_check_places(chosen, grid, path)]
     if _has_unit_pixels(chosen[0]) and not placeholder:
         notes.append(find("dicom-unit-pixels", fact="PixelSpacing 1 x 1 mm", where=path))
+    if not placeholder and _has_zero_corner(chosen[0]):
+        notes.append(find("dicom-origin-zero", fact="ImagePositionPatient: 0, 0 at a corner", where=path))
     tilt_deg = compute_plane(chosen[0].header).tilt_deg
     return DicomStack(
         grid, tuple(chosen), tuple(notes), _axes(chosen[0].header), tilt_deg if tilt_deg > STRAIGHT_DEG else 0.0,
@@ -282,6 +284,20 @@ def _describe_placeholder(frame: Frame) -> str:
     return "PixelSpacing 1 x 1 mm, ImagePositionPatient 0, 0"
 
 
+def _find_stored_corners(frame: Frame) -> np.ndarray:
+    """Patient coordinates of the centres of the first and last pixel of the first stored row, then of the last, mm."""
+    row_mm, column_mm = _spacing_mm(frame)
+    along_row, along_column = np.array(frame.header.ImageOrientationPatient, float).reshape(2, 3)
+    right = (frame.header.Columns - 1) * column_mm * along_row
+    down = (frame.header.Rows - 1) * row_mm * along_column
+    return _position(frame) + np.array([0 * right, right, down, right + down])
+
+
+def _has_zero_corner(frame: Frame) -> bool:
+    """True where the patient's zero is at a corner of the slice, which no scanner writes."""
+    return bool((np.abs(_find_stored_corners(frame)[:, :2]).max(axis=1) <= ORIGIN_MM).any())
+
+
 def _axes(header: Dataset) -> Axes:
     """Whether to transpose the stored picture, then flip its rows, then its columns."""
     along_row, along_column = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
@@ -309,11 +325,8 @@ def _make_grid(frames: list[Frame]) -> Grid:
 
 def _find_corners(frames: list[Frame]) -> np.ndarray:
     """Grid.corners_mm of a stack."""
-    first, (row_mm, column_mm) = frames[0].header, _spacing_mm(frames[0])
-    along_row, along_column = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
-    right, down = (first.Columns - 1) * column_mm * along_row, (first.Rows - 1) * row_mm * along_column
-    stored = _position(frames[0]) + np.array([0 * right, right, down, right + down])
-    order = turn(np.arange(4).reshape(2, 2), _axes(first))
+    stored = _find_stored_corners(frames[0])
+    order = turn(np.arange(4).reshape(2, 2), _axes(frames[0].header))
     corner, across, below = stored[[order[0, 0], order[0, 1], order[1, 0]]]
     return np.array([corner, across, below, corner + _position(frames[-1]) - _position(frames[0])])
 

@@ -6,6 +6,7 @@ Files are untrusted: what is too large is refused before memory is taken, and no
 import contextlib
 import io
 import logging
+import struct
 import warnings
 import zlib
 from collections.abc import Generator, Iterable
@@ -203,10 +204,20 @@ def _inflate(stream: BinaryIO, syntax: UID | None, file: InputFile) -> BinaryIO:
         raise refusal("dicom-bomb", file.where, fact=f"more than {limit} bytes from {len(packed)}")
     if not inflater.eof:
         raise refusal("dicom-damaged", file.where, fact="the deflated data set ends early")
-    if inflater.unused_data.strip(b"\0"):
-        raise refusal("dicom-damaged", file.where, fact="data behind the deflated data set")
+    _check_trailer(inflater.unused_data, plain, file)
     name = ExplicitVRLittleEndian.encode() + b"\0"
     return io.BytesIO(_PREFIX + b"\2\0\x10\0UI" + len(name).to_bytes(2, "little") + name + plain)
+
+
+def _check_trailer(rest: bytes, plain: bytes, file: InputFile) -> None:
+    """Raise for bytes after the deflated stream that are neither padding (0x00, 0xFF) nor its gzip trailer and padding.
+
+    A gzip trailer (RFC 1952) is the CRC-32 of the inflated data and their length modulo 2**32.
+    """
+    trailer = struct.pack("<II", zlib.crc32(plain), len(plain) % 2**32)
+    if rest.removeprefix(trailer).strip(b"\0\xff"):
+        raise refusal("dicom-damaged", file.where,
+                      fact=f"{len(rest)} bytes after the deflated data set, neither padding nor its checksum and length")
 
 
 def _get(source: Dataset, name: str, file: InputFile) -> object:

@@ -118,9 +118,12 @@ def load_masks(path: Path, image: Grid, table: LabelTable | None = None, stack: 
     if len(named) < len(volumes):
         raise refusal("mask-twice", path, fact=f"{len(volumes)} files, {len(named)} names")
     of_dicom = load_dicom_masks([f for f in files if f not in volumes], image, stack)
-    structures: dict[str, Structure] = of_dicom | {
-        f"vertebrae_{name}" if name in VERTEBRAE else name: FileStructure(file, image) for name, file in named.items()
-    }
+    structures: dict[str, Structure] = dict(of_dicom)
+    for name, file in named.items():
+        key = f"vertebrae_{name}" if name in VERTEBRAE else name
+        if key in structures:
+            raise refusal("mask-twice", path, "several masks of one structure", fact=key)
+        structures[key] = FileStructure(file, image)
     vertebrae, tissues = make_vertebrae(structures), _find_boa(named, image) | make_tissues(structures)
     label_map = named.get(_TOTAL)
     # In a folder, a file of any other name may be another patient's.
@@ -187,8 +190,10 @@ def _find_boa(files: Mapping[str, InputFile], image: Grid) -> dict[int, Tissue]:
     """Tissues of BOA's own label maps, known by their file names."""
     tissues: dict[int, Tissue] = {}
     for name, labels in BOA_LABELS.items():
-        file = files.get(name) or files.get(name.replace("-", "_"))
-        if file is not None:
+        spelt = [files[key] for key in (name, name.replace("-", "_")) if key in files]
+        if len(spelt) > 1 and "-" in name:
+            raise refusal("mask-twice", spelt[0].where, "several masks of one structure", fact=name)
+        for file in spelt[:1]:
             of_map = LabelMap(file, image)
             tissues = {code: Tissue((LabelStructure(of_map, label),)) for code, label in labels.items()} | tissues
     return tissues

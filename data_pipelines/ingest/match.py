@@ -135,6 +135,8 @@ class Entry:
     """Ids, where the entry's name is the patient's in another Unicode form."""
     alike: str = ""
     """Ids, where there is no entry but some whose names look alike."""
+    twice: str = ""
+    """Names, with the patient's id left out, of several entries for the patient: none of them is chosen."""
 
 
 class EntryFolder:
@@ -143,21 +145,28 @@ class EntryFolder:
     def __init__(self, folder: Path, suffixes: Sequence[str]) -> None:
         self._suffixes = suffixes
         self._entries = {f.name: f for f in sorted(folder.iterdir())} if folder.is_dir() else {}
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for name in self._entries:
+            for own in {name, self._cut(name)}:
+                self._by_name[own].append(name)
         self._by_key: dict[str, list[str]] = defaultdict(list)
         for name in self._entries:
             for key in make_loose_keys(self._cut(name)):
                 self._by_key[key].append(name)
 
     def find(self, patient: str) -> Entry:
-        """The patient's entry, by equal names, then by names equal after NFC."""
-        own = next((self._entries[name] for name in (patient, *(f"{patient}{end}" for end in self._suffixes))
-                    if name in self._entries), None)  # fmt: skip
-        if own is not None:
-            return Entry(own)
+        """The patient's entry, by equal names, then by names equal after NFC; suffixes in capitals are not read."""
+        own = self._by_name.get(patient, [])
+        if len(own) > 1:
+            return Entry(twice=self._list_endings(own))
+        if own and (own[0] == patient or self._is_ours(own[0])):
+            return Entry(self._entries[own[0]])
         near = sorted({name for key in make_loose_keys(patient) for name in self._by_key.get(key, ())})
         composed = [name for name in near if compose(self._cut(name)) == compose(patient) and self._is_ours(name)]
         if len(composed) == 1:
             return Entry(self._entries[composed[0]], composed=f"input {quote(patient)} and entry {quote(composed[0])}")
+        if len({self._cut(name) for name in composed}) == 1:
+            return Entry(twice=self._list_endings(composed))
         named = [f"{quote(name)} (differs by {self._compare(name, patient)})" for name in near[:_MAX_MEMBERS]]
         return Entry(alike=f"input {quote(patient)}, entry {', '.join(named)}" if named else "")
 
@@ -165,6 +174,10 @@ class EntryFolder:
         """The name without a suffix, in upper or lower case."""
         ending = next((end for end in self._suffixes if name.lower().endswith(end)), "")
         return name[: len(name) - len(ending)]
+
+    def _list_endings(self, names: Sequence[str]) -> str:
+        ends = (name[len(self._cut(name)) :] or ("/" if self._entries[name].is_dir() else "") for name in names)
+        return ", ".join(f"<patient_id>{end}" for end in ends)
 
     def _is_ours(self, name: str) -> bool:
         return self._entries[name].is_dir() or name.endswith(tuple(self._suffixes))

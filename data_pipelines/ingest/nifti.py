@@ -5,6 +5,7 @@ import io
 import logging
 import math
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -23,6 +24,7 @@ from data_pipelines.ingest.gzip_stream import MAGIC, GzipStream
 from data_pipelines.ingest.nifti_affine import (
     compute_sizes,
     describe_placeholder,
+    describe_zero_origin,
     has_unit_pixels,
     load_affine,
     make_canonical,
@@ -41,6 +43,8 @@ STRAIGHT_DEG, MAX_OBLIQUE_DEG = 0.6, 5.0
 # nibabel tells on standard error what it mends in a header, and quotes it.
 logging.getLogger("nibabel.global").disabled = True
 _NIFTI_2 = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
+#: A header's extension has a multiple of 16 bytes, at most so many, and an even code (the highest registered is 46).
+EXTENSION_STEP, EXTENSION_BYTES, EXTENSION_CODE = 16, 1 << 24, 100
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ def load_nifti(file: InputFile, *, is_mask: bool = False) -> NiftiStack:
     placeholder = describe_placeholder(canonical, shape)
     if has_unit_pixels(canonical) and not placeholder:
         more.append(find("nifti-unit-voxels", fact="1 x 1 mm", where=file.where))
+    if not placeholder and (zero := describe_zero_origin(canonical, shape)):
+        more.append(find("nifti-origin-zero", fact=zero, where=file.where))
     return NiftiStack(_make_grid(canonical, shape), file, (*findings, *more), tilt_deg, placeholder=placeholder,
                       is_mask=is_mask)  # fmt: skip
 
@@ -150,6 +156,7 @@ def _open(file: InputFile, is_mask: bool = False) -> Iterator[tuple[Any, GzipStr
             stream.seek(0)
             kind = nib.Nifti2Image if magic in _NIFTI_2 else nib.Nifti1Image
             header = kind.header_class.from_fileobj(stream)
+            _check_offset(header, stream, file)
             stream.seek(0)
             image = kind.from_stream(stream)
         except Exception as error:  # nibabel raises many kinds for a damaged file
@@ -177,6 +184,24 @@ def _check_scaling(header: Any, file: InputFile) -> None:
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if not (math.isfinite(slope) and math.isfinite(inter)) or (slope == 0 and inter != 0):
         raise refusal("nifti-scaling", file.where, fact=f"scl_slope {slope:g}, scl_inter {inter:g}")
+
+
+def _check_offset(header: Any, stream: Any, file: InputFile) -> None:
+    """Raise for voxels that begin inside the header or its first extension; nibabel reads those bytes as voxels."""
+    offset, n_header = float(header["vox_offset"]), header.template_dtype.itemsize
+    if not (offset.is_integer() and n_header + 4 <= offset <= MAX_VOXEL_BYTES):
+        raise refusal("nifti-damaged", file.where, fact=f"vox_offset {offset:g}, {n_header + 4} or more")
+    if header.extensions or offset >= n_header + 4 + EXTENSION_STEP:  # nibabel has read the extensions up to the voxels
+        return
+    stream.seek(n_header)
+    flag, head = stream.read(4), stream.read(8)
+    if flag[:1] in (b"", b"\0") or len(head) < 8:
+        return
+    size, code = struct.unpack(f"{header.endianness}ii", head)
+    is_size = size % EXTENSION_STEP == 0 and EXTENSION_STEP <= size <= EXTENSION_BYTES
+    if is_size and code % 2 == 0 and 0 <= code <= EXTENSION_CODE:
+        raise refusal("nifti-damaged", file.where,
+                      fact=f"vox_offset {offset:g} is inside an extension of {size} bytes")
 
 
 def _check_voxels(image: Any, file: InputFile, is_packed: bool) -> None:

@@ -25,6 +25,8 @@ SAME_VOXEL, ROUNDING_ULP = 1e-3, 8
 QUATERNION_SLACK = 1e-6
 #: An origin this near to a corner or to the middle counts from 0 or from 1, voxels.
 ORIGIN_VOXELS = 1.0
+#: In the middle of the volume by rounding alone, voxels: a CT's field of view is often centred within its slices.
+MIDDLE_VOXELS = 0.01
 #: The standard's code of a unit of length -> its name and mm.
 _UNITS = {0: ("unknown", 1.0), 1: ("m", 1000.0), 2: ("mm", 1.0), 3: ("um", 0.001)}
 
@@ -77,6 +79,22 @@ def describe_placeholder(canonical: Affine, shape: tuple[int, int, int]) -> str:
         return "1 mm pixels, origin at a corner of the volume"
     if in_middle.all() and shape[2] > 1 and abs(canonical[2, 2] - 1) < UNIT_TOLERANCE:
         return "1 mm voxels, origin in the middle of the volume"
+    return ""
+
+
+def describe_zero_origin(canonical: Affine, shape: tuple[int, int, int]) -> str:
+    """Why an affine gives no place in the patient, with pixels of any size; empty where it does, or may.
+
+    The patient's zero is at a corner of the slice, or exactly in the middle of the volume along all three axes.
+    """
+    sizes = compute_sizes(canonical)
+    if np.abs(canonical[:3, :3] / sizes - np.eye(3)).max() > UNIT_TOLERANCE:
+        return ""
+    first, n = canonical[:3, 3] / sizes, np.array(shape) - 1
+    if (np.minimum(np.abs(first), np.abs(first + n))[:2] <= ORIGIN_VOXELS).all():
+        return "origin at a corner of the slice"
+    if shape[2] > 1 and (np.abs(first + n / 2) <= MIDDLE_VOXELS).all():
+        return "origin in the middle of the volume"
     return ""
 
 

@@ -212,23 +212,30 @@ class _Folders:
         self._readers = {f"reader{n}": EntryFolder(f, ROI_SUFFIXES) for n, f in enumerate(folders, start=1)}
 
     def find_masks(self, one: Input) -> tuple[Path | None, list[Finding]]:
-        """The input's own masks; of a single input the whole path, where it has no entry of that name."""
+        """The input's own masks; of a single input the whole path, where it has no entry of that name.
+
+        Raises: InputDataError for several entries.
+        """
         if self._masks is None:
             return None, []
         entry = self._masks.find(make_patient_id(one.path))
+        _check_single(entry, "mask-twice", self.masks)
         notes = _report_names(entry, "cohort-masks-alike", self.masks)
         own = entry.path or (self.masks if one.n == 1 else None)
         return own, notes if own is not None else [*notes, find("cohort-no-masks", where=self.masks)]
 
     def find_rois(self, one: Input) -> tuple[dict[str, Path], list[Finding]]:
-        """Reader -> the input's regions."""
+        """Reader -> the input's regions. Raises: InputDataError for several entries of one reader."""
         if self._rois is None or self.rois is None:
             return {}, []
         name = make_patient_id(one.path)
         own = self._rois.find(name)
+        _check_single(own, "roi-twice", self.rois)
         if own.path is not None:
             return {"reader1": own.path}, _report_names(own, "cohort-rois-alike", self.rois)
         entries = {reader: folder.find(name) for reader, folder in self._readers.items()}
+        for entry in entries.values():
+            _check_single(entry, "roi-twice", self.rois)
         notes = [note for entry in (own, *entries.values())
                  for note in _report_names(entry, "cohort-rois-alike", self.rois)]
         readers = {reader: entry.path for reader, entry in entries.items() if entry.path is not None}
@@ -241,9 +248,17 @@ def _find_files(one: Input, folders: _Folders, choice: Choice, table: ClinicalTa
     for folder, code in ((folders.masks, "mask-missing"), (folders.rois, "roi-missing")):
         if folder is not None and not folder.exists():
             return Failure(one, refusal(code, folder, fact="no such file or folder"))
-    (masks, of_masks), (rois, of_rois) = folders.find_masks(one), folders.find_rois(one)
+    try:
+        (masks, of_masks), (rois, of_rois) = folders.find_masks(one), folders.find_rois(one)
+    except InputDataError as error:
+        return Failure(one, error)
     own_choice = _choose(choice, one.patient_id, table)
     return replace(one, masks=masks, rois=rois, choice=own_choice, findings=(*of_masks, *of_rois))
+
+
+def _check_single(entry: Entry, code: str, where: Path | None) -> None:
+    if entry.twice:
+        raise refusal(code, where or "", fact=entry.twice)
 
 
 def _report_names(entry: Entry, code: str, where: Path | None) -> list[Finding]:

@@ -1,5 +1,6 @@
 """The spine's side: correct slices are measured, turned or flipped ones refused, or nothing is concluded."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,34 @@ def test_real_slices_are_measured_turned_ones_refused(shared: Path) -> None:
     planes = list(_iter_real(shared, 25))
     assert _count(planes, RIGHT) == {"measured": 2 * len(planes)}
     assert _count(planes, WRONG) == {"refused": 6 * len(planes)}
+
+
+@pytest.mark.parametrize("trunk_cm2", [110, 180, 270])
+def test_a_small_trunk_is_judged_as_an_adult_one(trunk_cm2: float) -> None:
+    """The phantom with pixels made smaller, down to a child's size."""
+    hu, mm = _make_phantom(0)
+    factor = math.sqrt(trunk_cm2 / (compute_trunk(hu, mm).sum() * mm[0] * mm[1] / 100))
+    planes = [(hu, (mm[0] * factor, mm[1] * factor))]
+    assert _count(planes, RIGHT) == {"measured": 2}
+    assert _count(planes, WRONG) == {"refused": 6}
+
+
+@pytest.mark.parametrize("mm", [0.5, 0.6])
+def test_small_real_slices_are_measured_flipped_ones_refused(shared: Path, mm: float) -> None:
+    planes = [(hu, (mm, mm)) for hu, _ in _iter_real(shared, 40)]
+    assert _count(planes, RIGHT)["refused"] == 0
+    assert _count(planes, WRONG)["measured"] == 0
+    nifti = load_nifti(find_files(shared / "data" / "ct_t11_l2_nifti" / "ct.nii.gz")[0])
+    assert _judge(nifti.load_hu(18)[0], (mm, mm), WRONG["front to back"]) == "refused"
+
+
+def test_a_whole_trunk_without_bone_is_measured_with_a_warning() -> None:
+    hu, mm = _make_phantom(2)
+    without = np.minimum(hu, 140)
+    codes = [note.code for note in make_slice(without, mm, {}, "x", segment="none").findings]
+    assert "slice-orientation-unknown" in codes
+    codes = [note.code for note in make_slice(hu, mm, {}, "x", segment="none").findings]
+    assert "slice-orientation-unknown" not in codes
 
 
 def test_message_and_trust() -> None:

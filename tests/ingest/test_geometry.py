@@ -193,15 +193,23 @@ def test_a_trusted_placeholder_is_measured_with_a_warning(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("affine", "codes"), [
     (_at(np.diag([-1.0, -1, 5, 1]), 120, 95.5, -700), ["nifti-unit-voxels"]),
     (_at(np.diag([-1.0, -1, 1, 1]), 120, 95.5, -700), ["nifti-unit-voxels"]),
-    (_at(np.diag([-1.0, -0.9, 1, 1]), 0, 0, 0), []), (np.diag([-0.8, -0.8, 2, 1]), []),
+    (_at(np.diag([-1.0, -0.9, 1, 1]), 0, 0, 0), ["nifti-origin-zero"]),
+    (np.diag([-0.8, -0.8, 2, 1]), ["nifti-origin-zero"]), (np.diag([0.5, 0.5, 0.5, 1]), ["nifti-origin-zero"]),
+    (_at(np.diag([0.5, 0.5, 5, 1]), 0, 0, -700), ["nifti-origin-zero"]),
+    (_at(np.diag([0.5, -0.5, 5, 1]), 0, 0.5 * (N_Y - 1), -700), ["nifti-origin-zero"]),
+    (_at(np.diag([0.5, 0.5, 5, 1]), -0.25 * (N_X - 1), -0.25 * (N_Y - 1), -2.5 * (N_SLICES - 1)),
+     ["nifti-origin-zero"]),
+    (_at(np.diag([0.5, 0.5, 5, 1]), -0.25 * (N_X - 1), -0.25 * (N_Y - 1), -700), []),
+    (_at(np.diag([0.5, 0.5, 5, 1]), 0, -20, 0), []),
 ])  # fmt: skip
-def test_unit_voxels_are_a_warning(tmp_path: Path, affine: np.ndarray, codes: list[str]) -> None:
+def test_unit_voxels_and_zero_origins_are_a_warning(tmp_path: Path, affine: np.ndarray, codes: list[str]) -> None:
     stack = load_nifti(find_files(_save(tmp_path / "p", affine))[0])
     assert ([note.code for note in stack.findings], stack.placeholder) == (codes, "")
 
 
 @pytest.mark.parametrize(("position", "spacing", "code"), [
-    ((0, 0, 0), 1, "dicom-placeholder"), ((0, 0, -40), 1, "dicom-placeholder"), ((0, 0, 0), 0.9, ""),
+    ((0, 0, 0), 1, "dicom-placeholder"), ((0, 0, -40), 1, "dicom-placeholder"), ((0, 0, 0), 0.9, "dicom-origin-zero"),
+    ((-120, -118, 0), 0.9, ""), ((0, -118, 0), 0.9, ""),
     ((-120, -118, 0), 1, "dicom-unit-pixels"),
 ])  # fmt: skip
 def test_placeholders_in_dicom(tmp_path: Path, position: tuple[float, ...], spacing: float, code: str) -> None:

@@ -16,6 +16,7 @@ from data_pipelines.clinical.table import load_clinical
 from data_pipelines.findings import Finding
 from data_pipelines.ingest.cohort import Batch
 from data_pipelines.ingest.match import EntryFolder, compare_readers, join_table
+from data_pipelines.ingest.patients import MASK_SUFFIXES, Failure, read_patients
 from tests.ingest.conftest import make_dicom, make_hu, save_dicom, save_nifti
 from tests.test_patient_ids import LOOK_ALIKES
 
@@ -71,6 +72,37 @@ def test_every_look_alike_is_named_in_every_place(tmp_path: Path) -> None:
     print(f"ids: {len(LOOK_ALIKES)} kinds of look-alikes x {len(PLACES)} places x 2 directions: {n_named} named "
           f"({n_joined} of them joined with a warning), {n_silent} silent")  # fmt: skip
     assert n_named == len(LOOK_ALIKES) * len(PLACES) * 2 and n_silent == 0
+
+
+@pytest.mark.parametrize(("names", "twice"), [
+    (("p1.nii", "p1.nii.gz"), "<patient_id>.nii, <patient_id>.nii.gz"),
+    (("p1/", "p1.nii.gz"), "<patient_id>/, <patient_id>.nii.gz"), (("p1.dcm", "p1.zip"), "<patient_id>.dcm"),
+    (("p1.NII.gz", "p1.nii.gz"), "<patient_id>.NII.gz"), (("e\u0301.nii", "e\u0301.nii.gz"), "<patient_id>.nii"),
+    (("p1.nii.gz", "p11.nii.gz", "p1.txt"), ""), (("p1/",), ""), (("\u00e9.nii", "e\u0301.nii.gz"), ""),
+])  # fmt: skip
+def test_several_entries_of_one_patient_are_named_and_none_is_chosen(
+    tmp_path: Path, names: tuple[str, ...], twice: str
+) -> None:
+    for name in names:
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
+    entry = EntryFolder(tmp_path, MASK_SUFFIXES).find("p1" if names[0].startswith("p1") else "\u00e9")
+    assert (entry.path is None) == bool(twice) and entry.twice.startswith(twice)
+    assert twice or not entry.twice
+
+
+@pytest.mark.parametrize(("option", "names", "code"), [
+    ("masks", ("p1.nii", "p1.nii.gz"), "mask-twice"), ("rois", ("p1.zip", "p1.roi"), "roi-twice"),
+    ("rois", ("reader/p1.zip", "reader/p1.roi"), "roi-twice"),
+])  # fmt: skip
+def test_an_input_with_several_entries_is_refused(
+    tmp_path: Path, option: str, names: tuple[str, ...], code: str
+) -> None:
+    for name in names:
+        (tmp_path / "entries" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "entries" / name).touch()
+    (failure,) = read_patients([tmp_path / "p1"], **{option: tmp_path / "entries"})
+    assert isinstance(failure, Failure) and failure.error.code == code
+    assert all(f"<patient_id>{Path(name).suffix}" in failure.error.fact for name in names)
 
 
 def _lines(findings: list[Finding], code: str) -> list[str]:
