@@ -52,7 +52,8 @@ def _make_row(patient: str, facts: Json) -> dict[str, Any]:
     risk, (low, high) = facts["risk"], facts["risk"]["ci95"] or (None, None)
     scores = {name: _print(value) for name, value in facts.items() if name.startswith("score_")}
     return {
-        schema.PATIENT_ID: patient, "status": "predicted", "reason": None, "class": facts["class"], "class_label": facts["class_label"],
+        schema.PATIENT_ID: patient, "status": "predicted", "reason": None,
+        "class": facts["class"], "class_label": facts["class_label"],
         "score": _print(facts["score"]), "threshold": _print(facts["threshold"]), "model": facts["model"],
         "risk": _print(risk["value"]), "observed_share_similar_held_out": _print(risk["observed"]),
         "observed_share_ci95_low": _print(low), "observed_share_ci95_high": _print(high),
@@ -96,8 +97,8 @@ def _present(patient: str, facts: Json, results: Json, directory: Path) -> dict[
     is_pictured = len(results["patients"]) <= _MAX_PICTURED
     alt = {"overlay": "CT slice with the outlines of the tissues", "gradcam": "Grad-CAM over the CT slice"}
     pictures: dict[str, Picture | None] = {
-        name: make_thumbnail(directory / file, alt[name], _THUMBNAIL_PX[name]) if is_pictured else None
-        for name, file in facts["files"].items()
+        name: make_thumbnail(directory / facts["files"][name], words, _THUMBNAIL_PX[name]) if is_pictured else None
+        for name, words in alt.items()
     }
     return {
         "id": patient, "is_positive": facts["class"] == 1, "label": facts["class_label"],

@@ -99,7 +99,7 @@ def load_dicom(
 def _refuse_unread(files: Sequence[InputFile], path: Path, fact: str) -> InputDataError:
     """The error for files that hold no DICOM image: it names an output directory, or their format where it is known."""
     if (kind := find_own_directory(path)) is not None:
-        return refusal("file-not-understood", path, f"this is a {kind} directory of bonemet", mend=GIVE_IMAGES)
+        return refusal("file-not-understood", path, f"this is {kind} directory of bonemet", mend=GIVE_IMAGES)
     unread = find_format(files)
     if unread is None:
         return refusal("file-not-understood", path, "no DICOM files and no ct.nii.gz found", fact)

@@ -16,8 +16,8 @@ _UNPACK = "unpack it and give the folder"
 _HEAD_BYTES = 512
 #: Kinds in the manifests of output directories -> name of the directory. A phantom's DICOM series is read, so not here.
 _OWN_KINDS = {
-    "synthetic": "cohort", "real": "cohort", "predictions": "prediction", "areas": "measurement",
-    "verification": "verification",
+    "synthetic": "a cohort", "real": "a cohort", "predictions": "a prediction", "areas": "a measurement",
+    "verification": "a verification", "export": "an export",
 }  # fmt: skip
 #: Remedy where such a directory was given.
 GIVE_IMAGES = "give the patients' images"
@@ -75,11 +75,11 @@ FORMATS: tuple[Format, ...] = (
 
 
 def find_own_directory(path: Path) -> str | None:
-    """Kind of an output directory that this program wrote: "cohort", "run", "prediction", ...; None for any other."""
+    """Kind of an output directory that this program wrote: "a cohort", "a run", ...; None for any other."""
     if not path.is_dir():
         return None
     if "fingerprint" in _load_object(path / "config.json"):
-        return "run"
+        return "a run"
     facts = _load_object(path / artifacts.MANIFEST).get("facts")
     kind = facts.get("kind") if isinstance(facts, dict) else None
     return _OWN_KINDS.get(kind) if isinstance(kind, str) else None
