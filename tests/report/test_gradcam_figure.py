@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
@@ -71,7 +72,7 @@ def test_texts_of_a_patients_picture_do_not_overlap_and_the_legend_names_what_wa
     texts: dict[str, Bbox] = {}
 
     def measure(figure: Figure) -> bytes:
-        figure.canvas.draw()
+        FigureCanvasAgg(figure).draw()
         bar = figure.axes[-1]
         (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
         names = [text.get_text() for text in legend.get_texts()]
