@@ -47,7 +47,7 @@ HOG_FLIPS: tuple[tuple[bool, bool], ...] = ((False, False), (False, True), (True
 # --- Scores -------------------------------------------------------------------------------------
 
 #: Goes with every score that leaves a run.
-WARNING = "a research score of an uncalibrated model, not a diagnosis; not a medical device"
+WARNING = "a research score, not a diagnosis; not a medical device"
 
 # --- Clinical columns (row A2) --------------------------------------------------------------------
 

@@ -7,14 +7,15 @@ from typing import Any
 import tyro
 
 from bonemet_jax import artifacts, output_paths, schema
-from bonemet_jax.cli.finished import SYNTHETIC_WARNING, check_training_patients, open_finished
+from bonemet_jax.cli.finished import SYNTHETIC_WARNING, check_training_patients, find_unfinished, open_finished
 from bonemet_jax.cli.ingest import SourceArgs, exit_code
 from bonemet_jax.cli.measured import describe_areas
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.stages import Run, find_unfinished
+from bonemet_jax.cli.stages import Run
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
 from bonemet_jax.config import Config
 from bonemet_jax.progress import say
+from bonemet_jax.report.formats import format_share
 
 _KIND = "predictions"
 _SOURCES = {area.replace("_cm2", "_source") for area in schema.AREA_CODES}
@@ -52,6 +53,7 @@ def main(verb: str, argv: list[str]) -> int:
     report.write(results, [args.run / "config.json", *sources], [args.output], run.config, exit_code=code)
     for patient, facts in results["patients"].items():
         print(describe(patient, facts))
+    print("class 1 (above threshold) is the model's class for bone metastasis; index.html explains every figure")
     print(f"{args.output / 'index.html'}: {warning}")
     return code
 
@@ -68,15 +70,18 @@ def _write(args: PredictArgs, run: Run, out: Path, warning: str) -> dict[str, An
     from bonemet_jax.report.predictions import make_rows, render_predictions
     from data_pipelines import ingest
     from data_pipelines.ingest.cohort import make_csv
+    from data_pipelines.ingest.patients import name_inputs
 
     cohort_dir = out / "cohort"
     ingested = ingest.ingest(list(args.input), cohort_dir, earlier=args.output / "cohort", **args.choice())
     table = artifacts.load_table(cohort_dir / "cohort.parquet").sort_values(schema.PATIENT_ID, ignore_index=True)
     records = _make_records(table, cohort_dir, run.config)
     patients, rules = predict(run, cohort_dir, table, records, with_clinical=args.clinical is not None)
+    names = {one.number: one.patient_id for one in name_inputs(args.input)}
     results = {
         "run": run.config.name, "fingerprint": run.config.fingerprint, "warning": warning,
-        "models": rules, "patients": patients, "failed": ingested["failed"],
+        "models": rules, "patients": patients,
+        "failed": [{schema.PATIENT_ID: names[one["input"]], **one} for one in ingested["failed"]],
     }
     with artifacts.atomic_dir(out / "gradcam") as pictures:
         draw_maps(run, cohort_dir, records, patients, pictures, warning)
@@ -133,7 +138,7 @@ def draw_maps(
     from bonemet_jax.progress import track
     from bonemet_jax.readout.gradcam import EVIDENCE, find_stages, read_mean_gradcam
     from bonemet_jax.readout.tissue_shares import make_regions
-    from bonemet_jax.report.gradcam_figure import draw_patient_gradcam
+    from bonemet_jax.report.gradcam_figure import draw_patient_gradcam, make_title
     from data_pipelines.bonemet_ct.tissue import TissueReader
 
     note = "; trained on SYNTHETIC patients" if warning.startswith(SYNTHETIC_WARNING) else ""
@@ -143,8 +148,8 @@ def draw_maps(
     for at, cam in track(maps, "Grad-CAM", len(records)):
         patient = records.patient_id[at]
         name, regions = reader.slice_ids[patient], make_regions(*reader.read([patient]))[0]
-        heading = (f"{name}: {patients[patient]['score_network']:.3f}, mean of {run.config.folds.n_folds} networks\n"
-                   f"Research only, not a medical device{note}")
+        score = f"network score {patients[patient]['score_network']:.3f}, mean of {run.config.folds.n_folds} folds"
+        heading = (f"{make_title(patient)}\nSlice {name}; {score}\nResearch only, not a medical device{note}")
         picture = draw_patient_gradcam(records.ct[at], regions, dict(zip(EVIDENCE, cam, strict=True)), stages, heading)
         artifacts.write_bytes(directory / f"{name}.png", picture)
 
@@ -192,9 +197,8 @@ def describe(patient: str, facts: dict[str, Any]) -> str:
         for name in facts if name.startswith("score_")
     )
     risk = facts["risk"]
-    decision = f"class {facts['class']} ({facts['class_label']}) by threshold {facts['threshold']:.3f}"
+    decision = f"class {facts['class']} ({facts['class_label']} {facts['threshold']:.3f})"
     if risk["value"] is not None:
-        decision += f", risk {risk['value']:.3f}"
-    if risk["ci95"] is not None:
-        decision += f" (95 % CI {risk['ci95'][0]:.3f} to {risk['ci95'][1]:.3f})"
+        decision += f"; risk {risk['value']:.3f}"
+    decision += f"; observed share among similar held-out patients: {format_share(risk)}"
     return f"{patient}: {describe_areas(facts['areas'] | facts['sources'])}; {scores}; {decision}"

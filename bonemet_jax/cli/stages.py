@@ -372,28 +372,3 @@ def _write_config(run: Run) -> None:
     value = {"fingerprint": run.config.fingerprint, "config": to_dict(run.config)}
     if not path.is_file() or artifacts.load_json(path) != value:
         artifacts.write_json(path, value)
-
-
-def check_finished(run: Run) -> None:
-    """Check that networks, embeddings and classifiers belong together and to the run's config.json.
-
-    The cohort is not needed. Raises: UsageError naming the stage that is missing, changed or of another config.
-    """
-    name = find_unfinished(run, ("cv", "embed", "fuse"))
-    if name is not None:
-        raise UsageError(f"stage '{name}' is not done with the config in config.json", run.directory,
-                         "run the same `bonemet run` again")
-
-
-def find_unfinished(run: Run, names: tuple[str, ...]) -> str | None:
-    """The first of these stages that is missing, changed or does not belong to those before it; None: all belong."""
-    found: dict[str, str] = {}
-    for name in names:
-        path = run.directory / "stages" / f"{name}.json"
-        stamp = artifacts.load_json(path, stamps.Stamp) if path.is_file() else {"inputs": {}, "key": None}
-        key = stamps.make_key(name, BY_NAME[name].settings(run), stamp["inputs"])
-        of_this_run = all(stamp["inputs"].get(need) == found[need] for need in BY_NAME[name].needs if need in found)
-        if not (of_this_run and stamps.is_done(run.directory, name, key)):
-            return name
-        found[name] = key
-    return None

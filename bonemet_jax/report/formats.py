@@ -22,6 +22,18 @@ def format_interval(interval: Sequence[float | None] | None, decimals: int = 3) 
     return f"[{', '.join(format_number(bound, decimals) for bound in interval)}]"
 
 
+def format_share(risk: Mapping[str, Any]) -> str:
+    """Observed share among held-out patients of a similar risk, with its interval; where there is none, the reason.
+
+    Args:
+        risk: of one patient in predictions.json (docs/contracts.md).
+    """
+    if risk["observed"] is None or risk["ci95"] is None:
+        return f"{DASH} ({risk['reason']})" if risk["reason"] else DASH
+    low, high = (format_number(bound) for bound in risk["ci95"])
+    return f"{format_number(risk['observed'])} (95 % interval {low} to {high})"
+
+
 def format_p(p: float | None) -> str:
     """Three decimals; below a thousandth as <0.001, never as 0.000."""
     if p is None:

@@ -1,5 +1,6 @@
 """Where the network looks (figure 6): Grad-CAM over CT slices, and how much of it lies in which tissue."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,12 @@ _OPACITY = 0.75
 _OUTLINES = {"sat": ("#F0E442", "SAT"), "vat": ("#56B4E9", "VAT"), "muscle": ("#D55E00", "erector spinae")}
 #: What each kind of map tells of the score.
 _TOLD = {"for": "raised", "against": "lowered"}
+#: A line of every patient's picture.
+CAUTION = "Heat outside the body means that the network looks at background."
 _PANEL_IN = 1.44
+#: Height of a heading's line, of the gap under the heading, of the caution line; width free at the right edge: inches.
+_LINE_IN, _HEAD_GAP_IN, _FOOT_IN, _RIGHT_IN = 0.15, 0.1, 0.2, 0.1
+_MAX_TITLE = 56
 _MAX_PATIENTS, _MAX_STAGES = 6, 4
 
 
@@ -46,7 +52,8 @@ def draw_gradcam(cams: Mapping[str, np.ndarray], evidence: str) -> bytes:
             grid[row, 0].set_ylabel(_describe(cams, row), rotation=0, ha="right", va="center", labelpad=6)
             for column in range(len(stages)):
                 _draw_map(grid[row, 1 + column], cams["shown_ct"][row], cams["shown_cam"][which, column, row])
-        _add_keys(figure, grid, f"Where the score is {_TOLD[evidence]}, share of the map's maximum")
+        _add_keys(figure, grid, f"Where the score is {_TOLD[evidence]}, share of the map's maximum",
+                  _find_outlined(cams["shown_region"][:n], cams["region"].tolist()))
         return to_svg(figure)
 
 
@@ -61,25 +68,44 @@ def draw_patient_gradcam(
         region: Places in REGIONS (readout/tissue_shares.py).
         maps: By evidence, "for" and "against".
         stages: Of the maps.
-        heading: Above the pictures.
+        heading: Lines above the pictures.
     """
     height, width = ct.shape
-    size_in = (_PANEL_IN * (1.65 + len(stages)), 2 * (_PANEL_IN * height / width + 0.05) + 1.0)
-    with open_figure(*size_in) as figure:
-        grid = _open_panels(figure, 2, stages)
+    head_in = _LINE_IN * (1 + heading.count("\n")) + _HEAD_GAP_IN
+    size_in = (_PANEL_IN * (1.65 + len(stages)), 2 * (_PANEL_IN * height / width + 0.05) + 0.75 + head_in + _FOOT_IN)
+    with open_figure(*size_in) as figure, warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; the slice name identifies the picture.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        grid = _open_panels(figure, 2, stages, head=head_in / size_in[1], foot=_FOOT_IN / size_in[1])
         for row, (evidence, told) in zip(grid, _TOLD.items(), strict=True):
             _draw_slice(row[0], ct, region, list(REGIONS))
             row[0].set_ylabel(f"Where the\nscore is\n{told}", rotation=0, ha="right", va="center", labelpad=6)
             for axes, cam in zip(row[1:], maps[evidence], strict=True):
                 _draw_map(axes, ct, cam / max(float(cam.max()), np.finfo(np.float32).tiny))
-        figure.suptitle(heading, fontsize=8.5)
-        _add_keys(figure, grid, "Share of the map's maximum")
+        figure.text(0.5, 1 - 0.04 / size_in[1], heading, fontsize=8, ha="center", va="top").set_in_layout(False)
+        figure.text(0.5, 0.05 / size_in[1], CAUTION, fontsize=7, ha="center", va="bottom").set_in_layout(False)
+        _add_keys(figure, grid, "Share of the map's maximum", _find_outlined(region, list(REGIONS)))
         return to_png(figure)
 
 
-def _open_panels(figure: Figure, n_rows: int, stages: Sequence[str]) -> np.ndarray:
-    """A column for the CT, then one a stage, each under its title."""
-    figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.02, hspace=0, wspace=0)
+def make_title(patient: str) -> str:
+    """A patient_id as one line of a heading: without line ends and other controls, cut to what fits."""
+    line = "".join(c if c.isprintable() else " " for c in patient)
+    return line if len(line) <= _MAX_TITLE else line[: _MAX_TITLE - 1] + "…"
+
+
+def _find_outlined(region: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Regions of which at least one slice has an outline."""
+    return [name for name in _OUTLINES if (region == names.index(name)).any()]
+
+
+def _open_panels(
+    figure: Figure, n_rows: int, stages: Sequence[str], head: float = 0.0, foot: float = 0.0
+) -> np.ndarray:
+    """A column for the CT, then one per stage, each under its title; `head` and `foot` of the height stay free."""
+    right = _RIGHT_IN / figure.get_figwidth()  # half of the colour bar's last tick label
+    figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.02, hspace=0, wspace=0,
+                             rect=(0, foot, 1 - right, 1 - head - foot))
     grid = figure.subplots(n_rows, 1 + len(stages), squeeze=False)
     for axes, title in zip(grid[0], ("CT, tissues", *map(format_stage, stages)), strict=True):
         axes.set_title(title)
@@ -116,16 +142,20 @@ def _show(axes: Axes, ct: np.ndarray) -> None:
         spine.set_visible(False)
 
 
-def _add_keys(figure: Figure, grid: np.ndarray, label: str) -> None:
+def _add_keys(figure: Figure, grid: np.ndarray, label: str, outlined: Sequence[str]) -> None:
+    """The colour bar, and a legend of the outlines that were drawn."""
     scale = ScalarMappable(Normalize(0, 1), _COLOURS)
     # On all panels, or those that give it room would stand lower than the others of their row.
     width = 1 - 1 / grid.shape[1]
     bar = figure.colorbar(scale, ax=grid.ravel().tolist(), location="bottom", fraction=0.03, pad=0.01, shrink=width,
                           aspect=60 * width, anchor=(1, 0.5))
     bar.set_label(label, fontsize=7)
-    lines = [Line2D([], [], color=colour, label=name) for colour, name in _OUTLINES.values()]
-    key = grid[-1, 0].legend(handles=lines, loc="upper center", bbox_to_anchor=(0.4, -0.04), fontsize=6.5, ncols=3,
-                             handlelength=1, columnspacing=0.8, borderpad=0)
+    if not outlined:
+        return
+    lines = [Line2D([], [], color=_OUTLINES[name][0], label=_OUTLINES[name][1]) for name in outlined]
+    # Ends left of the colour bar, which begins under the next panel with a tick label centred on its edge.
+    key = grid[-1, 0].legend(handles=lines, loc="upper right", bbox_to_anchor=(0.93, -0.04), fontsize=6.5, ncols=3,
+                             handlelength=1, columnspacing=0.8, borderaxespad=0, borderpad=0)
     key.set_in_layout(False)
 
 

@@ -19,8 +19,10 @@ _CHOSEN_ON = {
     "paper": "the fold's training and validation patients",
     "honest": "held-out scores of the fold's training and validation patients",
 }
+#: Names of class 0 and class 1. Class 1 is the model's class for bone metastasis.
+LABELS = ("below threshold", "above threshold")
 _DECIMALS = 6
-#: An interval of a risk wider than this is called of no use.
+#: A 95 % band of the observed share wider than this is not given.
 _VAGUE = 0.9
 
 
@@ -67,8 +69,9 @@ class DecisionRule:
             "threshold_rule": "class 1 where score >= threshold; threshold = mean over folds of the score at which "
                               f"|sensitivity - specificity| is smallest on {self.chosen_on}",
             "risk_rule": "risk = mean over folds of the logistic recalibration learned on the fold's training and "
-                         "validation patients; interval = 95 % band of the share with bone metastasis among held-out "
-                         "patients of this predicted risk (the run's calibration curve)",
+                         "validation patients; observed share among similar held-out patients = share with bone "
+                         "metastasis at this predicted risk, with its 95 % band, by the run's calibration curve; the "
+                         "interval is one of the observed share, and the risk may be outside it",
             "training": {"n_patients": self.n_patients, "n_events": self.n_events, "n_folds": len(self.thresholds),
                          "n_train_per_fold": list(self.n_train)},
         }  # fmt: skip
@@ -82,7 +85,7 @@ class DecisionRule:
         score, threshold = round(float(np.mean(scores)), _DECIMALS), self.threshold
         return {
             "model": self.name, "score": score, "threshold": threshold, "class": int(score >= threshold),
-            "class_label": "bone metastasis" if score >= threshold else "no bone metastasis",
+            "class_label": LABELS[int(score >= threshold)],
             "fold_scores": [round(float(value), _DECIMALS) for value in scores],
             "n_folds_positive": sum(s >= t for s, t in zip(scores, self.thresholds, strict=True)),
             "risk": self._estimate_risk(scores),
@@ -90,7 +93,10 @@ class DecisionRule:
         }  # fmt: skip
 
     def _estimate_risk(self, scores: Sequence[float]) -> dict[str, Any]:
-        """Recalibrated risk, and the held-out patients' share at this risk with its 95 % band; null with a reason."""
+        """Recalibrated risk; share with bone metastasis among held-out patients at this risk, with its 95 % band.
+
+        What cannot be given is null, with the reason.
+        """
         found: dict[str, Any] = {"value": None, "observed": None, "ci95": None, "reason": self.reason}
         if not self.maps:
             return found
@@ -104,9 +110,9 @@ class DecisionRule:
             return found | {"reason": f"no held-out patient has a predicted risk like this (they reach {reach})"}
         observed, lower, upper = (round(float(np.interp(risk, predicted, self.curve[name])), _DECIMALS)
                                   for name in ("observed", "lower", "upper"))
-        vague = upper - lower > _VAGUE
-        return found | {"observed": observed, "ci95": [lower, upper],
-                        "reason": "too few held-out patients near this risk for a useful interval" if vague else None}
+        if upper - lower > _VAGUE:
+            return found | {"reason": "too few held-out patients near this risk for a useful interval"}
+        return found | {"observed": observed, "ci95": [lower, upper]}
 
 
 def load_decision_rule(run_dir: Path, feature_set: str, mode: str, has_stats: bool) -> DecisionRule:

@@ -26,7 +26,7 @@ from data_pipelines.ingest.dicom_header import Frame, NotDicomError, load_frames
 from data_pipelines.ingest.dicom_pixels import is_copy, load_frame_hu
 from data_pipelines.ingest.dicom_rules import STRAIGHT_DEG, check_frame, compute_plane, judge_frame, rank_of
 from data_pipelines.ingest.files import InputFile
-from data_pipelines.ingest.formats import find_format
+from data_pipelines.ingest.formats import GIVE_IMAGES, find_format, find_own_directory
 from data_pipelines.ingest.grid import UNIT_TOLERANCE, Axes, Grid, turn
 
 #: Differences below these are rounding: cosines, pixel spacing.
@@ -105,7 +105,9 @@ def load_dicom(
 
 
 def _refuse_unread(files: Sequence[InputFile], path: Path, fact: str) -> InputDataError:
-    """The error for files that hold no DICOM image: it names their format where that is a known one."""
+    """The error for files that hold no DICOM image: it names an output directory, or their format where it is known."""
+    if (kind := find_own_directory(path)) is not None:
+        return refusal("file-not-understood", path, f"this is {kind} directory of bonemet", mend=GIVE_IMAGES)
     unread = find_format(files)
     if unread is None:
         return refusal("file-not-understood", path, "no DICOM files and no ct.nii.gz found", fact)

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from bonemet_jax.errors import InputDataError
+from bonemet_jax import artifacts
+from bonemet_jax.errors import CorruptFileError, InputDataError
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.nifti import SUFFIXES
 
@@ -11,6 +14,13 @@ _TO_NIFTI = "convert it to NIfTI (.nii.gz), or give the DICOM series"
 _TO_SLICE = "give the DICOM series, or save the one slice as PNG"
 _UNPACK = "unpack it and give the folder"
 _HEAD_BYTES = 512
+#: Kinds in the manifests of output directories -> name of the directory. A phantom's DICOM series is read, so not here.
+_OWN_KINDS = {
+    "synthetic": "a cohort", "real": "a cohort", "predictions": "a prediction", "areas": "a measurement",
+    "verification": "a verification", "export": "an export",
+}  # fmt: skip
+#: Remedy where such a directory was given.
+GIVE_IMAGES = "give the patients' images"
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,26 @@ FORMATS: tuple[Format, ...] = (
     Format("PDF", "give the DICOM series", (".pdf",), ((0, b"%PDF"),)),
     Format("table", "give it with --clinical, saved as CSV UTF-8", (".xlsx", ".xls", ".ods", ".csv")),
 )  # fmt: skip
+
+
+def find_own_directory(path: Path) -> str | None:
+    """Kind of an output directory that this program wrote: "a cohort", "a run", ...; None for any other."""
+    if not path.is_dir():
+        return None
+    if "fingerprint" in _load_object(path / "config.json"):
+        return "a run"
+    facts = _load_object(path / artifacts.MANIFEST).get("facts")
+    kind = facts.get("kind") if isinstance(facts, dict) else None
+    return _OWN_KINDS.get(kind) if isinstance(kind, str) else None
+
+
+def _load_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none."""
+    try:
+        value = artifacts.load_json(path)
+    except (CorruptFileError, OSError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def find_format(files: Iterable[InputFile]) -> Format | None:

@@ -295,8 +295,12 @@ def _check_explained(run_dir: Path, out: Path, facts: dict[str, Any], printed: s
     assert facts["threshold"] == pytest.approx(np.mean(results["models"]["imaging"]["fold_thresholds"]), abs=2e-6)
     assert facts["score"] == pytest.approx(np.mean(facts["fold_scores"]), abs=2e-6)
     risk = facts["risk"]
-    assert risk["reason"] or 0 <= risk["ci95"][0] <= risk["ci95"][1] <= 1
-    (row,) = csv.DictReader((out / "index.csv").read_text().splitlines())
+    assert risk["reason"] or 0 <= risk["ci95"][0] <= risk["observed"] <= risk["ci95"][1] <= 1
+    assert bool(risk["reason"]) == (risk["ci95"] is None)
+    assert "observed share among similar held-out patients" in printed
+    row, not_read = csv.DictReader((out / "index.csv").read_text().splitlines())
+    assert (not_read["patient_id"], not_read["status"], not_read["class"]) == ("other", "not read", "")
+    assert [one["patient_id"] for one in results["failed"]] == ["other"] and not_read["reason"]
     assert (row["patient_id"], row["class"]) == ("ct_t11_dicom", str(facts["class"]))
     assert float(row["score"]) == facts["score"] and row["notice"] == results["warning"]
     page = (out / "index.html").read_text()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bonemet_jax import artifacts
 from bonemet_jax.errors import InputDataError
 from data_pipelines.clinical.table import load_clinical
 from data_pipelines.ingest import read_source
@@ -73,6 +74,32 @@ def test_unread_format_is_named_alone_and_in_a_folder(
         assert caught.value.code == "file-not-understood"
         assert format_ in caught.value.what and remedy in caught.value.mend, str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "name"), [
+    ("synthetic", "cohort"), ("real", "cohort"), ("predictions", "prediction"), ("areas", "measurement"),
+    ("verification", "verification"), ("export", "export"), ("run", "run"),
+])
+def test_own_output_directories_are_named(tmp_path: Path, kind: str, name: str) -> None:
+    """A directory that this program wrote, given as a patient's images."""
+    artifacts.write_text(tmp_path / "cohort" / "slices" / "a.npz", "x")
+    _make("PNG", tmp_path / "a.png")
+    _make("PNG", tmp_path / "b.png")
+    if kind == "run":
+        artifacts.write_json(tmp_path / "config.json", {"fingerprint": "f", "config": {}})
+    else:
+        artifacts.write_manifest(tmp_path, {"kind": kind})
+    with pytest.raises(InputDataError, match=f"this is a[n]? {name} directory of bonemet") as caught:
+        read_source(tmp_path)
+    assert (caught.value.code, caught.value.mend) == ("file-not-understood", "give the patients' images")
+
+
+def test_manifests_of_others_do_not_make_an_own_directory(tmp_path: Path) -> None:
+    for text in ("[1]", "{", '{"facts": 3}', '{"facts": {"kind": ["real"]}}', '{"facts": {"kind": "other"}}'):
+        (tmp_path / "manifest.json").write_text(text)
+        (tmp_path / "config.json").write_text("[]")
+        with pytest.raises(InputDataError, match="no DICOM files"):
+            read_source(tmp_path)
 
 
 def test_nifti_is_never_called_unsupported(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_flags_out_of_range(
 
 
 def test_folders_that_will_not_do(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No run, one that is not finished or damaged, an output of someone else: exit 2, and nothing is touched."""
+    """No run, one that is not finished, an output of someone else: exit 2; damaged: 4. Nothing is touched."""
     other, unfinished = tmp_path / "other", tmp_path / "unfinished"
     other.mkdir()
     (other / "mine.txt").write_text("mine")
@@ -215,12 +215,13 @@ def test_folders_that_will_not_do(finished: Path, tmp_path: Path, capsys: pytest
     file = next(f for f in (damaged / "fold_1" / "checkpoints" / "4").rglob("*") if f.is_file())
     file.write_bytes(file.read_bytes() + b"x")
     out = tmp_path / "out"
-    for run, target, told in (
-        (other, out, "holds no config.json"), (unfinished, out, "stage 'fuse' is not done"),
-        (damaged, out, "stage 'cv' is not done"), (finished, other, "is not an earlier output of this verb"),
-        (finished, finished / "export", "in an input"),
+    for run, target, code, told in (
+        (other, out, 2, "holds no config.json"), (unfinished, out, 2, "stage 'fuse' is not done"),
+        (damaged, out, 4, f"changed since it was written (sha256); {file}"),
+        (finished, other, 2, "is not an earlier output of this verb"),
+        (finished, finished / "export", 2, "in an input"),
     ):
-        assert main(["export", str(run), "-o", str(target)]) == 2
+        assert main(["export", str(run), "-o", str(target)]) == code
         said = capsys.readouterr().err
         assert told in said and said.count("\n") == 1
     assert not out.exists() and [f.name for f in other.iterdir()] == ["mine.txt"]

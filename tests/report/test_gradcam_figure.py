@@ -3,13 +3,24 @@
 import base64
 import io
 import re
+from itertools import combinations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from PIL import Image
 
+from bonemet_jax.readout.tissue_shares import REGIONS
 from bonemet_jax.report.formats import format_stage
-from bonemet_jax.report.gradcam_figure import draw_gradcam, draw_gradcam_shares, draw_patient_gradcam
+from bonemet_jax.report.gradcam_figure import (
+    CAUTION,
+    draw_gradcam,
+    draw_gradcam_shares,
+    draw_patient_gradcam,
+    make_title,
+)
 from bonemet_jax.report.tables import make_gradcam_table
 
 from .conftest import make_cams, make_gradcam
@@ -51,6 +62,38 @@ def test_a_patients_picture_shows_what_raises_above_what_lowers() -> None:
 
     raised, lowered = colour({"for": lit, "against": dark}), colour({"for": dark, "against": lit})
     assert raised[0] > 0.2 > 5 * raised[1] and lowered[1] > 0.2 > 5 * lowered[0]
+
+
+@pytest.mark.parametrize("with_muscle", [False, True])
+def test_texts_of_a_patients_picture_do_not_overlap_and_the_legend_names_what_was_drawn(
+    monkeypatch: pytest.MonkeyPatch, with_muscle: bool
+) -> None:
+    """Boxes of heading, titles, legend, tick labels, caution: apart from one another and inside the picture, pixels."""
+    texts: dict[str, Bbox] = {}
+
+    def measure(figure: Figure) -> bytes:
+        FigureCanvasAgg(figure).draw()
+        bar = figure.axes[-1]
+        (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+        names = [text.get_text() for text in legend.get_texts()]
+        drawn = [*figure.texts, *(axes.title for axes in figure.axes[:3]), *bar.get_xticklabels(), bar.xaxis.label]
+        texts.update({text.get_text(): text.get_window_extent() for text in drawn})
+        texts["+".join(names)] = legend.get_window_extent()
+        assert not legend.get_window_extent().overlaps(bar.get_window_extent())
+        (right, top) = figure.bbox.max
+        cut = [text for text, box in texts.items() if min(box.min) < 0 or box.x1 > right or box.y1 > top]
+        assert not cut
+        return b"drawn"
+
+    monkeypatch.setattr("bonemet_jax.report.gradcam_figure.to_png", measure)
+    region = np.zeros((60, 80), np.uint8)
+    region[10:20, 10:20] = list(REGIONS).index("sat")
+    region[30:40, 30:40] = list(REGIONS).index("muscle") if with_muscle else 0
+    maps, ct = {name: np.zeros((2, 60, 80)) for name in ("for", "against")}, np.full((60, 80), 9, np.uint8)
+    heading = f"{make_title('日本' + 'x' * 90)}\nSlice 0123456789abcdef\nResearch only"
+    assert draw_patient_gradcam(ct, region, maps, ("stage1", "stage2"), heading) == b"drawn"
+    assert {heading, CAUTION, "1.0", "SAT+erector spinae" if with_muscle else "SAT"} <= set(texts)
+    assert not [(a, b) for a, b in combinations(texts, 2) if texts[a].overlaps(texts[b])]
 
 
 def test_equal_arrays_give_equal_bytes() -> None:

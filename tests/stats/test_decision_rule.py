@@ -32,10 +32,15 @@ def _load(directory: Path) -> DecisionRule:
     return load_decision_rule(directory, "imaging", "paper", has_stats=True)
 
 
+def rule_label(directory: Path, scores: list[float]) -> str:
+    return str(_load(directory).decide(scores)["class_label"])
+
+
 def test_class_and_risk_by_hand(tmp_path: Path) -> None:
     _save_run(tmp_path, {"curve": CURVE, "reason": None})
     found = _load(tmp_path).decide([0.2, 0.7])
     assert (found["score"], found["threshold"], found["class"], found["n_folds_positive"]) == (0.45, 0.4, 1, 1)
+    assert found["class_label"] == "above threshold" and rule_label(tmp_path, [0.1, 0.1]) == "below threshold"
     assert found["training"] == {"n_patients": 3, "n_events": 1}
     odds = (math.exp(-1) * 0.2 / 0.8, (0.7 / 0.3) ** 2)  # fold 0: logit - 1; fold 1: 2 logit
     risk = sum(odd / (1 + odd) for odd in odds) / 2
@@ -65,6 +70,7 @@ def test_interval_that_cannot_be_given_has_a_reason(
     _save_run(tmp_path, recalibrated, maps)
     risk = _load(tmp_path).decide(scores)["risk"]
     assert reason in risk["reason"] and (risk["value"] is None) == (not maps)
+    assert risk["observed"] is risk["ci95"] is None
 
 
 def test_statistics_of_other_models_give_no_risk(tmp_path: Path) -> None:
