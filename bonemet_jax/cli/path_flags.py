@@ -26,6 +26,8 @@ REPORT_SCHEMA = "bonemet-report/1"
 CONFIG_PATHS = ("config.cohort_dir", "config.folds.file", "config.model.weights")
 READS = ("input", "paths", "masks", "rois", "clinical", "label_table", "csv", "file", "run", "runs", *CONFIG_PATHS)
 _SHORT = {"-i": "--input", "-o": "--output"}
+#: Field of positional arguments -> their name in messages; a `run` is positional in `export` alone.
+_POSITIONAL = {"paths": "PATH", "file": "FILE"}
 #: Positional arguments that are not paths.
 _WORDS = ("import", "roc", "cox", "lasso-cox", "km", "table1")
 
@@ -124,7 +126,9 @@ def check_paths(args: Any) -> None:
 
 
 def name_flag(name: str) -> str:
-    """The option of a dotted field name."""
+    """The option of a dotted field name, or the name that the help gives a positional argument."""
+    if name in _POSITIONAL:
+        return _POSITIONAL[name]
     return "--" + name.removeprefix("config.").replace("_", "-")
 
 
