@@ -265,7 +265,7 @@ VERDICTS: dict[str, Verdict] = {
                               "check rescale slope and intercept, or the conversion"),
     "fat-none": Verdict("warning", "a fat that was looked for was not found: its area stays empty",
                         "look at the overlay"),
-    "slice-height": Verdict("error", "body height is out of range", "give metres, 0.5 to 2.6"),
+    "slice-height": Verdict("error", "body height is out of range", "give metres, 0.5 to 2.5"),
     # --- clinical table ---
     # The file as a whole.
     "csv-unreadable": Verdict("error", "cannot read the clinical CSV", "check the path and its permissions"),

@@ -72,13 +72,14 @@ def _explain(error: BaseException) -> tuple[BonemetError | None, int]:
 
 
 def _write_failure(argv: list[str], error: BonemetError, exit_code: int, started: str) -> None:
-    """Put the error into the report, where one is asked for; that this fails too takes a second line."""
+    """Put the error into the report, where one is asked for; a second line where this fails for another reason."""
     from bonemet_jax.cli.verb_report import write_failure
 
     try:
         write_failure(argv, error, exit_code, started)
     except (BonemetError, OSError) as second:
-        if str(second) != str(error):
+        # A report's path is refused with one reason, though the second check knows less of the flags.
+        if str(second) != str(error) and getattr(second, "where", None) != error.where:
             print(f"bonemet: no report written: {_one_line(second)}", file=sys.stderr)
 
 
