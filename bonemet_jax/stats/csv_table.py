@@ -45,7 +45,7 @@ class CsvTable:
         bad = np.flatnonzero((np.isnan(values) & text.notna().to_numpy()) | np.isinf(values))
         if bad.size:
             raise InputDataError(f"'{text.iloc[bad[0]]}' is not a finite number", self._place(bad[0], name),
-                                 "mend the cell, or leave it empty")
+                                 "correct the cell, or leave it empty")
         return values
 
     def binary(self, name: str) -> Int[np.ndarray, " row"]:
@@ -123,7 +123,7 @@ def load_csv(path: Path) -> CsvTable:
     ragged = next(((number, len(row)) for number, row in rows if len(row) != len(header)), None)
     if ragged is not None:
         raise InputDataError(f"{ragged[1]} cells where the header has {len(header)}", f"{path}, row {ragged[0]}",
-                             "mend the row, or quote cells that hold the separator")
+                             "correct the row, or quote cells that hold the separator")
     text = [[_clean(cell) for cell in row] for row in cells[1:]]
     return CsvTable(path, pd.DataFrame(text, columns=header, index=numbers[1:]))
 

@@ -31,7 +31,7 @@ def choose_slice(
         numbering: of the label map, named in errors; empty where structures are named.
         levels: those that the label map holds, named in errors.
 
-    Raises: InputDataError when nothing says where the vertebra is, or it is not in the volume.
+    Raises: InputDataError when the position of the vertebra is not known, or it is not in the volume.
     """
     n = len(grid.z_mm)
     if slice_index is not None and not 0 <= slice_index < n:
@@ -44,7 +44,8 @@ def choose_slice(
         return _largest_slice(grid, level, vertebra_px, where)
     if n == 1:
         return 0, [find("slice-only", f"the only slice (z {grid.z_mm[0]:g} mm) is taken as {level}", where=where)]
-    raise refusal("level-unknown", where, f"nothing says where {level} is", fact=f"{n} slices, no vertebra label")
+    fact = f"{n} slices, no vertebra label"
+    raise refusal("level-unknown", where, f"the position of {level} is not known", fact=fact)
 
 
 def _check_level(
@@ -106,7 +107,7 @@ def _largest_slice(
     k, n = int(np.argmax(np.where(leads, own, -1))), len(own)
     if k not in (0, n - 1):
         return k, []
-    return k, [find("level-at-end", f"{level} touches the volume's end: its largest slice may lie outside",
+    return k, [find("level-at-end", f"{level} touches the volume's end: its largest slice may be outside",
                     f"slice {k} of 0 to {n - 1}", where)]
 
 

@@ -151,5 +151,5 @@ def test_the_remedy_of_one_of_many_inputs_is_its_row(tmp_path: Path, n: int) -> 
 
 
 def test_equal_names_are_shown_with_both_paths() -> None:
-    with pytest.raises(InputDataError, match="inputs 1 and 2 have the same name.*a/p1 and b/p1"):
+    with pytest.raises(InputDataError, match=r"inputs 1 and 2 have the same name.*a/p1 and b/p1"):
         name_inputs([Path("a/p1"), Path("b/p1")])
