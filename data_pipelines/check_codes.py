@@ -126,7 +126,7 @@ VERDICTS: dict[str, Verdict] = {
     "nifti-not-3d": Verdict("error", "not one volume of three dimensions", "give one CT volume"),
     "nifti-datatype": Verdict("error", "voxels are colours or complex numbers", "convert the original CT again"),
     "nifti-too-large": Verdict("error", "the header claims more voxels than a CT has", "convert it again, or crop it"),
-    "nifti-scaling": Verdict("error", "slope and intercept are no usable numbers: no Hounsfield units", "convert it again"),
+    "nifti-scaling": Verdict("error", "slope and intercept are not usable: no Hounsfield units", "convert it again"),
     "nifti-no-orientation": Verdict("error", "orientation is not given", "convert the DICOM again"),
     "nifti-two-orientations": Verdict("error", "the two orientations of the header contradict each other",
                                       "convert the DICOM again"),

@@ -21,7 +21,7 @@ class Input:
     """One patient's files, found but not read."""
 
     number: int
-    """In the order given, from 1. Logs and file names use it: they must not tell who it is."""
+    """In the order given, from 1. Logs and file names use it: they must not reveal who it is."""
     n: int
     """Inputs in all."""
     patient_id: str
