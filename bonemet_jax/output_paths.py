@@ -238,7 +238,7 @@ def check_output_folder(
         if any(is_within(path, one) for one in (out, artifacts.partial_name(out), artifacts.old_name(out))):
             raise UsageError("output directory holds an input and would be replaced", out, remedy)
         if path.is_dir() and is_within(out, path):
-            raise UsageError("output directory lies in an input and would be read next time", out, remedy)
+            raise UsageError("output directory is in an input and would be read next time", out, remedy)
     if not out.exists() or not any(out.iterdir()):
         return False
     _check_unchanged(out, kind, beside, remedy)

@@ -21,7 +21,7 @@ def test_output_of_others_or_changed_by_hand_is_never_replaced(tmp_path: Path) -
         output_paths.check_output_folder(out, "areas", [])
     artifacts.write_manifest(out, {"kind": "areas"})
     assert output_paths.check_output_folder(out, "areas", [])
-    for path, wanted in ((inside, "holds an input"), (tmp_path, "lies in an input")):
+    for path, wanted in ((inside, "holds an input"), (tmp_path, "is in an input")):
         with pytest.raises(UsageError, match=wanted):
             output_paths.check_output_folder(out, "areas", [path])
     artifacts.write_text(out / "mine.zip", "drawn for hours")

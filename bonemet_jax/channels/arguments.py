@@ -15,7 +15,7 @@ _MAX_COLOURS = 4
 def check_images(image: Any, name: str = "image") -> Num[Array | np.ndarray, "*batch height width"]:
     """Grey images as an array, with any leading axes; a jax array is returned as it is.
 
-    A batch of pictures at most 4 pixels wide is refused, since it cannot be told from a colour image; one such picture
+    A batch of pictures at most 4 pixels wide is refused, since it could be a colour image; one such picture
     (height, width) is accepted, also under vmap. Leading axes may be empty, as an empty batch is.
 
     Raises: ValueError for fewer than two axes, a last axis of colours, no rows or columns, a masked array, or a dtype

@@ -34,8 +34,10 @@ def _describe_labels(facts: Mapping[str, Any]) -> str:
 
 
 def describe_level(facts: Mapping[str, Any]) -> str:
-    """The vertebra, and whether labels say so."""
-    return facts["level"] if facts.get("level_source") == "labels" else f"{facts['level']} as given"
+    """The vertebra, and how it is known."""
+    from data_pipelines.ingest.level import describe_level as describe
+
+    return describe(facts["level"], facts.get("level_source", ""), facts.get("flags", ()))
 
 
 def describe_areas(facts: Mapping[str, Any]) -> str:

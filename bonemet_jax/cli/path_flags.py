@@ -26,6 +26,8 @@ REPORT_SCHEMA = "bonemet-report/1"
 CONFIG_PATHS = ("config.cohort_dir", "config.folds.file", "config.model.weights")
 READS = ("input", "paths", "masks", "rois", "clinical", "label_table", "csv", "file", "run", "runs", *CONFIG_PATHS)
 _SHORT = {"-i": "--input", "-o": "--output"}
+#: Fields of positional arguments that are paths; `run` is one in `export` alone.
+_POSITIONAL = ("paths", "file", "ExportArgs.run")
 #: Positional arguments that are not paths.
 _WORDS = ("import", "roc", "cox", "lasso-cox", "km", "table1")
 
@@ -112,7 +114,7 @@ def check_paths(args: Any) -> None:
     """
     paths = list(find_paths(args))
     for name, path in paths:
-        check_local(path, name_flag(name))
+        check_local(path, name_flag(name, type(args).__name__))
     checks = [(name, path, find_check(type(args), name)) for name, path in paths]
     outputs = [(name_flag(name), path, check) for name, path, check in checks if check is not None]
     for flag, path, check in outputs:
@@ -123,8 +125,10 @@ def check_paths(args: Any) -> None:
     check_distinct([(flag, path) for flag, path, _ in outputs if flag != "--dump-hlo"])
 
 
-def name_flag(name: str) -> str:
-    """The option of a dotted field name."""
+def name_flag(name: str, kind: str = "") -> str:
+    """The option of a dotted field name, or PATH for a positional argument; `kind` names the flags' dataclass."""
+    if name in _POSITIONAL or f"{kind}.{name}" in _POSITIONAL:
+        return "PATH"
     return "--" + name.removeprefix("config.").replace("_", "-")
 
 

@@ -95,7 +95,7 @@ class VerbReport:
     def __post_init__(self) -> None:
         if self.path is not None:
             check_path(self.path, self.argv)
-            if hosts.is_writer():  # an earlier report must not stand for a command that is killed
+            if hosts.is_writer():  # an earlier report must not pass for that of a command that is killed
                 self.path.unlink(missing_ok=True)
 
     def write(

@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from bonemet_jax.errors import InputDataError
+from bonemet_jax.table_formats import find_other_format
 
 Missing = Literal["refuse", "drop"]
 _MISSING = {"", "na", "nan", "null", "none", "n/a", "."}
@@ -44,7 +45,7 @@ class CsvTable:
         bad = np.flatnonzero((np.isnan(values) & text.notna().to_numpy()) | np.isinf(values))
         if bad.size:
             raise InputDataError(f"'{text.iloc[bad[0]]}' is not a finite number", self._place(bad[0], name),
-                                 "mend the cell, or leave it empty")
+                                 "correct the cell, or leave it empty")
         return values
 
     def binary(self, name: str) -> Int[np.ndarray, " row"]:
@@ -122,7 +123,7 @@ def load_csv(path: Path) -> CsvTable:
     ragged = next(((number, len(row)) for number, row in rows if len(row) != len(header)), None)
     if ragged is not None:
         raise InputDataError(f"{ragged[1]} cells where the header has {len(header)}", f"{path}, row {ragged[0]}",
-                             "mend the row, or quote cells that hold the separator")
+                             "correct the row, or quote cells that hold the separator")
     text = [[_clean(cell) for cell in row] for row in cells[1:]]
     return CsvTable(path, pd.DataFrame(text, columns=header, index=numbers[1:]))
 
@@ -134,6 +135,8 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise InputDataError(f"the table is larger than {_MAX_BYTES // 2**20} MiB", path, "keep the columns used")
+        if kind := find_other_format(data):
+            raise InputDataError(f"this is {kind}, not a CSV", path, "save it as CSV UTF-8 and give that file")
         text = io.StringIO(data.decode("utf-8-sig"), newline="")
         first = next((line for line in text if line.strip()), "")
         text.seek(0)
@@ -141,7 +144,8 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
         rows = ((i, row) for i, row in enumerate(csv.reader(text, delimiter=separator), start=1) if row)
         return list(itertools.islice(rows, _MAX_ROWS + _HEADER_ROWS + 1))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+        is_coded = not isinstance(error, UnicodeDecodeError)
+        reason = error.strerror if isinstance(error, OSError) else error if is_coded else "not UTF-8"
         raise InputDataError(f"cannot read the table ({reason})", path, "give a CSV file, UTF-8") from error
 
 

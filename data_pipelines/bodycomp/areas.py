@@ -69,6 +69,6 @@ def compute_indices(areas: Mapping[str, float], height_m: float) -> dict[str, fl
 
     Raises: InputDataError when the height cannot be one in metres.
     """
-    if not math.isnan(height_m) and not 0.5 <= height_m <= 2.6:
+    if not math.isnan(height_m) and not 0.5 <= height_m <= 2.5:
         raise refusal("slice-height", schema.HEIGHT, fact=f"{height_m:g} m")
     return {index: areas[area] / height_m**2 for index, area in schema.INDEX_OF_AREA.items()}

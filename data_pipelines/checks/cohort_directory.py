@@ -116,13 +116,13 @@ def _check_slices(directory: Path, check: CohortCheck, facts: dict[str, dict[str
         if isinstance(image, Finding):
             yield replace(image, where=name, patient=patient, row=i + 1)
             continue
-        told = facts.get(slice_id, {})
+        of_slice = facts.get(slice_id, {})
         check.slices.append({"row": i + 1, schema.SLICE_ID: slice_id, schema.PATIENT_ID: patient,
-                             **describe_image(image), **told})
+                             **describe_image(image), **of_slice})
         seen.setdefault(hash_pixels(image), []).append(i + 1)
-        found = [*_check_areas(image, table.iloc[i], told), *_stored_flags(told)]
+        found = [*_check_areas(image, table.iloc[i], of_slice), *_stored_flags(of_slice)]
         if check.rules < INTAKE_RULES:
-            found += judge_slice(image, told)
+            found += judge_slice(image, of_slice)
         yield from (replace(finding, where=name, patient=patient, row=i + 1) for finding in found)
     for row, twin in find_twins(seen, "row"):
         patient, slice_id = rows[row - 1]
@@ -150,17 +150,17 @@ def describe_image(image: CanonicalSlice) -> dict[str, Any]:
             "height": height, "width": width, "trunk_cm2": float(image.body.sum() * image.pixel_cm2)}  # fmt: skip
 
 
-def _check_areas(image: CanonicalSlice, row: pd.Series, told: dict[str, Any]) -> Iterator[Finding]:
+def _check_areas(image: CanonicalSlice, row: pd.Series, of_slice: dict[str, Any]) -> Iterator[Finding]:
     """The table's areas against the slice's, to one pixel: a phantom's are planted and then drawn in whole pixels.
 
     Where readers drew, the table holds their mean and the slice is that of the first by name.
     """
-    convention = get_convention(told)
+    convention = get_convention(of_slice)
     if convention not in schema.HU_CONVENTIONS:
         yield find("cohort-unreadable", "Hounsfield ranges of a name that is not known", where=FACTS)
         return
     for name, area_cm2 in compute_areas_cm2(image, convention).items():
-        readers = [told[key] for key in sorted(told) if key.startswith(f"{name}_")]
+        readers = [of_slice[key] for key in sorted(of_slice) if key.startswith(f"{name}_")]
         known = [value for value in readers if value is not None]
         wanted_cm2 = sum(known) / len(known) if known else area_cm2
         for given, wanted in ((row.get(name, np.nan), wanted_cm2), (readers[0] if readers else None, area_cm2)):
@@ -174,9 +174,9 @@ def get_convention(facts: Mapping[str, Any]) -> str:
     return str(facts.get("hu_convention", "paper"))
 
 
-def _stored_flags(told: dict[str, Any]) -> Iterator[Finding]:
+def _stored_flags(of_slice: dict[str, Any]) -> Iterator[Finding]:
     """What intake found in reading this slice."""
-    return (find(code) for code in told.get("flags", ()) if code in VERDICTS)
+    return (find(code) for code in of_slice.get("flags", ()) if code in VERDICTS)
 
 
 def find_twins(seen: Mapping[str, Sequence[int]], noun: str) -> Iterator[tuple[int, Finding]]:

@@ -16,8 +16,9 @@ _HEAD = """# What intake may say of your data
 Made from the table in `data_pipelines/check_codes.py`; do not edit by hand.
 
 An **error** refuses the file, the row or the patient; `ingest` and `measure` go on with the others and end with exit
-code 8. A **warning** travels with the number: it stands in `ingest.json`, `areas.csv` and on the overlay. `bonemet
-verify` lists both and changes nothing.
+code 8. A **warning** stays with the number: `ingest.json` and `areas.csv` hold it; the overlay shows those of the slice
+and its reading, not those of the clinical table and of the joining (`csv-*`, `cohort-*`). `bonemet verify` lists both
+and changes nothing.
 """
 
 

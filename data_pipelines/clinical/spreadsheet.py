@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bonemet_jax.table_formats import find_other_format
 from data_pipelines.findings import Finding, find, refusal
 
 #: A clinical table of ten thousand patients has a few MB.
@@ -15,25 +16,6 @@ MAX_COLUMNS = 2_000
 #: Separator -> its name, in order of preference.
 SEPARATORS: dict[str, str] = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
-_WORKBOOKS = {
-    b"PK\x03\x04": "an Excel (xlsx) or OpenDocument (ods) workbook, or another zip archive",
-    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel (xls) workbook",
-    b"%PDF": "a PDF document",
-    b"\x1f\x8b": "a gzip archive",
-    b"PAR1": "a Parquet table",
-    b"{\\rtf": "an RTF document",
-    b"<?xml": "an XML document",
-    b"<html": "an HTML page",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-    b"Rar!\x1a\x07": "a RAR archive",
-    b"BZh": "a bzip2 archive",
-    b"\xfd7zXZ\0": "an xz archive",
-    b"$FL2": "an SPSS file (sav)",
-    b"<stata_dta>": "a Stata file (dta)",
-    b"ARROW1": "a Feather table",
-    b"SQLite format 3\0": "an SQLite database",
-    bytes(12) + b"\xc2\xea\x81\x60": "a SAS file (sas7bdat)",
-}
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -84,9 +66,8 @@ def decode(data: bytes, where: object) -> tuple[str, list[Finding]]:
 
     Raises: InputDataError for a workbook or an unknown encoding.
     """
-    for magic, kind in _WORKBOOKS.items():
-        if data.startswith(magic):
-            raise refusal("csv-workbook", where, f"this is {kind}, not a CSV")
+    if kind := find_other_format(data):
+        raise refusal("csv-workbook", where, f"this is {kind}, not a CSV")
     for encoding in ("utf-16",) if data.startswith(_UTF16_BOMS) else ("utf-8-sig", "gb18030"):
         try:
             text = data.decode(encoding)

@@ -63,7 +63,7 @@ _PLACES = {
     "portal": _Place("T9", "L3"), "small_bowel": _Place("T10", "pelvis"), "colon": _Place("T8", "pelvis"),
     "aorta": _Place("T2", "L5"),
 }  # fmt: skip
-#: Structures of one side whose name does not tell it.
+#: Structures of one side whose name does not contain it.
 _SIDES = {"spleen": "left", "liver": "right", "gallbladder": "right"}
 #: Vessels and heart may reach across the middle, mm.
 _ACROSS = ("iliac", "brachiocephalic", "subclavian", "common_carotid", "atrial", "liver", "heart", "kidney_cyst")

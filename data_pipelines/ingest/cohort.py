@@ -157,7 +157,7 @@ class Batch:
                 outcome = Failure(outcome.given, refusal(error.code, error.where, error.what, error.fact, error.mend))
             if isinstance(outcome, Failure):
                 self._failures.append(outcome)
-                # What was found before reading may be why it failed: no masks of its name, say.
+                # What was found before reading may be why it failed, as no masks of its name.
                 self._warnings += [(outcome.given.name, note) for note in outcome.given.findings]
             else:
                 self._warnings += [(outcome.given.name, finding) for finding in outcome.findings]

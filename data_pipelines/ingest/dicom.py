@@ -28,6 +28,7 @@ from data_pipelines.ingest.dicom_rules import STRAIGHT_DEG, check_frame, compute
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.formats import GIVE_IMAGES, find_format, find_own_directory
 from data_pipelines.ingest.grid import UNIT_TOLERANCE, Axes, Grid, turn
+from data_pipelines.ingest.subfolders import get_folder
 
 #: Differences below these are rounding: cosines, pixel spacing.
 SAME_COSINE, SAME_SPACING_MM = 1e-3, 1e-4
@@ -148,7 +149,7 @@ def _sort_out(files: Sequence[InputFile]) -> _Found:
                 found.frames.append(frame)
             except InputDataError as error:
                 found.refused.append(error)
-        found.patients |= {str(frames[0].header.get("PatientID") or "").strip()} - {""}
+        found.patients |= {_patient(frames[0])} - {""}
     return found
 
 
@@ -189,13 +190,24 @@ def _group(frames: Sequence[Frame]) -> list[list[Frame]]:
     return sorted(groups, key=lambda g: (-len(g), _height_mm(g[0]), _spacing_mm(g[0]), _series(g[0])))
 
 
+def _patient(frame: Frame) -> str:
+    return str(frame.header.get("PatientID") or "").strip()
+
+
 def _series(frame: Frame) -> str:
     return str(frame.header.get("SeriesInstanceUID") or "")
 
 
+def _identify(frame: Frame) -> tuple[object, ...]:
+    """What the slices of one series share; without SeriesInstanceUID and PatientID also the folder: a patient's own."""
+    series = _series(frame)
+    folder = get_folder(frame.file) if not (series or _patient(frame)) else None
+    return series, folder, frame.header.Rows, frame.header.Columns
+
+
 def _is_same_series(one: Frame, other: Frame) -> bool:
     """Identifiers may be empty, and one may hold two reconstructions: what makes slices a stack counts too."""
-    if (_series(one), one.header.Rows, one.header.Columns) != (_series(other), other.header.Rows, other.header.Columns):
+    if _identify(one) != _identify(other):
         return False
     return all(
         abs(float(a) - float(b)) < tolerance

@@ -1,4 +1,4 @@
-"""One DICOM frame -> stored values -> Hounsfield units. What a codec would have to guess is refused or told."""
+"""One DICOM frame -> stored values -> Hounsfield units. What a codec would have to guess is refused or named."""
 
 import numpy as np
 from jaxtyping import Int16, Integer
@@ -78,36 +78,36 @@ def _check_pixels(dataset: Dataset, frame: Frame) -> list[Finding]:
 
 
 def _check_codestream(dataset: Dataset, frame: Frame, syntax: UID) -> list[Finding]:
-    where, told = frame.file.where, f"TransferSyntaxUID {syntax.name}"
+    where, named = frame.file.where, f"TransferSyntaxUID {syntax.name}"
     try:
         data = get_frame(dataset.PixelData, frame.index, number_of_frames=_n_frames(frame),
                          extended_offsets=_extended_offsets(dataset))
         stream = None if syntax == RLELossless else parse_codestream(data)
     except Exception as error:  # pydicom raises many kinds for damaged fragments; the parser ValueError, IndexError
-        raise refusal("dicom-truncated", where, fact=told) from error
+        raise refusal("dicom-truncated", where, fact=named) from error
     if stream is None and syntax != RLELossless:
-        raise refusal("dicom-undecodable", where, fact=f"{told}: no JPEG, JPEG-LS or JPEG 2000 codestream")
+        raise refusal("dicom-undecodable", where, fact=f"{named}: no JPEG, JPEG-LS or JPEG 2000 codestream")
     if stream is None:
         n_pixels, n_segments = frame.header.Rows * frame.header.Columns, max(1, frame.header.BitsAllocated // 8)
-        return _judge_damage(find_rle_damage(data, n_pixels, n_segments), frame, told) + _judge_lossy(frame, syntax)
+        return _judge_damage(find_rle_damage(data, n_pixels, n_segments), frame, named) + _judge_lossy(frame, syntax)
     size, wanted = (stream.rows, stream.columns), (frame.header.Rows, frame.header.Columns)
     if size != wanted:
-        raise refusal("dicom-size-contradicts", where, fact=f"{told}: codestream of {size[0]} x {size[1]}, "
+        raise refusal("dicom-size-contradicts", where, fact=f"{named}: codestream of {size[0]} x {size[1]}, "
                       f"Rows x Columns {wanted[0]} x {wanted[1]}")
     if not stream.is_complete:
-        raise refusal("dicom-truncated", where, fact=f"{told}: no end marker")
+        raise refusal("dicom-truncated", where, fact=f"{named}: no end marker")
     try:
         damage = find_damage(data)
     except (ValueError, IndexError, KeyError) as error:
-        raise refusal("dicom-undecodable", where, fact=f"{told}: its segments contradict each other") from error
-    return _judge_damage(damage, frame, told) + _judge_lossy(frame, syntax, stream)
+        raise refusal("dicom-undecodable", where, fact=f"{named}: its segments contradict each other") from error
+    return _judge_damage(damage, frame, named) + _judge_lossy(frame, syntax, stream)
 
 
-def _judge_damage(damage: str, frame: Frame, told: str) -> list[Finding]:
+def _judge_damage(damage: str, frame: Frame, named: str) -> list[Finding]:
     """A warning where it may be the encoder's way. Raises: InputDataError for coded data that were changed."""
     if damage and damage != ZERO_PADDING:
-        raise refusal("dicom-undecodable", frame.file.where, fact=f"{told}: {damage}")
-    return [find("dicom-scan-end", fact=f"{told}: {damage}", where=frame.file.where)] if damage else []
+        raise refusal("dicom-undecodable", frame.file.where, fact=f"{named}: {damage}")
+    return [find("dicom-scan-end", fact=f"{named}: {damage}", where=frame.file.where)] if damage else []
 
 
 def _judge_lossy(frame: Frame, syntax: UID, stream: Codestream | None = None) -> list[Finding]:

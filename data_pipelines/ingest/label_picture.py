@@ -14,7 +14,7 @@ from data_pipelines.ingest.label_tables import VERTEBRAE, LabelTable
 
 #: Slices that are looked at.
 N_SLICES = 9
-#: Fewer pixels tell nothing.
+#: Fewer pixels decide nothing.
 _MIN_PX = 20
 #: Beginning of a structure's name -> mean Hounsfield units that it can have. Left out: what may hold gas.
 _HU = {

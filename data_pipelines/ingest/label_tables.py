@@ -135,3 +135,5 @@ KNOWN: dict[str, LabelTable] = {
     table.key: table for table in (
         TOTALSEGMENTATOR_2, TOTALSEGMENTATOR_1, VERSE, VISTA3D, VERTEBRAE_TASK, VERTEBRAE_BODY, TISSUE_TYPES, DUKE)
 }  # fmt: skip
+#: Names that --label-table can be given with a use: the others have no level and no tissue.
+USABLE: tuple[str, ...] = tuple(key for key, table in KNOWN.items() if table.vertebrae or table.tissues)

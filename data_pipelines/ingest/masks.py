@@ -61,6 +61,11 @@ class Masks:
         """True where labels are numbers, not names."""
         return self.numbering not in ("", _NAMED)
 
+    def list_levels(self) -> tuple[str, ...]:
+        """Levels with a pixel in the label map; empty where structures are named. Raises: as count_vertebrae."""
+        return tuple(name for name in VERTEBRAE if self.is_map and name in self.vertebrae
+                     and self.vertebrae[name].count().any())
+
     def count_vertebrae(self, level: str) -> dict[str, Int[np.ndarray, " slice"]]:
         """Pixels of a vertebra and of its neighbours on every slice.
 
@@ -74,7 +79,9 @@ class Masks:
         _check_order(counts, self.vertebrae)
         if level in counts:
             return counts
-        return {level: np.zeros(len(next(iter(counts.values()))), np.int64), **counts} if counts else {}
+        any_px = next(iter(counts.values()), None)
+        n = len(next(iter(self.vertebrae.values())).count() if any_px is None else any_px)
+        return {level: np.zeros(n, np.int64), **counts}
 
     def load_vertebra(self, level: str, k: int) -> Bool[np.ndarray, "height width"] | None:
         """The vertebra on slice k; None where the masks do not have it. Raises: as count_vertebrae."""
@@ -136,14 +143,15 @@ def load_masks(path: Path, image: Grid, table: LabelTable | None = None, stack: 
     unread = None if volumes else find_format(files)
     if unread is not None:
         raise refusal("mask-missing", path, f"masks of an unsupported format: {unread.name}", mend=unread.remedy)
-    raise refusal("mask-missing", path, fact=f"{len(named)} NIfTI files, none with a name that is known")
+    mend = "name this patient's label map <patient_id>.nii.gz, or give the file itself" if named else ""
+    raise refusal("mask-missing", path, fact=f"{len(named)} NIfTI files, none with a name that is known", mend=mend)
 
 
 def _load_map(
     file: InputFile, image: Grid, table: LabelTable | None, stack: Stack | None,
     vertebrae: Mapping[str, Structure], tissues: Mapping[int, Tissue],
 ) -> Masks:  # fmt: skip
-    """A label map, beside structures with a file of their own, which win over it."""
+    """A label map, and structures with a file each, which win over it."""
     labels = LabelMap(file, image)
     if not labels.stats.px:
         raise refusal("mask-values", file.where, "the label map is empty", mend="segment this very image")

@@ -96,15 +96,20 @@ class NiftiStack:
                 yield n - 1 - stored if is_flipped else stored, _cut(source, axis, stored, self.file)
 
 
+def is_named_ct(file: InputFile) -> bool:
+    """Whether a file has the name of the CT volume."""
+    return file.name.lower() in ("ct.nii.gz", "ct.nii")
+
+
 def find_nifti(files: Sequence[InputFile]) -> InputFile | None:
     """The CT volume meant: ct.nii.gz or ct.nii, else the only volume outside a folder `masks`; None when there is none.
 
-    Beside a volume of another name only notes are suffered: among other files it may be derived from a DICOM series.
+    With a volume of another name only notes are accepted: among other files it may be derived from a DICOM series.
 
     Raises: InputDataError when the files are several volumes and none is called ct.
     """
     volumes = [f for f in files if f.name.lower().endswith(SUFFIXES)]
-    named = [f for f in volumes if f.name.lower() in ("ct.nii.gz", "ct.nii")]
+    named = [f for f in volumes if is_named_ct(f)]
     images = named or [f for f in volumes if PurePath(f.where.replace(":", "/")).parent.name != "masks"]
     is_alone = all(f.name.lower().endswith((*SUFFIXES, *NOTES)) for f in files)
     if len(images) > 1 and is_alone:

@@ -15,7 +15,7 @@ from data_pipelines.ingest.grid import UNIT_TOLERANCE
 
 Affine = Float64[np.ndarray, "4 4"]
 
-#: Pixel and slice spacings of CT lie well inside, mm.
+#: Pixel and slice spacings of CT are well inside, mm.
 SPACING_MM = (0.05, 20.0)
 #: qform and sform are equal where no corner of the volume is farther apart, voxels. Single precision adds its own
 #: rounding, of so many units in the last place of the largest coordinate.

@@ -7,7 +7,7 @@ from pathlib import Path
 from bonemet_jax.errors import InputDataError, UsageError
 from data_pipelines.findings import refusal
 from data_pipelines.ingest.label_stats import MAX_LABEL, MAX_LABELS
-from data_pipelines.ingest.label_tables import KNOWN, LabelTable
+from data_pipelines.ingest.label_tables import KNOWN, USABLE, LabelTable
 from data_pipelines.ingest.structures import parse_structure
 
 #: A thousand labels with long names need less, bytes.
@@ -28,7 +28,7 @@ def load_label_table(given: str) -> LabelTable:
     except (OSError, ValueError):  # a name that no file can have
         is_file = exists = False
     if not exists:
-        raise UsageError("no such numbering and no such file", "--label-table", f"use {', '.join(KNOWN)}, or a CSV")
+        raise UsageError("no such numbering and no such file", "--label-table", f"use {', '.join(USABLE)}, or a CSV")
     if not is_file:
         raise _refuse(path, "no file")
     return parse_label_table(_read(path), path)

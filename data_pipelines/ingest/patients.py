@@ -5,12 +5,12 @@ import io
 import math
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from bonemet_jax import schema
-from bonemet_jax.errors import InputDataError, UsageError
+from bonemet_jax.errors import InputDataError
 from bonemet_jax.progress import track
 from data_pipelines.bodycomp.areas import compute_areas_cm2, compute_indices
 from data_pipelines.bodycomp.export import make_roi_zip
@@ -20,38 +20,14 @@ from data_pipelines.clinical.table import COLUMNS, ClinicalTable, Value
 from data_pipelines.findings import Finding, find, finding_of, refusal
 from data_pipelines.ingest.files import count_volume_bytes
 from data_pipelines.ingest.grid import turn_back
-from data_pipelines.ingest.match import Entry, EntryFolder
-from data_pipelines.ingest.nifti import SUFFIXES
-from data_pipelines.ingest.roi import parse_name
-from data_pipelines.ingest.source import Choice, IngestedSlice, make_patient_id, read_source
+from data_pipelines.ingest.inputs import Folders, Input, name_inputs
+from data_pipelines.ingest.level import describe_level
+from data_pipelines.ingest.source import Choice, IngestedSlice, read_source
 from data_pipelines.ingest.totalsegmentator import segment_volume
 from data_pipelines.ingest.worker import Limits, run_guarded
 
-ROI_SUFFIXES = (".zip", ".roi")
-MASK_SUFFIXES = (*SUFFIXES, ".dcm", ".zip")
-
-
-@dataclass(frozen=True)
-class Input:
-    """One patient's files, found but not read."""
-
-    number: int
-    """In the order given, from 1. Logs and file names use it: they must not tell who it is."""
-    n: int
-    """Inputs in all."""
-    patient_id: str
-    path: Path
-    masks: Path | None = None
-    rois: Mapping[str, Path] = field(default_factory=dict)
-    """reader1, reader2, ... -> file or folder of regions."""
-    choice: Choice = field(default_factory=Choice)
-    findings: tuple[Finding, ...] = ()
-    """What was found before reading."""
-
-    @property
-    def name(self) -> str:
-        """How messages call it."""
-        return f"input {self.number} of {self.n}"
+#: Codes of errors whose remedy is to choose another slice.
+_OF_SLICE_CHOICE = ("level-unknown", "level-missing", "level-no-slice", "roi-other-slice")
 
 
 @dataclass(frozen=True)
@@ -131,7 +107,7 @@ def read_patients(
     """
     table, titles = table or ClinicalTable({}), titles or {}
     limits, ordered = Limits(seconds, memory_gib), sorted(name_inputs(inputs), key=lambda one: one.patient_id)
-    folders = _Folders(masks, rois)
+    folders = Folders(masks, rois)
     found = [_find_files(one, folders, choice or Choice(), table) for one in ordered]
     with tempfile.TemporaryDirectory(prefix="bonemet-") as folder:
         found = list(_segment(found, Path(folder)))
@@ -146,7 +122,7 @@ def read_patients(
                     continue
                 outcome = next(outcomes)
                 if isinstance(outcome, InputDataError):
-                    yield Failure(one, outcome)
+                    yield Failure(one, _suit_to_many(outcome) if one.n > 1 else outcome)
                 else:
                     yield join_row(one, *outcome, table.rows.get(one.patient_id, {}), convention)
 
@@ -165,8 +141,16 @@ def read_one(
     return source, Drawn(_draw(source, title, convention), regions)
 
 
+def _suit_to_many(error: InputDataError) -> InputDataError:
+    """The error of one of many inputs: options apply to all of them, a row of the clinical table to one."""
+    if error.code not in _OF_SLICE_CHOICE:
+        return error
+    mend = f"{error.mend}, or fill slice_z_mm in this patient's row of the clinical table"
+    return InputDataError(error.what, error.where, mend, error.code, error.fact)
+
+
 def _draw(source: IngestedSlice, title: str, convention: str) -> bytes:
-    level = source.level if source.level_source == "labels" else f"{source.level} as given"
+    level = describe_level(source.level, source.level_source, [note.code for note in source.findings])
     title, buffer = f"{title}   {level}   z {source.z_mm:.1f} mm", io.BytesIO()
     picture = draw_overlay(source.image, title, source.incomplete, source.findings, convention)
     # The usual level 6 takes half of a patient's time and gives larger files on these pictures.
@@ -177,74 +161,7 @@ def _draw(source: IngestedSlice, title: str, convention: str) -> bytes:
 # --- Finding a patient's files ------------------------------------------------------------------------
 
 
-def name_inputs(inputs: Sequence[Path]) -> list[Input]:
-    """Number and name every input, in the order given.
-
-    Raises: UsageError for none; InputDataError for a path without a name, or two of one name.
-    """
-    if not inputs:
-        raise UsageError("no input", "-i", "give one folder a patient")
-    named: dict[str, Input] = {}
-    for number, path in enumerate(map(Path, inputs), start=1):
-        patient_id = _as_text(make_patient_id(path))
-        if not patient_id.strip():
-            raise refusal("cohort-no-id", path)
-        if patient_id in named:
-            twin = named[patient_id].number
-            raise refusal("cohort-same-name", path, f"inputs {twin} and {number} have the same name")
-        named[patient_id] = Input(number, len(inputs), patient_id, path)
-    return list(named.values())
-
-
-def _as_text(name: str) -> str:
-    """A file name that is no UTF-8 holds what no table can: those bytes are spelled out."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-class _Folders:
-    """The folders of --masks and --rois, each listed once."""
-
-    def __init__(self, masks: Path | None, rois: Path | None) -> None:
-        self.masks, self.rois = masks, rois
-        self._masks = EntryFolder(masks, MASK_SUFFIXES) if masks is not None else None
-        self._rois = EntryFolder(rois, ROI_SUFFIXES) if rois is not None else None
-        folders = sorted(f for f in rois.iterdir() if f.is_dir()) if rois is not None and rois.is_dir() else []
-        self._readers = {f"reader{n}": EntryFolder(f, ROI_SUFFIXES) for n, f in enumerate(folders, start=1)}
-
-    def find_masks(self, one: Input) -> tuple[Path | None, list[Finding]]:
-        """The input's own masks; of a single input the whole path, where it has no entry of that name.
-
-        Raises: InputDataError for several entries.
-        """
-        if self._masks is None:
-            return None, []
-        entry = self._masks.find(make_patient_id(one.path))
-        _check_single(entry, "mask-twice", self.masks)
-        notes = _report_names(entry, "cohort-masks-alike", self.masks)
-        own = entry.path or (self.masks if one.n == 1 else None)
-        return own, notes if own is not None else [*notes, find("cohort-no-masks", where=self.masks)]
-
-    def find_rois(self, one: Input) -> tuple[dict[str, Path], list[Finding]]:
-        """Reader -> the input's regions. Raises: InputDataError for several entries of one reader."""
-        if self._rois is None or self.rois is None:
-            return {}, []
-        name = make_patient_id(one.path)
-        own = self._rois.find(name)
-        _check_single(own, "roi-twice", self.rois)
-        if own.path is not None:
-            return {"reader1": own.path}, _report_names(own, "cohort-rois-alike", self.rois)
-        entries = {reader: folder.find(name) for reader, folder in self._readers.items()}
-        for entry in entries.values():
-            _check_single(entry, "roi-twice", self.rois)
-        notes = [note for entry in (own, *entries.values())
-                 for note in _report_names(entry, "cohort-rois-alike", self.rois)]
-        readers = {reader: entry.path for reader, entry in entries.items() if entry.path is not None}
-        if not readers and one.n == 1:
-            readers = _find_loose_rois(self.rois)
-        return readers, notes if readers else [*notes, find("cohort-no-rois", where=self.rois)]
-
-
-def _find_files(one: Input, folders: _Folders, choice: Choice, table: ClinicalTable) -> Input | Failure:
+def _find_files(one: Input, folders: Folders, choice: Choice, table: ClinicalTable) -> Input | Failure:
     for folder, code in ((folders.masks, "mask-missing"), (folders.rois, "roi-missing")):
         if folder is not None and not folder.exists():
             return Failure(one, refusal(code, folder, fact="no such file or folder"))
@@ -254,18 +171,6 @@ def _find_files(one: Input, folders: _Folders, choice: Choice, table: ClinicalTa
         return Failure(one, error)
     own_choice = _choose(choice, one.patient_id, table)
     return replace(one, masks=masks, rois=rois, choice=own_choice, findings=(*of_masks, *of_rois))
-
-
-def _check_single(entry: Entry, code: str, where: Path | None) -> None:
-    if entry.twice:
-        raise refusal(code, where or "", fact=entry.twice)
-
-
-def _report_names(entry: Entry, code: str, where: Path | None) -> list[Finding]:
-    """Findings on an entry whose name is not the input's, letter by letter."""
-    if entry.composed:
-        return [find("cohort-id-composed", where=where or "", ids=entry.composed)]
-    return [find(code, where=where or "", ids=entry.alike)] if entry.alike else []
 
 
 def _segment(found: list[Input | Failure], folder: Path) -> Iterator[Input | Failure]:
@@ -283,13 +188,6 @@ def _segment(found: list[Input | Failure], folder: Path) -> Iterator[Input | Fai
             yield replace(one, masks=segment_volume(one.path, folder / str(one.number), one.choice.level))
         except InputDataError as error:
             yield Failure(one, error)
-
-
-def _find_loose_rois(rois: Path) -> dict[str, Path]:
-    """Regions that are a single patient's: the zip itself, or a folder of regions named for tissues."""
-    loose = list(rois.glob("*.roi"))
-    is_own = rois.is_file() or (bool(loose) and all(parse_name(f.stem) for f in loose))
-    return {"reader1": rois} if is_own else {}
 
 
 def _choose(choice: Choice, patient_id: str, table: ClinicalTable) -> Choice:

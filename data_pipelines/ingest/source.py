@@ -1,6 +1,6 @@
 """One patient's images -> one canonical slice. The only place where image files of others are parsed."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -16,13 +16,14 @@ from data_pipelines.canonical import CanonicalSlice
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest import nifti, picture
 from data_pipelines.ingest.dicom import load_dicom
-from data_pipelines.ingest.files import find_files
+from data_pipelines.ingest.files import InputFile, find_files
 from data_pipelines.ingest.grid import UPRIGHT, Axes, Stack, turn
 from data_pipelines.ingest.label_tables import VERTEBRAE, LabelTable
 from data_pipelines.ingest.level import choose_slice
 from data_pipelines.ingest.masks import Masks, load_masks
 from data_pipelines.ingest.picture import Picture
 from data_pipelines.ingest.roi import load_rois
+from data_pipelines.ingest.subfolders import check_one_folder, get_folder, refuse_folders
 
 #: How tissue is told apart where no mask does: by Hounsfield units, not at all, or by TotalSegmentator's masks first.
 Segmentation = Literal["hu", "none", "totalsegmentator"]
@@ -130,7 +131,7 @@ def read_source(
     vertebra_px = labels.count_vertebrae(choice.level)
     index, notes = choose_slice(
         stack.grid, choice.level, choice.slice_z_mm, choice.slice_index, vertebra_px, path,
-        labels.numbering if labels.is_map else "",
+        labels.numbering if labels.is_map else "", labels.list_levels(),
     )  # fmt: skip
     is_labelled = bool(vertebra_px) and not any(note.code == "level-differs" for note in notes)
     geometry = [*_find_unused(stack, labels, choice, path), *_judge_placeholder(stack, path, choice)]
@@ -227,7 +228,7 @@ def _load_stack(path: Path, masks: Path | None, choice: Choice) -> tuple[Stack, 
     one = picture.find_picture(files)
     if one is not None:
         return picture.load_picture(one, choice.picture), masks
-    volume = nifti.find_nifti(files)
+    volume = _find_volume(files, path)
     beside = path / "masks"
     if volume is not None and masks is None and beside.is_dir():
         masks = beside
@@ -236,6 +237,17 @@ def _load_stack(path: Path, masks: Path | None, choice: Choice) -> tuple[Stack, 
     if volume is not None:
         return nifti.load_nifti(volume), masks
     return load_dicom(files, path, choice.series, choice.acquisition), masks
+
+
+def _find_volume(files: Sequence[InputFile], path: Path) -> InputFile | None:
+    """The NIfTI volume to read; None for none. Raises: InputDataError where other subfolders hold images as well."""
+    named = [file for file in files if nifti.is_named_ct(file)]
+    if len({get_folder(file) for file in named}) > 1:
+        raise refuse_folders(named, path)
+    volume = nifti.find_nifti(files)
+    if volume is not None:
+        check_one_folder(volume, files, path)
+    return volume
 
 
 def _load_readers(

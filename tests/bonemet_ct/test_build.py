@@ -208,7 +208,7 @@ def test_files_of_the_users_own_are_never_lost(small_cohort: Path, tmp_path: Pat
     with pytest.raises(UsageError, match="not an earlier output"):
         build_records(small_cohort, tmp_path / "out", CONFIG, "small")
     assert (final / "thesis.tex").read_text() == "mine"
-    with pytest.raises(UsageError, match="lies in an input"):
+    with pytest.raises(UsageError, match="is in an input"):
         build_records(small_cohort, small_cohort / "records", CONFIG, "small")
 
 

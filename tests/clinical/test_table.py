@@ -244,7 +244,7 @@ FAULTS: dict[str, Fault] = {
     "formula with an at": Fault("patient_id,cea_ng_ml\n1,@SUM(A1)\n", "csv-formula", 2, "cea_ng_ml", "formula",
                                 "values"),
     "division by zero": Fault("patient_id,bmi_kg_m2\n1,#DIV/0!\n", "csv-excel-error", 2, "bmi_kg_m2", "error value",
-                              "mend the formula"),
+                              "correct the formula"),
     "#N/A": Fault("patient_id,lvi\n1,#N/A\n", "csv-excel-error", 2, "lvi", "error value", "empty"),
     "column too narrow": Fault("patient_id,age_years\n1,####\n", "csv-excel-error", 2, "age_years", "error value",
                                "empty"),

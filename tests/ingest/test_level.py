@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from bonemet_jax.cli import measured
 from bonemet_jax.errors import InputDataError
 from data_pipelines.ingest.grid import Grid, find_slice
-from data_pipelines.ingest.level import choose_slice
+from data_pipelines.ingest.level import choose_slice, describe_level
 
 
 def _grid(*z_mm: float) -> Grid:
@@ -44,11 +45,30 @@ def test_end_of_the_volume_is_told(px: list[int], k: int) -> None:
 
 def test_level_that_is_not_in_the_volume_is_refused() -> None:
     nothing = {"T11": np.zeros(5, int), "T12": np.array([1, 2, 3, 0, 0])}
-    with pytest.raises(InputDataError, match=r"T11 is not in the volume.*beside it: T12") as refusal:
+    with pytest.raises(InputDataError, match=r"T11 is not in the volume.*neighbours: T12") as refusal:
         choose_slice(FIVE, "T11", None, None, nothing, "x")
     assert refusal.value.code == "level-missing"
-    with pytest.raises(InputDataError, match="beside it: T12"):
-        choose_slice(FIVE, "T11", None, None, {"T12": nothing["T12"]}, "x")
+    with pytest.raises(InputDataError, match=r"levels in this map: T12, L5; labels of VISTA3D"):
+        choose_slice(FIVE, "T11", None, None, {"T12": nothing["T12"]}, "x", "VISTA3D", ("T12", "L5"))
+
+
+def test_edge_of_a_level_names_the_level_that_is_measured_there() -> None:
+    """On slices 0 and 1 T12 is larger; with --level T12 the remedy gives a slice without a warning."""
+    px = {"T11": np.array([1, 2, 0, 0, 0]), "T12": np.array([8, 9, 5, 0, 0])}
+    with pytest.raises(InputDataError, match="holds all of T11, or --level T12") as refusal:
+        choose_slice(FIVE, "T11", None, None, px, "x")
+    assert refusal.value.code == "level-edge"
+    assert choose_slice(FIVE, "T12", None, None, px, "x") == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("source", "codes", "expected"),
+    [("labels", (), "T11"), ("given", (), "T11 as given"), ("given", ("slice-only",), "T11 assumed"),
+     ("given", ("field-touched", "level-differs"), "T11 as given, labels differ")],
+)  # fmt: skip
+def test_how_the_level_is_known(source: str, codes: tuple[str, ...], expected: str) -> None:
+    assert describe_level("T11", source, codes) == expected
+    assert measured.describe_level({"level": "T11", "level_source": source, "flags": codes}) == expected
 
 
 @pytest.mark.parametrize(("k", "fact"), [(0, "labels put T12 there"), (4, "no label of T11"), (2, "")])
