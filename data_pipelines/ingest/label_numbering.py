@@ -20,7 +20,14 @@ from data_pipelines.ingest.anatomy_rules import (
     find_stacks,
     is_slant_wrong,
 )
-from data_pipelines.ingest.label_picture import Look, Picture, choose_slices, count_other_tissue, is_at_other_level, look_at
+from data_pipelines.ingest.label_picture import (
+    Look,
+    Picture,
+    choose_slices,
+    count_other_tissue,
+    is_at_other_level,
+    look_at,
+)
 from data_pipelines.ingest.label_stats import LabelStats
 from data_pipelines.ingest.label_tables import KNOWN, TOTALSEGMENTATOR_1, VERTEBRAE_TASK, LabelTable
 

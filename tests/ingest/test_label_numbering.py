@@ -86,7 +86,7 @@ def _judge_all(fields: Iterable[tuple[int, int]], form: str, seed: int) -> Count
     for n, top in fields:
         body = keep(draw_body(random, top, n), FORMS[form])
         for table in SPINES:
-            for is_flipped in (False, True):
+            for is_flipped in (False, True) if n > 1 else (False,):  # one vertebra has no order
                 told = _judge(body.flip() if is_flipped else body, table)
                 wanted = "mask-version" if table.is_explicit else "" if is_flipped else table.key
                 is_refused = told.startswith("mask-") or told == "no number"
@@ -113,7 +113,8 @@ def test_every_field_of_view(form: str) -> None:
     print(f"\nlabel numbering, {form}, 5 numberings on {len(fields)} fields of view: identified {counts['right']}, "
           f"refused as undecidable {counts['refused']}, wrong {counts['wrong']}; upside down: refused "
           f"{counts['right upside down']}, wrong {counts['wrong upside down']}")  # fmt: skip
-    assert counts["right"] > 0.7 * 5 * len(fields)
+    least = 0.7 if form == "with organs" else 0.25  # vertebrae alone are most often undecidable
+    assert counts["right"] > least * 5 * len(fields)
 
 
 def test_the_undecidable_names_its_candidates_and_the_flag() -> None:
@@ -276,7 +277,7 @@ def test_damage_is_that_of_the_mask(tmp_path: Path, name: str, damage: str) -> N
     file.write_bytes(packed[:-40] if damage == "cut short" else packed[:-8] + b"\0\0\0\0" + packed[-4:])
     save_nifti(make_hu(), tmp_path / "p" / "ct.nii")
     masks = file if name.startswith("labels") else file.parent
-    with pytest.raises(InputDataError, match="not a readable NIfTI mask.*save the mask again") as refusal:
+    with pytest.raises(InputDataError, match=r"not a readable NIfTI mask.*save the mask again") as refusal:
         read_source(tmp_path / "p", masks, Choice(segment="none"))
     assert refusal.value.code == "nifti-damaged"
 

@@ -1,7 +1,7 @@
 """Label maps of vertebrae alone, numbered in several ways on one real picture: never a wrong level.
 
-Numberings overlap: labels 32 to 34 are T12 to T10 of TotalSegmentator 2 and T3 to T1 of version 1. The picture is that of
-T11 whatever the labels are, so what a picture seems to show of a level is wrong evidence for most of these maps.
+Numberings overlap: labels 32 to 34 are T12 to T10 of TotalSegmentator 2 and T3 to T1 of version 1. The picture is
+that of T11 whatever the labels are: what it seems to show of a level is wrong evidence for most of these maps.
 """
 
 import dataclasses
@@ -69,8 +69,8 @@ def _judge(spine: Spine, table: LabelTable, lowest: str) -> str:
     at, count = VERTEBRAE.index(lowest), len(spine.stats.px)
     label = {place: table.vertebrae[VERTEBRAE[at - place + 1]] for place in range(1, count + 1)}
     fields = ("px", "centre_mm", "spread_mm", "slant")
-    stats = dataclasses.replace(spine.stats, **{
-        name: {label[place]: value for place, value in getattr(spine.stats, name).items()} for name in fields})  # fmt: skip
+    named = {name: {label[place]: value for place, value in getattr(spine.stats, name).items()} for name in fields}
+    stats = dataclasses.replace(spine.stats, **named)
     numbers = np.array([0, *(label[place] for place in sorted(label))])
 
     def look(slices: Sequence[int]) -> list[Sample]:
