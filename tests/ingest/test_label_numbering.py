@@ -113,7 +113,7 @@ def test_every_field_of_view(form: str) -> None:
     print(f"\nlabel numbering, {form}, 5 numberings on {len(fields)} fields of view: identified {counts['right']}, "
           f"refused as undecidable {counts['refused']}, wrong {counts['wrong']}; upside down: refused "
           f"{counts['right upside down']}, wrong {counts['wrong upside down']}")  # fmt: skip
-    least = 0.7 if form == "with organs" else 0.25  # vertebrae alone are most often undecidable
+    least = 0.7 if form == "with organs" else 0.5  # vertebrae alone are often undecidable
     assert counts["right"] > least * 5 * len(fields)
 
 
