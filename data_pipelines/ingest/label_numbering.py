@@ -2,8 +2,9 @@
 
 A numbering is impossible where the map holds a label that it has not, where its vertebrae are out of order, or where a
 label that it calls something else is stacked with vertebrae. Among those possible, labels at a wrong place or of
-another tissue, and distances between vertebrae that are not those of their levels, count against a numbering; it must
-lead all others by MARGIN.
+another tissue count against a numbering; it must lead all others by MARGIN. Distances between vertebrae and what the
+slices show of neck, chest and abdomen fit several levels in many patients: together they count as one label, and never
+decide alone.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,14 @@ from data_pipelines.ingest.anatomy_rules import (
     find_stacks,
     is_slant_wrong,
 )
-from data_pipelines.ingest.label_picture import Look, Picture, choose_slices, count_contradicted, look_at
+from data_pipelines.ingest.label_picture import (
+    Look,
+    Picture,
+    choose_slices,
+    count_other_tissue,
+    is_at_other_level,
+    look_at,
+)
 from data_pipelines.ingest.label_stats import LabelStats
 from data_pipelines.ingest.label_tables import KNOWN, TOTALSEGMENTATOR_1, VERTEBRAE_TASK, LabelTable
 
@@ -106,17 +114,26 @@ def _has_order(table: LabelTable, stats: LabelStats) -> bool:
 def _rank(
     possible: list[tuple[LabelTable, bool]], stats: LabelStats, picture: Picture | None
 ) -> list[Reading]:
-    readings = [Reading(table, is_reversed, _score(table, is_reversed, stats, picture))
-                for table, is_reversed in possible]  # fmt: skip
+    doubts = [_measure_doubt(table, stats, picture) for table, _ in possible]
+    readings = [
+        Reading(table, is_reversed, _score(table, is_reversed, stats, picture) - min(doubt - min(doubts), _AGAINST))
+        for (table, is_reversed), doubt in zip(possible, doubts, strict=True)
+    ]
     return sorted(readings, key=lambda reading: -reading.score)
+
+
+def _measure_doubt(table: LabelTable, stats: LabelStats, picture: Picture | None) -> float:
+    """What distances between vertebrae and the levels of the slices say against a numbering, natural logarithm."""
+    is_other = picture is not None and is_at_other_level(table, stats, picture)
+    return _AGAINST * is_other - compute_distance_score(table, stats)
 
 
 def _score(table: LabelTable, is_reversed: bool, stats: LabelStats, picture: Picture | None) -> float:
     n_against = count_misplaced(table, stats)
     if picture is not None:
-        n_against += count_contradicted(table, stats, picture)
+        n_against += count_other_tissue(table, stats, picture)
     before = _UPSIDE_DOWN * is_reversed + _SLANTED * is_slant_wrong(table, stats, is_reversed=is_reversed)
-    return compute_distance_score(table, stats) - _AGAINST * n_against - before
+    return -_AGAINST * n_against - before
 
 
 def _match(claim: Mapping[int, str]) -> LabelTable | None:

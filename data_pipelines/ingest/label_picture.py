@@ -85,17 +85,26 @@ def look_at(samples: Sequence[Sample]) -> Picture:
     return Picture(means, tuple(slices))
 
 
-def count_contradicted(table: LabelTable, stats: LabelStats, picture: Picture) -> int:
-    """Labels whose Hounsfield units are not those of their structure, and slices that cannot be at their level."""
+def count_other_tissue(table: LabelTable, stats: LabelStats, picture: Picture) -> int:
+    """Labels whose Hounsfield units are not those of their structure."""
     stacked = {label for stack in find_stacks(stats, at_least=2) for label in stack} - set(table.ranks)
-    of_labels = sum(
+    return sum(
         _is_other_tissue(table.names[label], hu) or (label in stacked and hu > _STACKED_BONE_HU)
         for label, hu in picture.mean_hu.items() if label in table.names and label in stats.solid
     )  # fmt: skip
+
+
+def is_at_other_level(table: LabelTable, stats: LabelStats, picture: Picture) -> bool:
+    """True where most slices of neck, chest and abdomen cannot be at the level that the table gives them.
+
+    One answer per map: slices of one patient share an effusion, a collapse or a large neck.
+    """
     if not any(label in stats.solid for label in table.ranks):
-        return of_labels
-    return of_labels + sum(_is_other_level(compute_rank(z_mm, table, stats), area_cm2, air)
-                           for z_mm, area_cm2, air in picture.slices)  # fmt: skip
+        return False
+    verdicts = [_is_other_level(compute_rank(z_mm, table, stats), area_cm2, air)
+                for z_mm, area_cm2, air in picture.slices]  # fmt: skip
+    judged = [verdict for verdict in verdicts if verdict is not None]
+    return 2 * sum(judged) > len(judged)
 
 
 def _is_other_tissue(name: str, hu: float) -> bool:
@@ -106,9 +115,8 @@ def _is_other_tissue(name: str, hu: float) -> bool:
     return not low <= hu <= high
 
 
-def _is_other_level(rank: float, area_cm2: float, air: float) -> bool:
-    def is_in(levels: tuple[str, str]) -> bool:
-        return VERTEBRAE.index(levels[0]) <= rank <= VERTEBRAE.index(levels[1])
-
-    return (is_in(_NECK) and area_cm2 > NECK_CM2) or (is_in(_CHEST) and air < CHEST_AIR) or (
-        is_in(_ABDOMEN) and air > ABDOMEN_AIR)  # fmt: skip
+def _is_other_level(rank: float, area_cm2: float, air: float) -> bool | None:
+    """True where a slice cannot be at this level; None for levels that the picture does not show."""
+    rules = ((_NECK, area_cm2 > NECK_CM2), (_CHEST, air < CHEST_AIR), (_ABDOMEN, air > ABDOMEN_AIR))
+    return next((is_other for (highest, lowest), is_other in rules
+                 if VERTEBRAE.index(highest) <= rank <= VERTEBRAE.index(lowest)), None)  # fmt: skip

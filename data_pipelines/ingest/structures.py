@@ -1,7 +1,8 @@
 """One structure of a mask on the image's grid, wherever it is stored: a file, a label of a map, a segment, contours."""
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -67,12 +68,12 @@ class FileStructure:
         return self.file.where
 
     def load(self, k: int) -> Bool[np.ndarray, "height width"]:
-        return check_labels(open_mask(self.file, self.grid).load_slice(k), self.file) > 0
+        return _load_mask_slice(self.file, self.grid, k) > 0
 
     def count(self) -> Int[np.ndarray, " slice"]:
         px = np.zeros(len(self.grid.z_mm), np.int64)
-        for k, values in open_mask(self.file, self.grid).iter_slices():
-            px[k] = np.count_nonzero(check_labels(values, self.file))
+        for k, values in _iter_mask(self.file, self.grid):
+            px[k] = np.count_nonzero(values)
         return px
 
 
@@ -86,13 +87,11 @@ class LabelMap:
     @cached_property
     def stats(self) -> LabelStats:
         """Where its labels are. Raises: InputDataError for another grid, or values that are no labels."""
-        stack = open_mask(self.file, self.grid)
-        slices = ((k, check_labels(values, self.file)) for k, values in stack.iter_slices())
-        return count_labels(slices, self.grid, self.file.where)
+        return count_labels(_iter_mask(self.file, self.grid), self.grid, self.file.where)
 
     def load_slice(self, k: int) -> Shaped[np.ndarray, "height width"]:
         """Labels of slice k. Raises: as stats."""
-        return check_labels(open_mask(self.file, self.grid).load_slice(k), self.file)
+        return _load_mask_slice(self.file, self.grid, k)
 
 
 @dataclass(frozen=True)
@@ -124,17 +123,37 @@ class Tissue:
     """True where a part without a pixel on the slice is not there, rather than empty."""
 
 
-def open_mask(file: InputFile, grid: Grid) -> NiftiStack:
-    """A NIfTI mask on the image's grid. Raises: InputDataError in the words of masks."""
+@contextlib.contextmanager
+def _in_mask_words(file: InputFile) -> Iterator[None]:
+    """Refusals of a NIfTI file, also of voxels read later, in the words of masks."""
     try:
-        stack = load_nifti(file, is_mask=True)
+        yield
     except InputDataError as error:
         if not error.code.startswith("nifti-"):
             raise
         words = _OF_MASKS.get(error.code, f"of the mask: {VERDICTS[error.code].meaning}")
         raise refusal(error.code, file.where, words, error.fact, _REMEDY) from error
+
+
+def open_mask(file: InputFile, grid: Grid) -> NiftiStack:
+    """A NIfTI mask on the image's grid. Raises: InputDataError in the words of masks."""
+    with _in_mask_words(file):
+        stack = load_nifti(file, is_mask=True)
     check_same_grid(grid, stack.grid, file.where)
     return stack
+
+
+def _load_mask_slice(file: InputFile, grid: Grid, k: int) -> Shaped[np.ndarray, "height width"]:
+    """Whole-number values of slice k. Raises: InputDataError."""
+    with _in_mask_words(file):
+        return check_labels(open_mask(file, grid).load_slice(k), file)
+
+
+def _iter_mask(file: InputFile, grid: Grid) -> Iterator[tuple[int, Shaped[np.ndarray, "height width"]]]:
+    """Number and whole-number values of every slice. Raises: InputDataError."""
+    with _in_mask_words(file):
+        for k, values in open_mask(file, grid).iter_slices():
+            yield k, check_labels(values, file)
 
 
 def check_labels(values: Shaped[np.ndarray, "height width"], file: InputFile) -> Shaped[np.ndarray, "height width"]:

@@ -44,7 +44,8 @@ def geometry(show: Show) -> str:
 
 def label_numbering(show: Show) -> str:
     """Five numberings on partial fields of view: identified, or refused as undecidable; none wrong."""
-    held = run_pytest(show, "--timeout 1800 tests/ingest/test_label_numbering.py tests/ingest/test_dicom_masks.py")
+    held = run_pytest(show, "--timeout 1800 tests/ingest/test_label_numbering.py tests/ingest/test_dicom_masks.py "
+                      "tests/ingest/test_numbering_collisions.py")
     return held + said(show, "label numbering, |hostile label tables: |hostile ")
 
 

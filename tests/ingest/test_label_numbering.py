@@ -86,7 +86,7 @@ def _judge_all(fields: Iterable[tuple[int, int]], form: str, seed: int) -> Count
     for n, top in fields:
         body = keep(draw_body(random, top, n), FORMS[form])
         for table in SPINES:
-            for is_flipped in (False, True):
+            for is_flipped in (False, True) if n > 1 else (False,):  # one vertebra has no order
                 told = _judge(body.flip() if is_flipped else body, table)
                 wanted = "mask-version" if table.is_explicit else "" if is_flipped else table.key
                 is_refused = told.startswith("mask-") or told == "no number"
@@ -107,13 +107,14 @@ def test_a_few_fields_of_view(form: str) -> None:
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_field_of_view(form: str) -> None:
-    """2 to 24 vertebrae from every level."""
-    fields = [(n, top) for n in range(2, 25) for top in range(25 - n)]
+    """1 to 24 vertebrae from every level."""
+    fields = [(n, top) for n in range(1, 25) for top in range(25 - n)]
     counts = _judge_all(fields, form, 11)
     print(f"\nlabel numbering, {form}, 5 numberings on {len(fields)} fields of view: identified {counts['right']}, "
           f"refused as undecidable {counts['refused']}, wrong {counts['wrong']}; upside down: refused "
           f"{counts['right upside down']}, wrong {counts['wrong upside down']}")  # fmt: skip
-    assert counts["right"] > 0.7 * 5 * len(fields)
+    least = 0.7 if form == "with organs" else 0.5  # vertebrae alone are often undecidable
+    assert counts["right"] > least * 5 * len(fields)
 
 
 def test_the_undecidable_names_its_candidates_and_the_flag() -> None:
@@ -264,6 +265,21 @@ def test_messages_are_about_the_label_map(tmp_path: Path, fault: str) -> None:
         read_source(tmp_path / "p", tmp_path / "labels.nii", Choice(segment="none"))
     assert refusal.value.code == wanted
     assert not any(word in str(refusal.value) for word in ("Hounsfield", "CT volume", "original CT", "DICOM"))
+
+
+@pytest.mark.parametrize("name", ["labels.nii.gz", "masks/vertebrae_T11.nii.gz"])
+@pytest.mark.parametrize("damage", ["cut short", "other checksum"])
+def test_damage_is_that_of_the_mask(tmp_path: Path, name: str, damage: str) -> None:
+    """The checksum is verified when the voxels are read, long after the header."""
+    file = tmp_path / name
+    save_nifti(_map(), file)
+    packed = file.read_bytes()
+    file.write_bytes(packed[:-40] if damage == "cut short" else packed[:-8] + b"\0\0\0\0" + packed[-4:])
+    save_nifti(make_hu(), tmp_path / "p" / "ct.nii")
+    masks = file if name.startswith("labels") else file.parent
+    with pytest.raises(InputDataError, match=r"not a readable NIfTI mask.*save the mask again") as refusal:
+        read_source(tmp_path / "p", masks, Choice(segment="none"))
+    assert refusal.value.code == "nifti-damaged"
 
 
 def test_named_masks_upside_down_are_refused(tmp_path: Path) -> None:
