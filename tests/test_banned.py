@@ -41,7 +41,7 @@ def test_code_has_none() -> None:
 
 
 def test_exemptions_are_counted() -> None:
-    """One place may call numpy.load: the door that never unpickles."""
+    """No place calls a banned function: npz files are read without numpy.load."""
     marks = [f for room in ("bonemet_jax", "data_pipelines", "benchmarks") for f in (ROOT / room).rglob("*.py")
              for line in f.read_text().splitlines() if "noqa: TID251" in line or "noqa: S" in line]
-    assert [f.name for f in marks] == ["artifacts.py"]
+    assert marks == []

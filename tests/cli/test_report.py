@@ -64,8 +64,8 @@ def test_a_missing_folder_is_refused_before_any_work(tmp_path: Path, capsys: pyt
 
 def test_the_first_error_stays_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nope", "--report", str(tmp_path / "no" / "report.json")]) == 2
-    first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("bonemet: no verb 'nope'; ") and second.startswith("bonemet: no report written: ")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("bonemet: no verb 'nope'; ")
 
 
 def test_the_flag_is_found_where_nothing_parses() -> None:

@@ -243,7 +243,7 @@ def test_patients_with_several_rows_get_no_delong(run_stats: Callable[..., dict[
 
 def test_blank_lines_count_as_rows(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for text, words in (("\n\ny,s\n1,2\n\n0,x\n", "row 6, column s"), ("\n\ny;s\n1;2\n0;x\n", "row 5, column s"),
-                        ("y,s\n\n\"1\n\",2\n0\n", "row 4; mend")):
+                        ("y,s\n\n\"1\n\",2\n0\n", "row 4; correct")):
         (tmp_path / "t.csv").write_text(text)
         assert main(["stats", "roc", "--csv", str(tmp_path / "t.csv"), "--label", "y", "--scores", "s"]) == 8
         assert words in capfd.readouterr().err

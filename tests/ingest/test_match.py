@@ -15,8 +15,9 @@ from data_pipelines.checks.cohort_table import check_table
 from data_pipelines.clinical.table import load_clinical
 from data_pipelines.findings import Finding
 from data_pipelines.ingest.cohort import Batch
+from data_pipelines.ingest.inputs import MASK_SUFFIXES
 from data_pipelines.ingest.match import EntryFolder, compare_readers, join_table
-from data_pipelines.ingest.patients import MASK_SUFFIXES, Failure, read_patients
+from data_pipelines.ingest.patients import Failure, read_patients
 from tests.ingest.conftest import make_dicom, make_hu, save_dicom, save_nifti
 from tests.test_patient_ids import LOOK_ALIKES
 
