@@ -47,7 +47,8 @@ def make_channels(
     Args:
         ct: Windowed CT.
         lbp: LBP code as three planes, most significant first; None: computed from the flipped CT.
-        hog: Cell histograms of the four flips, schema.HOG_FLIPS order, grey levels; None: computed likewise.
+        hog: Cell histograms of the four flips, schema.HOG_FLIPS order, grey levels, or of the unflipped image alone where
+            nothing is flipped; None: computed likewise.
         mask: Fat mask, 0 or 1; may be None where it is no channel.
         flip: (vertical, horizontal) of each example.
         channels: Which channels, in this order; static. Others cost nothing.
@@ -109,7 +110,8 @@ def _check_stored(ct: Array, lbp: Array | None, hog: Array | None, mask: Array |
         check_array(lbp, "lbp", 4, np.uint8, (batch, height, width, 3))
     if hog is not None:
         cells = (height // schema.HOG_CELL, width // schema.HOG_CELL)
-        check_array(hog, "hog", 5, np.floating, (batch, 4, *cells, schema.HOG_ORIENTATIONS))
+        n_flips = 1 if hog.shape[1:2] == (1,) else len(schema.HOG_FLIPS)
+        check_array(hog, "hog", 5, np.floating, (batch, n_flips, *cells, schema.HOG_ORIENTATIONS))
 
 
 def _pick_histogram(
