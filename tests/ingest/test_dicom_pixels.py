@@ -313,7 +313,8 @@ def test_padding_or_a_gzip_trailer_may_follow_a_deflated_data_set(
     lambda data: b"\0" + _gzip_trailer(data), lambda data: _gzip_trailer(data) * 2,
 ])  # fmt: skip
 def test_other_data_after_a_deflated_data_set_are_damage(tmp_path: Path, tail: Callable[[bytes], bytes]) -> None:
-    _check_refused(_deflate(tmp_path, lambda data: _replace_tail(data, tail(data))), "dicom-damaged", "after the deflated data set")
+    file = _deflate(tmp_path, lambda data: _replace_tail(data, tail(data)))
+    _check_refused(file, "dicom-damaged", "after the deflated data set")
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, JPEG2000Lossless])
