@@ -216,8 +216,8 @@ def _check_trailer(rest: bytes, plain: bytes, file: InputFile) -> None:
     """
     trailer = struct.pack("<II", zlib.crc32(plain), len(plain) % 2**32)
     if rest.removeprefix(trailer).strip(b"\0\xff"):
-        raise refusal("dicom-damaged", file.where, fact=f"{len(rest)} bytes after the deflated data set: neither "
-                      "padding nor its checksum and length")
+        raise refusal("dicom-damaged", file.where,
+                      fact=f"{len(rest)} bytes after the deflated data set, neither padding nor its CRC and length")
 
 
 def _get(source: Dataset, name: str, file: InputFile) -> object:
