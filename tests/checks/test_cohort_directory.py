@@ -155,7 +155,7 @@ def test_flags_stored_at_ingest_are_listed_again(cohort: Path) -> None:
     artifacts.write_json(cohort / "ingest.json", {slice_id: {"flags": ["level-at-end"], "kind": "dicom"}})
     seal(cohort)
     assert check_cohort_directory(cohort).findings == [
-        Finding("level-at-end", "the level touches the volume's end: its largest slice may lie outside",
+        Finding("level-at-end", "the level touches the volume's end: its largest slice may be outside",
                 where=f"slices/{slice_id}.npz", patient=table[schema.PATIENT_ID].iloc[3], row=4)
     ]
 

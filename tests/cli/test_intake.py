@@ -40,7 +40,7 @@ def test_a_failed_patient_is_listed_last(
     out, err = capsys.readouterr()
     print(out, err)
     assert err.splitlines()[-1].startswith("failed: input 1 of 3: ")
-    assert len([line for line in out.splitlines() if re.search(r"[0-9.]+ cm2.*; T11 as given, z 0.0 mm", line)]) == 2
+    assert len([line for line in out.splitlines() if re.search(r"[0-9.]+ cm2.*; T11 assumed, z 0.0 mm", line)]) == 2
     assert out.splitlines()[-1].startswith("written: ") and out.splitlines()[-1].endswith(", 2 overlays)")
     assert "P00000" not in out + err
     told = artifacts.load_json(tmp_path / "report.json")
