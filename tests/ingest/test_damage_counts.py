@@ -132,4 +132,4 @@ def test_every_volume_bundled_with_nibabel_that_nibabel_reads() -> None:
             assert error.code != "nifti-damaged", file.name
             codes[error.code] += 1
     print(f"{codes.total()} volumes bundled with nibabel:", dict(codes))
-    assert codes.total() >= 10
+    assert codes.total() >= 8
