@@ -47,8 +47,8 @@ def make_channels(
     Args:
         ct: Windowed CT.
         lbp: LBP code as three planes, most significant first; None: computed from the flipped CT.
-        hog: Cell histograms of the four flips, schema.HOG_FLIPS order, grey levels; or, where nothing is flipped, of the
-            image as it is alone; None: computed likewise.
+        hog: Cell histograms of the four flips, schema.HOG_FLIPS order, grey levels; or, where nothing is flipped, of
+            the image as it is alone; None: computed likewise.
         mask: Fat mask, 0 or 1; may be None where it is no channel.
         flip: (vertical, horizontal) of each example.
         channels: Which channels, in this order; static. Others cost nothing.
