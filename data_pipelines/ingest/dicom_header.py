@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -120,9 +120,10 @@ def _load_common(dataset: Dataset, file: InputFile) -> Dataset:
 
 def _load_groups(dataset: Dataset, file: InputFile) -> list[Dataset | None]:
     """Functional groups of every frame; of a single-frame file one None."""
-    if _get(dataset, "SOPClassUID", file) not in MULTI_FRAME_CLASSES:
+    if get_value(dataset, "SOPClassUID", file) not in MULTI_FRAME_CLASSES:
         return [None]
-    value, n_frames = _get(dataset, "PerFrameFunctionalGroupsSequence", file), _get(dataset, "NumberOfFrames", file)
+    value = get_value(dataset, "PerFrameFunctionalGroupsSequence", file)
+    n_frames = get_value(dataset, "NumberOfFrames", file)
     groups: list[Dataset | None] = list(value) if isinstance(value, Sequence) else []
     if not groups or len(groups) != n_frames:
         raise refusal("dicom-frame-groups", file.where, fact=f"PerFrameFunctionalGroupsSequence of {len(groups)}, "
@@ -135,7 +136,7 @@ def load_pixel_dataset(file: InputFile) -> Dataset:
     names = (*PLAIN_TAGS, "ModalityLUTSequence", "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
     dataset, _ = _read(file, names)
     for name in names:
-        _get(dataset, name, file)
+        get_value(dataset, name, file)
     return dataset
 
 
@@ -147,7 +148,7 @@ def load_elements(file: InputFile, names: Iterable[str]) -> Dataset:
     wanted = list(names)
     dataset, _ = _read(file, wanted)
     for name in wanted:
-        _get(dataset, name, file)
+        get_value(dataset, name, file)
     return dataset
 
 
@@ -220,22 +221,25 @@ def _check_trailer(rest: bytes, plain: bytes, file: InputFile) -> None:
                       fact=f"{len(rest)} bytes after the deflated data set, neither padding nor its CRC and length")
 
 
-def _get(source: Dataset, name: str, file: InputFile) -> object:
-    """A value, converted now: damage shows here. Raises: InputDataError naming the element, never its value."""
+def get_value(source: Dataset | None, name: str, file: InputFile) -> Any:
+    """A value, converted now, so that damage shows here; None where it or its data set is absent.
+
+    Raises: InputDataError naming the element, never its value.
+    """
     try:
-        return source.get(name)
+        return None if source is None else source.get(name)
     except Exception as error:  # pydicom raises many kinds for a value that its representation forbids
         raise refusal("dicom-value", file.where, fact=f"{name} cannot be read") from error
 
 
 def _first(source: Dataset, name: str, file: InputFile) -> Dataset | None:
-    items = _get(source, name, file)
+    items = get_value(source, name, file)
     return items[0] if isinstance(items, Sequence) and items else None
 
 
 def _copy(source: Dataset, names: Iterable[str], target: Dataset, file: InputFile) -> None:
     for name in names:
-        if _get(source, name, file) is not None:
+        if get_value(source, name, file) is not None:
             target[name] = source[name]
 
 

@@ -1,7 +1,6 @@
 """Parts of DICOM objects that hold masks: items of sequences, numbers, frames of reference, slices of the image."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -9,6 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
 from data_pipelines.findings import refusal
+from data_pipelines.ingest.dicom_header import get_value
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import TOLERANCE_PX, Grid
 
@@ -17,14 +17,6 @@ def get_items(dataset: Dataset | None, name: str, file: InputFile) -> Sequence[D
     """Items of a sequence; empty where it is absent. Raises: InputDataError."""
     value = get_value(dataset, name, file)
     return list(value) if isinstance(value, Items) else []
-
-
-def get_value(dataset: Dataset | None, name: str, file: InputFile) -> Any:
-    """A value; None where it is absent. Raises: InputDataError naming the element, never its value."""
-    try:
-        return None if dataset is None else dataset.get(name)
-    except Exception as error:  # pydicom raises many kinds for a value that its representation forbids
-        raise refusal("dicom-value", file.where, fact=f"{name} cannot be read") from error
 
 
 def get_numbers(dataset: Dataset | None, name: str, n: int | None, file: InputFile) -> Float64[np.ndarray, " number"]:

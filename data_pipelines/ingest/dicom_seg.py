@@ -9,13 +9,12 @@ from jaxtyping import Bool, Int, UInt16
 from pydicom.dataset import Dataset
 
 from data_pipelines.findings import refusal
-from data_pipelines.ingest.dicom_header import Frame, load_elements
+from data_pipelines.ingest.dicom_header import Frame, get_value, load_elements
 from data_pipelines.ingest.dicom_parts import (
     check_frame_of_reference,
     find_slice_of,
     get_items,
     get_numbers,
-    get_value,
     get_whole,
 )
 from data_pipelines.ingest.dicom_pixels import decode_frame

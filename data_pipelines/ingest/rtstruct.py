@@ -13,13 +13,12 @@ from jaxtyping import Bool, Float64, Int
 from pydicom.dataset import Dataset
 
 from data_pipelines.findings import refusal
-from data_pipelines.ingest.dicom_header import load_elements
+from data_pipelines.ingest.dicom_header import get_value, load_elements
 from data_pipelines.ingest.dicom_parts import (
     check_frame_of_reference,
     find_slice_of,
     get_items,
     get_numbers,
-    get_value,
     get_whole,
 )
 from data_pipelines.ingest.files import InputFile
