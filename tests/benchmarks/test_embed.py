@@ -13,6 +13,7 @@ from benchmarks.harness import Timing
 from bonemet_jax.train.dry_run import make_random_records
 
 
+@pytest.mark.every_change
 def test_quick_embed_scores_alike_however_it_is_fed(tmp_path: Path) -> None:
     out = tmp_path / "records.jsonl"
     assert main(["embed", "--quick", "--device", "cpu", "--json", str(out)]) == 0

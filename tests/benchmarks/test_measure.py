@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks.__main__ import main
 
 
+@pytest.mark.every_change
 def test_quick_measure_writes_throughput_and_memory(tmp_path: Path) -> None:
     out = tmp_path / "records.jsonl"
     assert main(["measure", "--quick", "--json", str(out)]) == 0

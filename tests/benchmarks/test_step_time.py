@@ -22,6 +22,7 @@ def test_list_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(len(line.split()) > 3 for line in lines)
 
 
+@pytest.mark.every_change
 def test_quick_step_time_writes_whole_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "records.jsonl"
     assert main(["step_time", "--quick", "--device", "cpu", "--json", str(out)]) == 0

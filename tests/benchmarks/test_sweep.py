@@ -39,6 +39,7 @@ def test_the_config_that_is_written_is_the_one_that_ran(tmp_path: Path) -> None:
     assert load_config(file) == config
 
 
+@pytest.mark.every_change
 def test_what_needs_too_much_memory_does_not_start(tmp_path: Path) -> None:
     told = run_apart(apply(SMALL, VALUES), 1, 1e-6, tmp_path)
     assert told["reason"] == "more memory than allowed" and told["memory_gib"] > 0

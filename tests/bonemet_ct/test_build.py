@@ -44,6 +44,7 @@ assert not any(name.split(".")[0] in ("bonemet_jax", "data_pipelines") for name 
 
 
 @pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+@pytest.mark.every_change
 def test_readable_without_this_project(small_records: dict[str, Path], tmp_path: Path, file_format: str) -> None:
     subprocess.run(
         [sys.executable, "-I", "-c", STRANGER, str(small_records[file_format])],

@@ -77,6 +77,7 @@ def _kill_and_go_on(cohort: Path, out: Path, wanted: bytes, rng: random.Random) 
 
 
 @pytest.mark.parametrize("n_kills", [3, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.every_change
 def test_killed_builds_go_on(small_cohort: Path, tmp_path: Path, uninterrupted: bytes, n_kills: int) -> None:
     rng = random.Random(n_kills)
     left = [_kill_and_go_on(small_cohort, tmp_path / str(i), uninterrupted, rng) for i in range(n_kills)]

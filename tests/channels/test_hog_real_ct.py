@@ -43,6 +43,7 @@ def test_equals_scikit_image(mode: str, real_ct: dict[str, np.ndarray]) -> None:
         assert worst.max() <= 1e-6
 
 
+@pytest.mark.every_change
 def test_flips(real_ct: dict[str, np.ndarray]) -> None:
     """Stored for four flips or computed after the flip: the same; the flipped picture is another.
 

@@ -51,6 +51,7 @@ def _assert_equals_scikit_image(image: np.ndarray, mode: str, **options: object)
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.every_change
 def test_scikit_image_on_random_pixels(mode: str, norm: str) -> None:
     image = np.random.default_rng(0).integers(0, 256, (67, 94), dtype=np.uint8)
     _assert_equals_scikit_image(image, mode, block_norm=norm)
@@ -118,6 +119,7 @@ def test_histograms_equal_those_behind_the_picture() -> None:
     _assert_close(compute_cell_histograms(image, 8, (16, 16)), compute_hog_histogram(image))
 
 
+@pytest.mark.every_change
 def test_histograms_do_not_depend_on_the_batch() -> None:
     """Bit for bit, so that records do not change with the number of images a call takes; features neither."""
     images = np.random.default_rng(2).integers(0, 256, (8, 69, 90), dtype=np.uint8)
@@ -168,6 +170,7 @@ def test_64_bit_processes_keep_64_bits() -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.every_change
 def test_gradient_equals_finite_differences(norm: str) -> None:
     """Of float images, away from the edges of bins; flat ground gives 0, never no number."""
     random = np.random.default_rng(5)

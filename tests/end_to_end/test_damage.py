@@ -88,6 +88,7 @@ def test_killed_at_random_points(stage: str, n: int, run_dir: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("flips", "truncations"), [(20, 20), pytest.param(200, 100, marks=pytest.mark.slow)])
+@pytest.mark.every_change
 def test_damage_is_named(flips: int, truncations: int, run_dir: Path, tmp_path: Path) -> None:
     """A bit the other way round, or the end missing, in embeddings, models, scores or folds: found, by file."""
     random, run = np.random.default_rng(flips), tmp_path / "run"
@@ -116,6 +117,7 @@ def test_damage_is_named(flips: int, truncations: int, run_dir: Path, tmp_path: 
     assert named == flips + truncations
 
 
+@pytest.mark.every_change
 def test_damaged_embeddings_stop_the_fusion(run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     shutil.copytree(run_dir, run)

@@ -31,6 +31,7 @@ def argv(tmp_path: Path) -> list[str]:
             "--records.width", "144", "--records.spacing-mm", "3.0", "--train.epochs", "1", "--train.batch-size", "8"]
 
 
+@pytest.mark.every_change
 def test_folds_that_part_two_patients_of_one_image_stop_the_run(
     argv: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,6 +51,7 @@ def test_second_run_does_nothing_and_ends_with_the_page(run_dir: Path, capfd: py
     assert before == {f: f.stat().st_mtime_ns for f in run_dir.rglob("*") if f.is_file() and f.name != "config.json"}
 
 
+@pytest.mark.every_change
 def test_changed_fusion_setting_repeats_fuse_and_what_follows_only(
     run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +125,7 @@ def test_a_shard_there_twice_stops_training(run_dir: Path, tmp_path: Path, capfd
     assert "fold 0" not in told
 
 
+@pytest.mark.every_change
 def test_predict_refuses_networks_and_classifiers_that_do_not_belong_together(
     run_dir: Path, shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,6 +221,7 @@ def test_given_cohort_is_never_edited_in_place(
     assert not run.exists()
 
 
+@pytest.mark.every_change
 def test_folds_of_another_run_are_obeyed_and_old_folds_swept(run_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run_dir, copy)

@@ -193,6 +193,7 @@ def test_repeats_differ_and_the_first_stays(honest: SmallRun, tmp_path: Path) ->
     assert len(again) == len(first) and (again["score"] != first["score"]).any()
 
 
+@pytest.mark.every_change
 def test_mode_paper_leaves_no_second_table(honest: SmallRun, tmp_path: Path) -> None:
     small = make_honest_run(tmp_path / "run")
     fuse(small.run, small.cohort, HONEST)

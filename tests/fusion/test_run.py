@@ -51,6 +51,7 @@ def test_threshold_is_the_balanced_one_of_train_and_validation(fused: SmallRun) 
         assert rows["threshold"].iloc[0] == choose_balanced_threshold(seen["label"], seen["score"])
 
 
+@pytest.mark.every_change
 def test_same_input_same_bytes(fused: SmallRun, small_run: SmallRun) -> None:
     fuse(small_run.run, small_run.cohort, FusionConfig())
     assert _digests(small_run.run) == _digests(fused.run)

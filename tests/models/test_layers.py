@@ -84,6 +84,7 @@ def _jit(apply: Any, train: bool, mutable: Any) -> Any:
     return jax.jit(lambda variables, x: apply(variables, x, train, mutable=mutable))
 
 
+@pytest.mark.every_change
 def test_less_traffic_rounds_little_worse_in_bfloat16() -> None:
     """Errors beside float64 over those of the plain way, three seeds: a few hundredths to a third more on the CPU,
     which rounds the convolution's output, the shift's sum and the shortcut's one after another; cuDNN rounds once.
@@ -105,6 +106,7 @@ def test_less_traffic_rounds_little_worse_in_bfloat16() -> None:
 
 
 @pytest.mark.parametrize("far", [0, 3])
+@pytest.mark.every_change
 def test_what_folding_leaves_in_bfloat16(far: int) -> None:
     """An offset a channel, from the folded kernel's rounding and the shift's: small beside the whole error.
 

@@ -37,6 +37,7 @@ def _compute(config: ModelConfig, lowering: Lowering) -> tuple[Any, Any, Any]:
     (AFTER, [Lowering("matmul", "space_to_depth"), Lowering(remat=True), Lowering(scan_blocks=True), LEAN]),
     (BEFORE, [ALL, replace(ALL, norm="lean")]),
 ], ids=["after_relu", "before_relu"])  # fmt: skip
+@pytest.mark.every_change
 def test_each_lowering_is_the_plain_network(bias: MaskBiasConfig, lowerings: list[Lowering]) -> None:
     config = ModelConfig(network="tiny", mask_bias=bias)
     want = _compute(config, Lowering())
@@ -45,6 +46,7 @@ def test_each_lowering_is_the_plain_network(bias: MaskBiasConfig, lowerings: lis
 
 
 @pytest.mark.usefixtures("short")
+@pytest.mark.every_change
 def test_a_network_a_channel_under_every_lowering_at_once() -> None:
     config = ModelConfig(network="tiny", channels=("hog", "mask"), branches="per_channel",
                          mask_bias=replace(AFTER, enabled=False), norm="frozen")  # fmt: skip
@@ -73,6 +75,7 @@ def test_pointwise_as_a_matrix_product(stride: int) -> None:
     assert compute_spread(multiply_pixels(x, kernel, stride), convolve(x, kernel, stride)) < 1e-14
 
 
+@pytest.mark.every_change
 def test_each_lowering_is_another_program() -> None:
     """So that equality above is no accident of a choice that nobody reads."""
 

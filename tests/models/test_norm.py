@@ -91,6 +91,7 @@ def test_frozen_trains_gain_and_shift_alone() -> None:
     np.testing.assert_allclose(grads["scale"], got.sum((0, 1, 2)), rtol=1e-4)
 
 
+@pytest.mark.every_change
 def test_every_mode_on_four_devices_is_one_device() -> None:
     """float64, shard_map and pmap: loss, gradients, statistics, the same statistics on every device.
 

@@ -163,6 +163,7 @@ def test_bfloat16_computes_low_and_keeps_parameters_high() -> None:
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("lowering", [Lowering(), Lowering(remat=True, scan_blocks=True)], ids=["plain", "scan"])
+@pytest.mark.every_change
 def test_a_profile_names_stages_and_mask_bias(lowering: Lowering) -> None:
     """The compiled step, forward and backward; the mask is added in stage 2 alone."""
     model = make_model(ModelConfig(network="tiny", mask_bias=MaskBiasConfig(stages=(2,))), lowering)

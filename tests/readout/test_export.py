@@ -228,6 +228,7 @@ def test_folders_that_will_not_do(finished: Path, tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize("change", ["on_device", "per_channel", "bfloat16", "pooled"])
+@pytest.mark.every_change
 def test_every_kind_of_network_is_exported(records: RecordArrays, change: str) -> None:
     """The program as it is read back against the model as it stands, on weights drawn."""
     model, plain = CONFIG.model, MaskBiasConfig(enabled=False)

@@ -108,6 +108,7 @@ def test_calibration_and_clinical_use(rendered: Path) -> None:
     assert paired[-1] == "0.012"
 
 
+@pytest.mark.every_change
 def test_calibration_that_cannot_be_had_says_why(fake_run: Run) -> None:
     run = fake_run[0]
     calibration, decision = json.loads(json.dumps([STATS["calibration"](), STATS["decision_curve"]()]))

@@ -186,6 +186,7 @@ def _spoil(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(("n", "n_positive"), [(12, 2), (24, 3), (24, 22), (30, 15)])
+@pytest.mark.every_change
 def test_tiny_cohorts_give_null_with_a_reason(make_run: MakeRun, n: int, n_positive: int) -> None:
     for change in (_spoil, lambda table: table.assign(dmfs_event=0.0, sfi_cm2_m2=50.0)):
         stats = _stats(make_run(n, n_positive=n_positive, truth=TRUTH, change=change))

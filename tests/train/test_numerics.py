@@ -140,6 +140,7 @@ def _find_wanted(kind: str, seen: _Seen, records: RecordArrays, told: set[str]) 
 
 
 @pytest.mark.parametrize("n", [8, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.every_change
 def test_stops_before_the_parameters_change(
     n: int, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def _check_equal(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("parallel", ["jit", "shard_map", "pmap"])
+@pytest.mark.every_change
 def test_eight_devices_are_one(fast: Checks, parallel: str) -> None:
     _check_equal(fast[f"wrapper {parallel}"])
 

@@ -40,6 +40,7 @@ def _places(run_dir: Path) -> list[Place]:
         ("fold 0, epoch 3, evaluation 1", Place(3)),
     ],
 )
+@pytest.mark.every_change
 def test_a_training_goes_on_within_the_epoch(
     mode: Any, label: str, place: Place, trained: Path, records: RecordArrays, folds: Folds, config: Config,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -109,6 +110,7 @@ def test_behind_the_last_epoch_and_before_the_first_step(
     assert_same(tmp_path, trained, config)
 
 
+@pytest.mark.every_change
 def test_an_epoch_in_one_program_goes_on_within_it(
     records: RecordArrays, folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

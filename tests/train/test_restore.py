@@ -40,6 +40,7 @@ def _stop_at(
 
 
 @pytest.mark.parametrize("schedule", ["cosine", pytest.param("step", marks=pytest.mark.slow)])
+@pytest.mark.every_change
 def test_a_schedule_goes_on(
     schedule: str, trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -54,6 +55,7 @@ def test_a_schedule_goes_on(
     assert load(tmp_path / "whole", "done.json") != load(trained, "done.json")
 
 
+@pytest.mark.every_change
 def test_an_early_stop_counts_the_epochs_before(
     trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -106,6 +106,7 @@ def _wait_for_epoch(run_dir: Path, epoch: int, pid: int) -> None:
 
 
 @pytest.mark.parametrize(("n", "per_run"), [(6, 3), pytest.param(40, 1, marks=pytest.mark.slow)])
+@pytest.mark.every_change
 def test_killed_at_random_points(
     n: int, per_run: int, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_killed_at_random_points(
 
 
 @pytest.mark.parametrize("n", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.every_change
 def test_killed_inside_a_save(n: int, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path) -> None:
     """It opens at an epoch that was finished; what lies about is named and removed."""
     random, reopened, swept, n_runs = np.random.default_rng(n), 0, 0, 0

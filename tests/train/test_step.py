@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from bonemet_jax.config import Config
 from bonemet_jax.input_pipeline.records import RecordArrays
@@ -13,6 +14,7 @@ from bonemet_jax.train.state import TrainState, make_state
 from bonemet_jax.train.step import Hyper, compute_loss, make_train_step
 
 
+@pytest.mark.every_change
 def test_padded_batch_gives_the_same_update(records: RecordArrays, config: Config) -> None:
     # the update is the gradient itself
     model, optimizer = make_model(config.model), optax.identity()

@@ -60,6 +60,7 @@ def test_fetches_are_seen(fetch: Callable[[Any], Any]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "stream"])
+@pytest.mark.every_change
 def test_steps_fetch_nothing(
     mode: Any, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +92,7 @@ def test_steps_fetch_nothing(
     assert fetched == [2, 2, 2, 4, 4, 4, 6, 6, 6, 8, 8, 8], "sums, evaluation and state of each epoch, once"
 
 
+@pytest.mark.every_change
 def test_one_compilation_each_in_training_and_embedding(
     records: RecordArrays, folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
