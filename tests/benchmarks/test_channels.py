@@ -11,6 +11,9 @@ from skimage.feature import hog, local_binary_pattern
 from benchmarks import channels
 from benchmarks.__main__ import main
 
+# Its shared fixture times every program.
+pytestmark = pytest.mark.every_change
+
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:

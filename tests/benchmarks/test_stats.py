@@ -14,6 +14,7 @@ from bonemet_jax.stats.roc import compute_paired_delong
 ROWS = stats_benchmark.make_cohort_rows(stats_benchmark.QUICK)
 
 
+@pytest.mark.every_change
 def test_quick_stats(tmp_path: Path) -> None:
     out = tmp_path / "records.jsonl"
     assert main(["stats", "--quick", "--json", str(out)]) == 0

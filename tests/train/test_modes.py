@@ -85,6 +85,7 @@ def test_streamed_training_leaves_the_same_bytes(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.every_change
 def test_a_training_may_go_on_in_the_other_mode(
     resident: Path, reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+# Its shared fixture trains networks: tens of seconds.
+pytestmark = pytest.mark.every_change
+
 ROOT = Path(__file__).parents[2]
 #: Programs of a test run for milliseconds and compile for seconds: level 0 compiles them in a third of the time.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
@@ -42,7 +45,6 @@ def _check_equal(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("parallel", ["jit", "shard_map", "pmap"])
-@pytest.mark.every_change
 def test_eight_devices_are_one(fast: Checks, parallel: str) -> None:
     _check_equal(fast[f"wrapper {parallel}"])
 

@@ -18,6 +18,9 @@ from bonemet_jax.config import Config, to_dict
 from bonemet_jax.train.checkpoint import CheckpointStore, Place
 from tests.train.runs import assert_same, load, load_metrics
 
+# Its shared fixture trains networks: tens of seconds.
+pytestmark = pytest.mark.every_change
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("forked_trainings.py")
 
@@ -106,7 +109,6 @@ def _wait_for_epoch(run_dir: Path, epoch: int, pid: int) -> None:
 
 
 @pytest.mark.parametrize(("n", "per_run"), [(6, 3), pytest.param(40, 1, marks=pytest.mark.slow)])
-@pytest.mark.every_change
 def test_killed_at_random_points(
     n: int, per_run: int, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path
 ) -> None:
@@ -129,7 +131,6 @@ def test_killed_at_random_points(
 
 
 @pytest.mark.parametrize("n", [3, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.every_change
 def test_killed_inside_a_save(n: int, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path) -> None:
     """It opens at an epoch that was finished; what lies about is named and removed."""
     random, reopened, swept, n_runs = np.random.default_rng(n), 0, 0, 0
