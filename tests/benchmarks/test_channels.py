@@ -11,7 +11,7 @@ from skimage.feature import hog, local_binary_pattern
 from benchmarks import channels
 from benchmarks.__main__ import main
 
-# Its shared fixture times every program.
+# The module's fixture times every program for nearly twenty seconds.
 pytestmark = pytest.mark.every_change
 
 

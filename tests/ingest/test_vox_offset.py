@@ -78,6 +78,18 @@ def test_voxels_after_padding_or_an_extension_are_read(
     assert "nifti-surplus" not in [note.code for note in stack.load_hu(0)[1]]
 
 
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("n_more", [16, 64])
+def test_zeros_where_a_second_extension_would_be_are_refused(tmp_path: Path, name: str, n_more: int) -> None:
+    """nibabel takes them for an extension of size 0 and raises."""
+    (file,) = find_files(_save(tmp_path / "a.nii", name, FORMATS[name][4] + n_more + 48, n_more, extension=48))
+    with pytest.raises(ValueError):
+        nib.load(tmp_path / "a.nii")
+    with pytest.raises(InputDataError) as refusal:
+        load_nifti(file)
+    assert refusal.value.code == "nifti-damaged"
+
+
 def test_voxels_beyond_the_file_are_refused(tmp_path: Path) -> None:
     for ending in ("nii", "nii.gz"):
         (file,) = find_files(_save(tmp_path / f"a.{ending}", "NIfTI-1", 1 << 20))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-# Its shared fixture trains networks: tens of seconds.
+# The module's fixture trains networks for tens of seconds.
 pytestmark = pytest.mark.every_change
 
 ROOT = Path(__file__).parents[2]

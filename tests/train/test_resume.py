@@ -18,7 +18,7 @@ from bonemet_jax.config import Config, to_dict
 from bonemet_jax.train.checkpoint import CheckpointStore, Place
 from tests.train.runs import assert_same, load, load_metrics
 
-# Its shared fixture trains networks: tens of seconds.
+# The module's fixture trains networks for tens of seconds.
 pytestmark = pytest.mark.every_change
 
 ROOT = Path(__file__).parents[2]
