@@ -274,12 +274,22 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def list_files(directory: Path) -> list[Path]:
-    """Every finished file below `directory`, sorted; manifests and temporary files left out."""
+def list_files(directory: Path, with_manifests: bool = False) -> list[Path]:
+    """Every finished file below `directory`, sorted; temporary files left out, and manifests unless they are wanted."""
     return sorted(
         f for f in directory.rglob("*")
-        if f.is_file() and f.name != MANIFEST and not any(_PARTIAL in part for part in f.relative_to(directory).parts)
+        if f.is_file() and (with_manifests or f.name != MANIFEST)
+        and not any(_PARTIAL in part for part in f.relative_to(directory).parts)
     )
+
+
+def is_listed(directory: Path, name: str) -> bool:
+    """Whether the manifest of `directory` names this file: others in the folder are not part of it.
+
+    Raises: CorruptFileError for a manifest that cannot be read.
+    """
+    path = directory / MANIFEST
+    return path.is_file() and name in load_json(path, Manifest)["files"]
 
 
 def write_manifest(

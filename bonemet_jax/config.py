@@ -205,6 +205,11 @@ class OptimConfig:
     step_factor: float = 0.5
     """Factor of one drop."""
 
+    @property
+    def rate_depends_on_epochs(self) -> bool:
+        """Whether train.epochs decides the learning rates: a finished training cannot go on for more epochs then."""
+        return self.schedule == "cosine"
+
     def __post_init__(self) -> None:
         _require(0 < self.lr <= 10, "optim.lr", self.lr, "a rate in (0, 10]")
         _require_range(self.step_epochs, "optim.step_epochs", 1, _MAX_EPOCHS, "epochs")

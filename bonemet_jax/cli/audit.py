@@ -12,6 +12,7 @@ import tyro
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 from bonemet_jax.errors import InputDataError, UsageError
+from bonemet_jax.study.finished import open_finished
 
 if TYPE_CHECKING:
     from bonemet_jax.audit.audit import Audit
@@ -37,6 +38,8 @@ def main(verb: str, argv: list[str]) -> int:
     from bonemet_jax.audit.audit import EXAMPLE, audit_path
 
     path = args.file or EXAMPLE
+    if (path / "stats").is_dir():
+        open_finished(path, ("stats",))
     result = audit_path(path)
     code = InputDataError.exit_code if result.count("error") else 0
     report.write(result.to_json(), [path], exit_code=code)

@@ -8,13 +8,14 @@ import tyro
 
 from bonemet_jax import artifacts
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
+from bonemet_jax.cli.verb_report import VerbReport, WaitArgs
 from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import InputDataError
+from bonemet_jax.study.lock import lock_output
 
 
 @dataclass(frozen=True)
-class BuildArgs(CommonArgs):
+class BuildArgs(WaitArgs):
     """Compute the channels of every slice of a cohort and write sharded records."""
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])] = tyro.MISSING
@@ -37,7 +38,8 @@ def main(verb: str, argv: list[str]) -> int:
         raise InputDataError("no cohort.parquet in this folder", args.input, "run `bonemet ingest` or `phantom` first")
     from data_pipelines.bonemet_ct.build import build_records
 
-    directory = build_records(args.input, args.output, args.records, args.name, args.beam_option)
+    with lock_output(args.output, args.wait):
+        directory = build_records(args.input, args.output, args.records, args.name, args.beam_option)
     facts = artifacts.load_json(directory / artifacts.MANIFEST)["facts"]
     report.write({"facts": facts}, inputs=[args.input / artifacts.MANIFEST], outputs=[directory], config=args.records)
     print(directory)

@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bonemet_jax.cli.finished import open_finished
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
+from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, WaitArgs, require_device
 from bonemet_jax.errors import UsageError
+from bonemet_jax.study.finished import open_finished
+from bonemet_jax.study.lock import lock_output
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportArgs(DeviceArgs):
+class ExportArgs(DeviceArgs, WaitArgs):
     """Write weights of each fold (safetensors) and the program that scores patients with them (StableHLO).
 
     Using them takes jax, numpy and safetensors alone.
@@ -41,7 +42,8 @@ def main(verb: str, argv: list[str]) -> int:
     require_device(args.device)
     from bonemet_jax.readout.export import export_run
 
-    facts = export_run(run.config, args.run, folds, args.output, batch)
+    with lock_output(args.output, args.wait):
+        facts = export_run(run.config, args.run, folds, args.output, batch)
     report.write(facts, [args.run / "config.json"], [args.output], run.config)
     program = facts["program"]
     print(f"{facts['network']} of {len(folds)} fold{'s' * (len(folds) > 1)}, {program['n_weights']} tensors each; "

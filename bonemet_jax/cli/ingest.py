@@ -10,8 +10,9 @@ import tyro
 from bonemet_jax import artifacts, schema
 from bonemet_jax.cli.measured import describe_agreement, describe_slices, describe_written
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
+from bonemet_jax.cli.verb_report import CommonArgs, VerbReport, WaitArgs
 from bonemet_jax.errors import InputDataError
+from bonemet_jax.study.lock import lock_output
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class ReadingArgs(CommonArgs):
 
 
 @dataclass(frozen=True)
-class PlaceArgs(CommonArgs):
+class PlaceArgs(WaitArgs):
     """Where images come from and results go."""
 
     input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"])] = tyro.MISSING
@@ -107,7 +108,8 @@ def main(verb: str, argv: list[str]) -> int:
     report = VerbReport(verb, argv, args.report)
     from data_pipelines import ingest
 
-    results = ingest.ingest(list(args.input), args.output, **args.choice())
+    with lock_output(args.output, args.wait):
+        results = ingest.ingest(list(args.input), args.output, **args.choice())
     slices = _load_slices(args)
     code = exit_code(results)
     told = {"slices": slices, "failed": results["failed"]}

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import tyro
 
-from bonemet_jax import artifacts
-from bonemet_jax.cli import stamps
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
+from bonemet_jax.cli.verb_report import VerbReport, WaitArgs
+from bonemet_jax.study.finished import load_cohort_facts, open_finished
+from bonemet_jax.study.lock import lock_output
 
 
 @dataclass(frozen=True, kw_only=True)
-class JoinedArgs(CommonArgs):
+class JoinedArgs(WaitArgs):
     """Table 3 and the ablation: runs on the same folds, with paired tests."""
 
     runs: tuple[Path, ...]
@@ -29,17 +29,10 @@ def main(verb: str, argv: list[str]) -> int:
     from bonemet_jax.report.joined import render_joined
     from bonemet_jax.stats.joined_results import compute_joined, load_joined
 
-    for run in args.runs:
-        stamps.check_outputs(run, ("folds", "embed", "fuse", "stats"))
+    runs = [open_finished(directory, ("folds", "embed", "fuse", "stats")) for directory in args.runs]
     joined = compute_joined(load_joined(list(args.runs)))
-    page = render_joined(joined, _find_cohort(args.runs[0]), args.output)
+    with lock_output(args.output, args.wait):
+        page = render_joined(joined, load_cohort_facts(runs[0]), args.output)
     report.write(joined, [run / "stats" / "roc.json" for run in args.runs], [page, args.output / "joined.json"])
     print(page)
     return 0
-
-
-def _find_cohort(run: Path) -> dict[str, object] | None:
-    """Facts of the first run's cohort, where it can be found."""
-    given = artifacts.load_config_values(run / "config.json").get("cohort_dir")
-    manifest = (run / "cohort" if given is None else Path(given)) / artifacts.MANIFEST
-    return artifacts.load_json(manifest, artifacts.Manifest)["facts"] if manifest.is_file() else None

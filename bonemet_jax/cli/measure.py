@@ -7,6 +7,7 @@ from bonemet_jax.cli.ingest import SourceArgs, exit_code
 from bonemet_jax.cli.measured import describe_agreement, describe_slices, describe_written
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.verb_report import VerbReport
+from bonemet_jax.study.lock import lock_output
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ def main(verb: str, argv: list[str]) -> int:
     report = VerbReport(verb, argv, args.report)
     from data_pipelines import ingest
 
-    results = ingest.measure(list(args.input), args.output, **args.choice())
+    with lock_output(args.output, args.wait):
+        results = ingest.measure(list(args.input), args.output, **args.choice())
     code = exit_code(results)
     report.write(results, args.sources(args.input), [args.output], exit_code=code)
     patients = sorted(results["patients"], key=lambda patient: patient["overlay"])

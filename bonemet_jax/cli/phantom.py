@@ -1,5 +1,6 @@
 """`bonemet phantom`: a synthetic cohort with planted truth."""
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -8,13 +9,14 @@ import tyro
 
 from bonemet_jax import artifacts
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
+from bonemet_jax.cli.verb_report import VerbReport, WaitArgs
 from bonemet_jax.config import PhantomConfig
 from bonemet_jax.output_paths import check_output_folder
+from bonemet_jax.study.lock import lock_output
 
 
 @dataclass(frozen=True)
-class PhantomArgs(CommonArgs):
+class PhantomArgs(WaitArgs):
     """Make a synthetic cohort: one T11-like CT slice a patient, clinical data, and truth.json beside it."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = tyro.MISSING
@@ -31,16 +33,19 @@ def main(verb: str, argv: list[str]) -> int:
     report = VerbReport(verb, argv, args.report)
     from data_pipelines.phantom import make_cohort
 
-    check_output_folder(args.output, "synthetic", [])
-    if args.dicom is not None:
-        check_output_folder(args.dicom, "synthetic-dicom", [])
-    make_cohort(args.phantom, args.output)
-    if args.dicom is not None:
-        from data_pipelines.phantom.dicom import save_dicom_cohort
-
-        save_dicom_cohort(args.output, args.dicom)
-    truth = artifacts.load_json(args.output / "truth.json")
     outputs = [args.output, *([args.dicom] if args.dicom is not None else [])]
+    with contextlib.ExitStack() as locks:
+        for output in outputs:
+            locks.enter_context(lock_output(output, args.wait))
+        check_output_folder(args.output, "synthetic", [])
+        if args.dicom is not None:
+            check_output_folder(args.dicom, "synthetic-dicom", [])
+        make_cohort(args.phantom, args.output)
+        if args.dicom is not None:
+            from data_pipelines.phantom.dicom import save_dicom_cohort
+
+            save_dicom_cohort(args.output, args.dicom)
+    truth = artifacts.load_json(args.output / "truth.json")
     report.write({"bayes_auc": truth["bayes_auc"]}, outputs=outputs, config=args.phantom)
     print("Bayes-optimal AUC: " + ", ".join(f"{name} {_describe_auc(auc)}" for name, auc in truth["bayes_auc"].items()))
     print(*outputs, sep="\n")

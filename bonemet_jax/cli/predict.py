@@ -7,15 +7,22 @@ from typing import Any
 import tyro
 
 from bonemet_jax import artifacts, output_paths, schema
-from bonemet_jax.cli.finished import SYNTHETIC_WARNING, check_training_patients, find_unfinished, open_finished
 from bonemet_jax.cli.ingest import SourceArgs, exit_code
 from bonemet_jax.cli.measured import describe_areas
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.stages import Run
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
 from bonemet_jax.config import Config
 from bonemet_jax.progress import say
 from bonemet_jax.report.formats import format_share
+from bonemet_jax.study.finished import (
+    SCORING,
+    SYNTHETIC_WARNING,
+    check_training_patients,
+    find_unfinished,
+    open_finished,
+)
+from bonemet_jax.study.lock import lock_output
+from bonemet_jax.study.run import Run
 
 _KIND = "predictions"
 _SOURCES = {area.replace("_cm2", "_source") for area in schema.AREA_CODES}
@@ -47,7 +54,7 @@ def main(verb: str, argv: list[str]) -> int:
     if output_paths.check_output_folder(args.output, _KIND, [args.run, *sources], beside=_list_unlisted()):
         say(f"the earlier output in {args.output} will be replaced")
     require_device(args.device)
-    with artifacts.atomic_dir(args.output) as out:
+    with lock_output(args.output, args.wait), artifacts.atomic_dir(args.output) as out:
         results = _write(args, run, out, warning)
     code = exit_code(results)
     report.write(results, [args.run / "config.json", *sources], [args.output], run.config, exit_code=code)
@@ -106,7 +113,7 @@ def predict(
     from bonemet_jax.stats.decision_rule import load_decision_rule
 
     feature_sets = ["imaging", *(["both"] if with_clinical else [])]
-    has_stats = find_unfinished(run, ("cv", "embed", "fuse", "stats")) is None
+    has_stats = find_unfinished(run, (*SCORING, "stats")) is None
     rules = {name: load_decision_rule(run.directory, name, run.config.fusion.mode, has_stats) for name in feature_sets}
     scores: dict[str, list[Any]] = {name: [] for name in ("network", *feature_sets)}
     for fold in range(run.config.folds.n_folds):

@@ -11,24 +11,24 @@ import tyro
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.stages import STAGES, Run, run_stages
-from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, choose_device, require_device
+from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, WaitArgs, choose_device, require_device
 from bonemet_jax.config import Config, load_config
 from bonemet_jax.errors import UsageError
-from bonemet_jax.study.run_lock import lock_run
+from bonemet_jax.study.lock import lock_run
+from bonemet_jax.study.run import Run
+from bonemet_jax.study.runner import run_stages
+from bonemet_jax.study.stages import STAGES
 from bonemet_jax.telemetry.observe import Observe, parse_window
 
 
 @dataclass(frozen=True)
-class StageArgs(DeviceArgs):
+class StageArgs(DeviceArgs, WaitArgs):
     """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Run directory."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: Config(name="unnamed"))
     """The config file's values."""
-    wait: bool = False
-    """Wait until another process that works on this run has finished; by default the command ends with exit code 75."""
 
 
 @dataclass(frozen=True)

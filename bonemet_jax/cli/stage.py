@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from bonemet_jax import hosts
 from bonemet_jax.cli.run import NetworkArgs, StageArgs, TrainArgs, lock, open_run, parse_run
-from bonemet_jax.cli.stages import BY_NAME, Run, run_stages
 from bonemet_jax.cli.variants import print_table, train_variants
 from bonemet_jax.cli.verb_report import VerbReport, choose_device, require_device
+from bonemet_jax.study.run import Run
+from bonemet_jax.study.runner import run_stages
+from bonemet_jax.study.stages import BY_NAME
 
 _STAGES_OF_VERB = {
     "cv": ("cohort", "build", "near_duplicates", "folds", "cv", "cross"), "embed": ("embed", "gradcam"),

@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 from typing import Any, TypedDict
 
 from bonemet_jax import artifacts, hosts
-from bonemet_jax.cli.stages import Run
 from bonemet_jax.config import Config
+from bonemet_jax.study.run import Run
 
 _NUMBERS = ("val_auc", "val_loss")
 

@@ -34,6 +34,15 @@ class CommonArgs:
 
 
 @dataclass(frozen=True)
+class WaitArgs(CommonArgs):
+    """Flags of the verbs that write a folder."""
+
+    wait: bool = False
+    """Wait until another process that works on the same output has finished; by default the command ends with exit
+    code 75."""
+
+
+@dataclass(frozen=True)
 class DeviceArgs(CommonArgs):
     """Flags of the verbs that compute with jax."""
 

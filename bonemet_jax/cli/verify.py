@@ -9,8 +9,9 @@ import tyro
 
 from bonemet_jax.cli.ingest import ReadingArgs
 from bonemet_jax.cli.parse import parse
-from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
+from bonemet_jax.cli.verb_report import VerbReport, WaitArgs
 from bonemet_jax.errors import InputDataError
+from bonemet_jax.study.lock import lock_output
 
 if TYPE_CHECKING:
     from data_pipelines.check_codes import Severity
@@ -20,7 +21,7 @@ _WIDTH = 100
 
 
 @dataclass(frozen=True)
-class CheckedArgs(CommonArgs):
+class CheckedArgs(WaitArgs):
     """What is checked and where the findings go."""
 
     paths: tyro.conf.Positional[tuple[Path, ...]] = ()
@@ -54,7 +55,8 @@ def main(verb: str, argv: list[str]) -> int:
         check_out(args.output, args.sources(args.inputs))
     result = verify(args.inputs, with_overlays=args.output is not None, **args.choice())
     if args.output is not None:
-        save_verification(result, args.output, args.sources(args.inputs))
+        with lock_output(args.output, args.wait):
+            save_verification(result, args.output, args.sources(args.inputs))
     n_errors, n_warnings = result.count("error"), result.count("warning")
     code = InputDataError.exit_code if n_errors or (args.strict and n_warnings) else 0
     report.write({"subject": result.subject, "n": result.n, "verdict": _verdict(n_errors, n_warnings),

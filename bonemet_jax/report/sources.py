@@ -56,8 +56,9 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
         missing[name] = f"not available: {path.name} is missing, the stage “{stage}” has not written it"
         return None
 
-    overlays = sorted((cohort_dir / "overlays").glob("*.png"))[:n_overlays]
     manifest = load("cohort", cohort_dir / artifacts.MANIFEST, "cohort")
+    of_cohort = sorted(Path(name) for name in (manifest["files"] if manifest else ()))
+    overlays = [cohort_dir / name for name in of_cohort if name.match("overlays/*.png")][:n_overlays]
     found = {name: load(name, run_dir / "stats" / f"{name}.json", "stats") for name in STATS}
     stats = {name: value for name, value in found.items() if value is not None}
     own_audit, why_not = audit_stats(stats)
@@ -65,17 +66,19 @@ def load_run_facts(run_dir: Path, cohort_dir: Path, n_overlays: int = 6) -> RunF
         missing["own_audit"] = why_not
     else:
         stats["own_audit"] = own_audit
+    config = load("config", run_dir / "config.json", "run")
+    folds = [] if config is None else [(k, run_dir / f"fold_{k}") for k in range(config["config"]["folds"]["n_folds"])]
     facts = RunFacts(
-        config=load("config", run_dir / "config.json", "run"),
+        config=config,
         cohort=manifest["facts"] if manifest else None,
         near_duplicates=_count_pairs(load("near_duplicates", run_dir / "near_duplicates.json", "near_duplicates")),
         stats=stats,
         gradcam=load("gradcam", run_dir / "gradcam.json", "gradcam"),
         shap=load("shap", run_dir / "shap.json", "fuse"),
         cams=artifacts.load_npz(run_dir / "gradcam.npz") if (run_dir / "gradcam.npz").is_file() else None,
-        metrics={fold: epochs for fold, path in _folds(run_dir) if (epochs := _load_lines(path / "metrics.jsonl"))},
-        timing={f: artifacts.load_json(p / "timing.json") for f, p in _folds(run_dir) if (p / "timing.json").is_file()},
-        models=_load_models(run_dir / "models"),
+        metrics={fold: epochs for fold, path in folds if (epochs := _load_lines(path / "metrics.jsonl"))},
+        timing={f: artifacts.load_json(p / "timing.json") for f, p in folds if (p / "timing.json").is_file()},
+        models=_load_models(run_dir / "models", len(folds)),
         stage_seconds=_load_stage_seconds(run_dir / "stages"),
         versions=find_versions(),
         overlays=overlays,
@@ -98,11 +101,6 @@ def _count_pairs(found: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"n": found["n"], "n_pairs": len(found["pairs"]), "n_exact": exact}
 
 
-def _folds(run_dir: Path) -> list[tuple[int, Path]]:
-    found = [(int(p.name[5:]), p) for p in run_dir.glob("fold_*") if p.name[5:].isdecimal()]
-    return sorted(found)
-
-
 def _load_example(cohort_dir: Path, overlays: list[Path]) -> dict[str, Any] | None:
     paths = (cohort_dir / "slices" / f"{overlay.stem}.npz" for overlay in overlays)
     path = next((path for path in paths if path.is_file()), None)
@@ -115,9 +113,9 @@ def _load_lines(path: Path) -> list[dict[str, Any]]:
     return [{name: x if x is None or math.isfinite(x) else None for name, x in line.items()} for line in lines]
 
 
-def _load_models(models: Path) -> dict[int, dict[str, Any]]:
-    found = (artifacts.load_json(path) for path in sorted(models.glob("fold_*.json")))
-    return dict(sorted((value["fold"], value) for value in found))
+def _load_models(models: Path, n_folds: int) -> dict[int, dict[str, Any]]:
+    paths = {fold: models / f"fold_{fold}.json" for fold in range(n_folds)}
+    return {fold: artifacts.load_json(path) for fold, path in paths.items() if path.is_file()}
 
 
 def _load_stage_seconds(stages: Path) -> dict[str, float]:

@@ -86,7 +86,8 @@ class JoinedRun:
 def load_joined(directories: list[Path]) -> list[JoinedRun]:
     """Read finished runs.
 
-    Raises: UsageError for fewer than two, or one that has no statistics yet; LeakageError when their folds differ.
+    Raises: UsageError for fewer than two, or one that has no statistics yet; LeakageError when their folds or labels
+        differ.
     """
     if len(directories) < 2:
         raise UsageError("one run alone has nothing to be joined with", "", "give two or more behind --runs")
@@ -99,7 +100,16 @@ def load_joined(directories: list[Path]) -> list[JoinedRun]:
             what = f"its folds are not those of {directories[0]}"
             raise LeakageError(f"{what}; ids {alike}" if alike else what, directory / "folds.json",
                                f"run it again with --folds.file {directories[0] / 'folds.json'}")
+        if other := _find_other_labels(runs[0], run):
+            what = f"{len(other)} patients have another label than in {directories[0]}, the first {other[0]}"
+            raise LeakageError(what, directory, "join runs on one cohort")
     return runs
+
+
+def _find_other_labels(a: JoinedRun, b: JoinedRun) -> list[str]:
+    """Patients whose label differs."""
+    labels = [dict(zip(run.scores[schema.PATIENT_ID], run.scores["label"], strict=True)) for run in (a, b)]
+    return sorted(patient for patient, label in labels[0].items() if labels[1][patient] != label)
 
 
 def _load(name: str, directory: Path) -> JoinedRun:

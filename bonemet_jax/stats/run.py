@@ -25,11 +25,12 @@ _SCORE_COLUMNS = (
 _SCORE_KINDS = {"fold": "iu", "repeat": "iu", "label": "iu", "score": "f", "threshold": "f"}
 
 
-def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
+def compute_run_stats(run_dir: Path, cohort_dir: Path, is_honest: bool = False) -> None:
     """Write every file of `run_dir`/stats (docs/contracts.md), all together or not at all.
 
-    Reads cohort.parquet and, when present, truth.json of the cohort; folds.json,
-    scores.parquet and embeddings.npz of the run. Equal inputs give equal bytes.
+    Reads cohort.parquet and, where the cohort's manifest names it, truth.json of the cohort; folds.json,
+    scores.parquet, embeddings.npz and, in mode `honest`, paper_scores.parquet of the run. Equal inputs
+    give equal bytes.
 
     Raises: InputDataError, CorruptFileError for inputs that cannot be used; LeakageError when scores disobey the folds.
     """
@@ -40,10 +41,8 @@ def compute_run_stats(run_dir: Path, cohort_dir: Path) -> None:
     patient_ids, embedding, score = _load_embeddings(run_dir / "embeddings.npz", folds)
     repeats = _load_scores(run_dir / "scores.parquet", folds, label)
     scores = repeats[repeats["repeat"] == 0]
-    published = run_dir / "paper_scores.parquet"
-    paper = _load_scores(published, folds, label) if published.is_file() else None
-    truth_path = cohort_dir / "truth.json"
-    truth = artifacts.load_json(truth_path) if truth_path.is_file() else None
+    paper = _load_scores(run_dir / "paper_scores.parquet", folds, label) if is_honest else None
+    truth = artifacts.load_json(cohort_dir / "truth.json") if artifacts.is_listed(cohort_dir, "truth.json") else None
     log_hr = dict((truth or {}).get("log_hazard_ratios") or {})
     every = _join_network(scores, folds, patient_ids, score)
     roc = compute_roc_results(every)

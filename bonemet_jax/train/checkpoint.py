@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
@@ -69,7 +70,9 @@ class _PartEntry(TypedDict):
 
 class _Entry(TypedDict):
     files: dict[str, str]
+    metrics_sha256: str
     val_auc: float | None
+    due: bool
     part: NotRequired[_PartEntry]
 
 
@@ -88,7 +91,7 @@ class CheckpointStore:
 
     def __init__(self, directory: Path, key: str, keep_epochs: int = 0, needs_best: bool = False) -> None:
         """Args:
-        directory: Its own.
+        directory: Its own, beside the training's metrics.jsonl.
         key: The training.
         keep_epochs: Every so many are kept for good; 0: none is.
         needs_best: Where the best is damaged, what was saved later is of no use either: it comes again on the way.
@@ -98,7 +101,7 @@ class CheckpointStore:
         self.background_s = 0.0
         """Seconds that saves took beside the training."""
         self._saving: Future[None] | None = None
-        self._manifest = directory / artifacts.MANIFEST
+        self._manifest, self._metrics = directory / artifacts.MANIFEST, directory.parent / "metrics.jsonl"
         self._saved: dict[Place, dict[str, Any]] = self._load_manifest()
 
     def places(self) -> list[Place]:
@@ -129,22 +132,23 @@ class CheckpointStore:
         self.finish()
         artifacts.check_space(self.directory, sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _SPARE_BYTES)
 
-    def save(self, epoch: int, state: TrainState, val_auc: float | None) -> None:
+    def save(self, epoch: int, state: TrainState, val_auc: float | None, is_due: bool = True) -> None:
         """Begin to save one epoch; once it is whole on disk, name it in the manifest and drop what is no longer kept.
 
         Args:
             epoch: Epochs done.
             state: On the host; not to be changed until `finish`.
             val_auc: Of this epoch.
+            is_due: False where it is saved only because the training stops here: it goes with the next one saved.
 
         Raises: DiskError when the save before could not be written, at any later call when this one cannot; what was
             saved before still stands.
         """
-        self._begin(Place(epoch), state, {"val_auc": val_auc})
+        self._begin(Place(epoch), state, {"val_auc": val_auc, "due": is_due})
 
     def save_part(self, place: Place, state: TrainState, part: Part) -> None:
         """As `save`, for an epoch broken off; the next save takes its place."""
-        self._begin(place, state, {"val_auc": None, "part": part._asdict()})
+        self._begin(place, state, {"val_auc": None, "due": False, "part": part._asdict()})
 
     def finish(self) -> None:
         """Wait for the save that is under way. Raises: DiskError when it failed."""
@@ -212,6 +216,20 @@ class CheckpointStore:
                 raise CorruptFileError("checkpoint file is missing", file, _REMEDY)
             if artifacts.sha256_file(file) != digest:
                 raise CorruptFileError("checkpoint file differs from its sha256", file, _REMEDY)
+        if _digest_lines(self._metrics, epoch) != self._saved[place]["metrics_sha256"]:
+            raise CorruptFileError("the epochs' metrics differ from their sha256", self._metrics, _REMEDY)
+
+    def end_at(self, epochs: int) -> None:
+        """Drop what a longer training saved after its first `epochs`; all of it, where the best epoch was a later one:
+        that of the first ones may not have been kept.
+        """
+        later = [place for place in self.places() if place > Place(epochs)]
+        if later:
+            is_best_later = self._needs_best and (self.best_epoch() or 0) > epochs
+            say(f"note: {self.directory} holds a training of more than {epochs} epochs; its later ones are removed")
+            for place in self.places() if is_best_later else later:
+                self.drop(place)
+            self.sweep()
 
     def sweep(self) -> None:
         """Remove everything that the manifest does not name."""
@@ -223,6 +241,7 @@ class CheckpointStore:
 
     def _begin(self, place: Place, state: TrainState, entry: dict[str, Any]) -> None:
         self.finish()
+        entry = {"metrics_sha256": _digest_lines(self._metrics, place.epoch), **entry}
         self._saving = _SAVER.submit(self._write, place, state, entry)
 
     def _write(self, place: Place, state: TrainState, entry: dict[str, Any]) -> None:
@@ -245,13 +264,14 @@ class CheckpointStore:
         self.background_s += time.perf_counter() - began
 
     def _choose_kept(self) -> list[Place]:
-        newest, whole = max(self._saved), sorted(place for place in self._saved if not place.step)
-        for_good = [place for place in whole if self._keep_epochs and place.epoch % self._keep_epochs == 0]
-        best = [place for place in whole if place.epoch == self._find_best()]
-        return sorted({newest, *whole[-_KEEP_NEWEST:], *for_good, *best})
+        newest, due = max(self._saved), sorted(place for place, entry in self._saved.items() if entry["due"])
+        for_good = [place for place in due if self._keep_epochs and place.epoch % self._keep_epochs == 0]
+        best = [place for place in due if place.epoch == self._find_best()]
+        return sorted({newest, *due[-_KEEP_NEWEST:], *for_good, *best})
 
     def _find_best(self) -> int | None:
-        scored = {p.epoch: entry["val_auc"] for p, entry in self._saved.items() if entry["val_auc"] is not None}
+        due = {place.epoch: entry["val_auc"] for place, entry in self._saved.items() if entry["due"]}
+        scored = {epoch: val_auc for epoch, val_auc in due.items() if val_auc is not None}
         if not scored:
             return max((place.epoch for place in self._saved if not place.step), default=None)
         return min(epoch for epoch in scored if scored[epoch] == max(scored.values()))
@@ -296,20 +316,22 @@ class Restored(NamedTuple):
     parts: list[Part]
 
 
-def restore_common(stores: Sequence[CheckpointStore], template: TrainState) -> Restored:
-    """The newest place of which every store has a sound checkpoint; the start where there is no such.
+def restore_common(stores: Sequence[CheckpointStore], template: TrainState, epochs: int) -> Restored:
+    """The newest place, at most `epochs`, of which every store has a sound checkpoint; the start where there is none.
 
     Members that train side by side go on together. What a store holds of later places is dropped.
     """
-    place = Place(*hosts.once(lambda: _keep_common(stores)))
+    place = Place(*hosts.once(lambda: _keep_common(stores, epochs)))
     if place == Place(0):
         return Restored(place, [], [NO_PART] * len(stores))
     states = [store.restore(place.epoch, template, place.step) for store in stores]
     return Restored(place, states, [store.get_part(place) for store in stores])
 
 
-def _keep_common(stores: Sequence[CheckpointStore]) -> Place:
-    """The newest sound place of all stores; later ones are dropped."""
+def _keep_common(stores: Sequence[CheckpointStore], epochs: int) -> Place:
+    """The newest sound place of all stores, of their first `epochs`; later ones are dropped."""
+    for store in stores:
+        store.end_at(epochs)
     common = set.intersection(*(set(store.find_sound()) for store in stores))
     newest = max(common, default=Place(0))
     for store in stores:
@@ -318,6 +340,12 @@ def _keep_common(stores: Sequence[CheckpointStore]) -> Place:
                 store.drop(place)
         store.sweep()
     return newest
+
+
+def _digest_lines(path: Path, n: int) -> str:
+    """sha256 of the first lines of a file, as many as there are."""
+    lines = path.read_bytes().splitlines(keepends=True)[:n] if path.is_file() else []
+    return sha256(b"".join(lines)).hexdigest()
 
 
 def _open_orbax() -> ocp.StandardCheckpointer:

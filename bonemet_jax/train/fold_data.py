@@ -64,6 +64,8 @@ def compute_training_key(records: Records, folds: Splits, fold: int, config: Con
     """
     train = to_dict(replace(config.train, embed_epoch="last"))
     del train["checkpoint_epochs"], train["keep_epochs"]
+    if not config.optim.rate_depends_on_epochs:  # then a longer training is this one going on
+        del train["epochs"]
     weights = config.model.weights
     settings = {
         "model": to_dict(config.model) | {"weights": None if weights is None else weights_sha256(weights)},

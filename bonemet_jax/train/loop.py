@@ -207,7 +207,7 @@ class _Wave:
     def _restore(self) -> TrainState:
         """The members' state at `self.first`."""
         self.first, states, self.parts = restore_common(
-            [run.store for run in self.runs], self.engine.state_template()
+            [run.store for run in self.runs], self.engine.state_template(), self.config.train.epochs
         )
         n_empty = self.engine.n_members - len(self.runs)
         self.parts += [self.parts[-1]] * n_empty
@@ -316,7 +316,7 @@ class _Wave:
                 continue
             run.store.check_space(own)
             if done is None or not place.step:
-                run.store.save(place.epoch, own, run.val_auc)
+                run.store.save(place.epoch, own, run.val_auc, run.is_due(place.epoch, run.val_auc))
             else:
                 sums = done.sums
                 part = Part(sums.loss_sum[:, i].tolist(), sums.n[:, i].tolist(), done.train_s)
@@ -344,7 +344,7 @@ class _Wave:
                 run.store.check_space(own)
             run.log(epoch, result)
             with self.time.during("checkpoint"):
-                run.store.save(epoch, own, result.val_auc)
+                run.store.save(epoch, own, result.val_auc, run.is_due(epoch, result.val_auc))
 
     def _finish(self, states: Sequence[TrainState]) -> None:
         """Say of each member whose last epoch is saved that it is done."""

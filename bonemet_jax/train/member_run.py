@@ -17,6 +17,9 @@ from bonemet_jax.train.fold_data import compute_training_key, make_fold_data
 from bonemet_jax.train.members import Member
 from bonemet_jax.train.state import TrainState, params_sha256
 
+#: Name, in timing.json, of the sha256 of the rest.
+_CHECKSUM = "sha256"
+
 
 class EpochResult(NamedTuple):
     """One member's numbers of one epoch, on the host."""
@@ -46,7 +49,10 @@ class Done(TypedDict):
     """done.json."""
 
     epoch: int
+    epochs: int
+    """train.epochs; fewer were done where the training stopped early."""
     key: str
+    params_sha256: str
 
 
 class MemberRun:
@@ -79,9 +85,11 @@ class MemberRun:
         Raises: UsageError when it did, but not every epoch now asked for was saved.
         """
         path = self.member.directory / "done.json"
-        if not path.is_file() or artifacts.load_json(path, Done)["key"] != self.key:
+        done = artifacts.load_json(path, Done) if path.is_file() else None
+        if done is None or (done["key"], done["epochs"]) != (self.key, self.member.config.train.epochs):
             return False
         try:
+            _check_timing(self.member.directory / "timing.json", self.key)
             for epoch in self.store.epochs():
                 self.store.check(epoch)
         except CorruptFileError as error:
@@ -123,9 +131,12 @@ class MemberRun:
 
     def saves(self, epoch: int, result: EpochResult) -> bool:
         """Whether this epoch becomes a checkpoint."""
+        return self.is_last(epoch, result.val_loss) or self.is_due(epoch, result.val_auc)
+
+    def is_due(self, epoch: int, val_auc: float | None) -> bool:
+        """Whether an epoch's checkpoint is one of every so many, or a best one that is wanted."""
         train = self.member.config.train
-        due = epoch % train.checkpoint_epochs == 0 or self.is_last(epoch, result.val_loss)
-        return due or (train.embed_epoch == "best" and self.store.is_best(result.val_auc))
+        return epoch % train.checkpoint_epochs == 0 or (train.embed_epoch == "best" and self.store.is_best(val_auc))
 
     def log(self, epoch: int, result: EpochResult) -> None:
         """Append an epoch's numbers to metrics.jsonl and TensorBoard. Raises: DiskError."""
@@ -156,10 +167,20 @@ class MemberRun:
     def finish(self, state: TrainState, timing: dict[str, Any]) -> None:
         """timing.json and, last, done.json; for a training whose last epoch, with this state, is saved."""
         self.finished = True
-        artifacts.write_json(self.member.directory / "timing.json", timing)
-        artifacts.write_json(self.member.directory / "done.json", {
-            "epoch": len(self._val_losses), "key": self.key, "params_sha256": params_sha256(state.variables),
-        })
+        timing = timing | {"key": self.key}
+        artifacts.write_json(self.member.directory / "timing.json",
+                             timing | {_CHECKSUM: artifacts.sha256_json(timing)})
+        artifacts.write_json(self.member.directory / "done.json", Done(
+            epoch=len(self._val_losses), epochs=self.member.config.train.epochs, key=self.key,
+            params_sha256=params_sha256(state.variables),
+        ))
+
+
+def _check_timing(path: Path, key: str) -> None:
+    """Raises: CorruptFileError when it is not the timing that this training wrote."""
+    timing = artifacts.load_json(path, dict[str, Any]) if path.is_file() else {}
+    if timing.pop(_CHECKSUM, None) != artifacts.sha256_json(timing) or timing.get("key") != key:
+        raise CorruptFileError("the training's timing is missing or changed (sha256)", path, "train the fold again")
 
 
 def _check_best_saved(fold_dir: Path, store: CheckpointStore, config: Config) -> None:

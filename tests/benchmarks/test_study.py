@@ -2,7 +2,7 @@
 
 import pytest
 
-from bonemet_jax.cli.stages import STAGES
+from bonemet_jax.study.stages import STAGES
 
 from .conftest import RunQuick
 

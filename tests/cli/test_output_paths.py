@@ -17,13 +17,13 @@ from benchmarks.__main__ import main as benchmarks_main
 from bonemet_jax import artifacts
 from bonemet_jax.cli import main
 from bonemet_jax.cli.path_flags import CONFIG_PATHS, READS, RUN, WRITES, find_check, find_named_paths
-from bonemet_jax.cli.stages import STAGES
-from bonemet_jax.cli.stages import Run as RunFolder
 from bonemet_jax.cli.verb_report import CommonArgs
 from bonemet_jax.cli.verbs import VERBS
 from bonemet_jax.config import Config
 from bonemet_jax.errors import UsageError
 from bonemet_jax.output_paths import RUN_ENTRIES, check_local, check_output_folder, has_scheme, is_within
+from bonemet_jax.study.run import Run as RunFolder
+from bonemet_jax.study.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 SMOKE = str(ROOT / "configs" / "smoke.py")

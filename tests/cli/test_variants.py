@@ -9,7 +9,6 @@ import pytest
 
 from bonemet_jax.cli.run import RunArgs, parse_run
 from bonemet_jax.cli.stage import CvArgs
-from bonemet_jax.cli.stages import Run
 from bonemet_jax.cli.variants import find_directory, make_configs, print_table, summarize, train_variants
 from bonemet_jax.cohort.folds import make_folds, save_folds
 from bonemet_jax.config import (
@@ -22,6 +21,7 @@ from bonemet_jax.config import (
     TrainConfig,
 )
 from bonemet_jax.errors import UsageError
+from bonemet_jax.study.run import Run
 
 CONFIG = Config(
     "v", records=RecordsConfig(height=64, width=80), folds=FoldsConfig(n_folds=2), model=ModelConfig(network="tiny"),

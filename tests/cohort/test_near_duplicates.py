@@ -14,7 +14,6 @@ from scipy import ndimage
 
 from bonemet_jax import artifacts, schema
 from bonemet_jax.channels.window import window_ct
-from bonemet_jax.cli.stages import Run, stage_keys
 from bonemet_jax.cohort import near_duplicates
 from bonemet_jax.cohort.folds import Folds, load_folds, make_folds, save_folds
 from bonemet_jax.cohort.near_duplicates import (
@@ -27,6 +26,8 @@ from bonemet_jax.cohort.near_duplicates import (
 )
 from bonemet_jax.config import Config, FoldsConfig, PhantomConfig, RecordsConfig
 from bonemet_jax.errors import CorruptFileError, LeakageError
+from bonemet_jax.study.run import Run
+from bonemet_jax.study.runner import stage_keys
 from data_pipelines.bonemet_ct.grid import to_grid
 from data_pipelines.canonical import CanonicalSlice, load_slice
 from data_pipelines.phantom import make_cohort

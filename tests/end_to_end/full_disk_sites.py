@@ -11,9 +11,12 @@ import sys
 from pathlib import Path
 
 from bonemet_jax import artifacts
-from bonemet_jax.cli import main, stamps
+from bonemet_jax.cli import main
 from bonemet_jax.cli.run import RunArgs, parse_run
-from bonemet_jax.cli.stages import STAGES, Run, run_stages, stage_keys
+from bonemet_jax.study import stage_cache
+from bonemet_jax.study.run import Run
+from bonemet_jax.study.runner import run_stages, stage_keys
+from bonemet_jax.study.stages import BY_NAME, STAGES
 
 SMOKE = str(Path(__file__).parents[2] / "configs" / "smoke.py")
 SMALL = ["--phantom.n", "24", "--phantom.spacing-mm", "3.0", "--phantom.height", "112", "--phantom.width", "144",
@@ -51,6 +54,12 @@ def leftovers(run: Run, stage: str) -> list[str]:
     return [str(f) for path in outputs for f in ([path] if path.is_file() else artifacts.list_files(path))]
 
 
+def is_done(run: Run, name: str, keys: dict[str, str]) -> bool:
+    """Whether the stage finished with its key and all its files are whole."""
+    is_current = stage_cache.is_current(run.directory, name, keys[name], BY_NAME[name].needs)
+    return is_current and stage_cache.find_damage(run.directory, name) is None
+
+
 def study(disk: Path) -> None:
     """Every stage: fails with exit 5 on a full disk, leaves what was there, then succeeds with space."""
     argv = ["run", SMOKE, "-o", str(disk / "run"), *SMALL]
@@ -62,11 +71,11 @@ def study(disk: Path) -> None:
             fill(disk, leave)
             code, told = call(argv)
             (disk / "filler").unlink()
-            finished = stamps.is_done(run.directory, stage.name, keys[stage.name])
+            finished = is_done(run, stage.name, keys)
             print(json.dumps({
                 "site": stage.name, "leave": leave, "code": code, "told": told, "finished": finished,
                 "leftovers": [] if finished else leftovers(run, stage.name),
-                "earlier_intact": all(stamps.is_done(run.directory, n, keys[n]) for n in earlier),
+                "earlier_intact": all(is_done(run, n, keys) for n in earlier),
             }), flush=True)
             if finished:
                 break

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from bonemet_jax import artifacts
-from bonemet_jax.cli import main, stamps
-from bonemet_jax.cli.stages import BY_NAME, Run, stage_keys
+from bonemet_jax.cli import main
 from bonemet_jax.config import Config, from_dict
 from bonemet_jax.errors import BonemetError
 from bonemet_jax.fusion.run import load_embeddings, score_new
+from bonemet_jax.study import stage_cache
+from bonemet_jax.study.run import Run
+from bonemet_jax.study.stages import BY_NAME
 
 ROOT = Path(__file__).parents[2]
 SMOKE = str(ROOT / "configs" / "smoke.py")
@@ -94,7 +96,6 @@ def test_damage_is_named(flips: int, truncations: int, run_dir: Path, tmp_path: 
     random, run = np.random.default_rng(flips), tmp_path / "run"
     shutil.copytree(run_dir, run)
     config = from_dict(Config, artifacts.load_json(run / "config.json")["config"])
-    keys = stage_keys(Run(run, config))
     targets = [(stage, file) for stage in ("folds", "embed", "fuse")
                for path in BY_NAME[stage].outputs(Run(run, config))
                for file in (artifacts.list_files(path) if path.is_dir() else [path])]
@@ -108,7 +109,7 @@ def test_damage_is_named(flips: int, truncations: int, run_dir: Path, tmp_path: 
         else:
             del damaged[int(random.integers(len(damaged))):]
         file.write_bytes(damaged)
-        named += stamps.find_damage(run, stage, keys[stage]) == file
+        named += stage_cache.find_damage(run, stage) == file
         if file.parent.name == "models":
             with pytest.raises(BonemetError, match=file.name):
                 score_new(run, 0, "imaging", np.zeros((1, 16)), None)

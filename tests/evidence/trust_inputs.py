@@ -12,7 +12,7 @@ def install(show: Show) -> str:
 
 def cases(show: Show) -> str:
     """The shared image cases and commands: every row as its table gives it."""
-    held = run_pytest(show, "tests/end_to_end/test_shared_cases.py tests/study/test_run_lock.py")
+    held = run_pytest(show, "tests/end_to_end/test_shared_cases.py tests/study/test_lock.py")
     return held + said(show, "case ")
 
 

@@ -172,8 +172,8 @@ def make_slice(folder: Path) -> Entry:
 
 def make_config(folder: Path) -> Entry:
     """config.json, as `bonemet predict` and `bonemet export` read it."""
-    from bonemet_jax.cli.stages import load_run_config
     from bonemet_jax.config import Config, to_dict
+    from bonemet_jax.study.run import load_run_config
 
     file, config = folder / "config.json", Config(name="a")
     artifacts.write_json(file, {"fingerprint": config.fingerprint, "config": to_dict(config)})

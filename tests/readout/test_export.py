@@ -21,8 +21,7 @@ from safetensors.numpy import load_file
 from bonemet_jax import artifacts, schema
 from bonemet_jax.channels.hog_picture import render_hog
 from bonemet_jax.channels.stack import make_channels
-from bonemet_jax.cli import main, stamps
-from bonemet_jax.cli.stages import BY_NAME, Run
+from bonemet_jax.cli import main
 from bonemet_jax.config import Config, MaskBiasConfig, ModelConfig, to_dict
 from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.models.initial import make_variables as draw_variables
@@ -33,8 +32,11 @@ from bonemet_jax.readout.embeddings import load_state
 from bonemet_jax.readout.export import NORMALISATION
 from bonemet_jax.readout.named_weights import make_variables, name_tensors
 from bonemet_jax.readout.scoring_program import array_shapes, export_program, weight_shapes
+from bonemet_jax.study.run import Run
+from bonemet_jax.study.stages import BY_NAME
 from bonemet_jax.train.loop import get_fed_engine
 from bonemet_jax.train.state import params_sha256
+from tests.study.stamped import stamp_stages
 from tests.train.small import CONFIG
 
 ROOT = Path(__file__).parents[2]
@@ -46,12 +48,8 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 def finish_run(directory: Path) -> None:
     """Stamp the trained folds as a finished run of the small config."""
     artifacts.write_json(directory / "config.json", {"config": to_dict(CONFIG), "fingerprint": CONFIG.fingerprint})
-    run, inputs = Run(directory, CONFIG), {}
-    for name in ("cv", "embed", "fuse"):
-        outputs = [] if name == "fuse" else BY_NAME[name].outputs(run)
-        key = stamps.make_key(name, BY_NAME[name].settings(run), inputs)
-        stamps.stamp(directory, name, key, inputs, outputs, 0)
-        inputs = {name: key}
+    run = Run(directory, CONFIG)
+    stamp_stages(run, ["fuse"], {name: BY_NAME[name].outputs(run) for name in ("cv", "embed")})
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bonemet_jax import artifacts, schema
+from bonemet_jax.config import Config, to_dict
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.report.channel_pictures import make_channel_pictures
 from bonemet_jax.report.render import render_report
@@ -260,6 +261,8 @@ def test_json_holds_every_number(rendered: Path) -> None:
 
 def test_nan_in_the_training_log_is_missing_not_a_number(tmp_path: Path) -> None:
     (tmp_path / "fold_0").mkdir()
+    config = Config("x")
+    artifacts.write_json(tmp_path / "config.json", {"fingerprint": config.fingerprint, "config": to_dict(config)})
     artifacts.append_line(tmp_path / "fold_0" / "metrics.jsonl",
                           '{"epoch": 1, "train_loss": 0.3, "val_loss": NaN, "val_auc": NaN, "seconds": 1}')
     render_report(tmp_path, tmp_path / "cohort")

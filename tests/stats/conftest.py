@@ -58,6 +58,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         artifacts.save_table(run / "cohort" / "cohort.parquet", cohort)
         if truth is not None:
             artifacts.write_json(run / "cohort" / "truth.json", truth)
+        artifacts.write_manifest(run / "cohort", {"kind": "real" if truth is None else "synthetic"})
         save_folds(run / "folds.json", folds)
         order = rng.permutation(ids)  # files are joined by id, never by position
         artifacts.save_npz(run / "embeddings.npz", {

@@ -12,6 +12,8 @@ from bonemet_jax.cli import main
 from bonemet_jax.config import Config, ModelConfig, fingerprint, to_dict
 from bonemet_jax.stats.roc import compute_paired_delong
 from bonemet_jax.stats.run import compute_run_stats
+from bonemet_jax.study.run import Run
+from tests.study.stamped import stamp_stages
 
 MakeRun = Callable[..., Path]
 
@@ -19,6 +21,8 @@ MakeRun = Callable[..., Path]
 def _finish(run: Path, config: Config) -> Path:
     artifacts.write_json(run / "config.json", {"fingerprint": fingerprint(config), "config": to_dict(config)})
     compute_run_stats(run, run / "cohort")
+    files = {"folds": ["folds.json"], "embed": ["embeddings.npz"], "fuse": ["scores.parquet"], "stats": ["stats"]}
+    stamp_stages(Run(run, config), ["stats"], {name: [run / f for f in of] for name, of in files.items()})
     return run
 
 
@@ -70,7 +74,29 @@ def test_other_folds_are_refused(runs: list[Path], make_run: MakeRun, tmp_path: 
     assert main(["report", "--runs", str(runs[0]), str(other), *out]) == 7
     assert "its folds are not those of" in capfd.readouterr().err
     assert main(["report", "--runs", str(runs[0]), *out]) == 2
-    shutil.rmtree(runs[1] / "stats")
+    (runs[1] / "stats" / "roc.json").write_bytes((runs[2] / "stats" / "roc.json").read_bytes())
+    assert main(["report", "--runs", *map(str, runs), *out]) == 4
+    assert f"'stats': changed since it was written (sha256); {runs[1] / 'stats' / 'roc.json'}" in capfd.readouterr().err
+    (runs[1] / "stages" / "stats.json").unlink()
     assert main(["report", "--runs", *map(str, runs), *out]) == 2
-    assert "no statistics yet" in capfd.readouterr().err
+    assert "stage 'stats' is not done" in capfd.readouterr().err
     assert not (tmp_path / "joined.html").exists()
+
+
+def test_runs_that_label_a_patient_differently_are_refused(
+    runs: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Equal ids and folds, another cohort: nothing paired can be said."""
+    table = artifacts.load_table(runs[1] / "cohort" / "cohort.parquet")
+    scores = artifacts.load_table(runs[1] / "scores.parquet")
+    one, two = (table.index[table["bone_metastasis"] == label][0] for label in (0, 1))
+    table.loc[[one, two], "bone_metastasis"] = [1, 0]
+    for label, at in ((1, one), (0, two)):
+        scores.loc[scores["patient_id"] == table["patient_id"][at], "label"] = label
+    artifacts.save_table(runs[1] / "cohort" / "cohort.parquet", table)
+    artifacts.save_table(runs[1] / "scores.parquet", scores)
+    _finish(runs[1], Config(name="other", model=ModelConfig(network="resnet50")))
+    assert main(["report", "--runs", *map(str, runs), "-o", str(tmp_path)]) == 7
+    told = capfd.readouterr().err
+    first = sorted([table["patient_id"][one], table["patient_id"][two]])[0]
+    assert f"2 patients have another label than in {runs[0]}, the first {first}" in told and str(runs[1]) in told

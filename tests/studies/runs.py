@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from bonemet_jax import artifacts
-from bonemet_jax.cli.stages import Run, run_stages
 from bonemet_jax.config import Config
+from bonemet_jax.study.run import Run
+from bonemet_jax.study.runner import run_stages
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.py"
 _STAGES = ("cohort", "build", "near_duplicates", "folds", "cv", "embed", "cross", "fuse", "stats")

@@ -1,76 +1,20 @@
 """The stages of a run, in order: what each needs, which part of the config it obeys, what it leaves behind.
 
-A stage is done when its stamp bears the key made of its settings and of the keys of the stages before it, and every
-output still has its recorded sha256. So a changed classifier setting re-runs `fuse` and what follows, never training.
+Settings are what decides a stage's outputs, so a changed classifier setting runs `fuse` and what follows again, never
+the training.
 """
 
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bonemet_jax import artifacts, hosts
-from bonemet_jax.cli import stamps
-from bonemet_jax.config import Config, from_dict, to_dict
-from bonemet_jax.errors import CorruptFileError, InputDataError, UsageError
+from bonemet_jax.config import to_dict
+from bonemet_jax.errors import InputDataError, UsageError
 from bonemet_jax.progress import say
-from bonemet_jax.telemetry.observe import NOTHING, Observe
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run directory and its config."""
-
-    directory: Path
-    config: Config
-    observe: Observe = NOTHING
-
-    @property
-    def cohort_dir(self) -> Path:
-        """The given cohort, or the synthetic one inside the run."""
-        given = self.config.cohort_dir
-        return Path(given) if given is not None else self.directory / "cohort"
-
-    @property
-    def records_dir(self) -> Path:
-        """Where the one version of the records lies."""
-        found = sorted((self.directory / "tfds" / "bonemet_ct").glob("*/*/" + artifacts.MANIFEST))
-        if not found:
-            raise UsageError("the run has no records yet", self.directory, "run `bonemet run` first")
-        return found[-1].parent
-
-    @property
-    def is_honest(self) -> bool:
-        """Whether the classifiers learn from cross-fitted embeddings."""
-        return self.config.fusion.mode == "honest"
-
-    @property
-    def cross_dir(self) -> Path:
-        """Networks of every two folds, and their embeddings."""
-        return self.directory / "cross"
-
-    @property
-    def near_duplicates(self) -> Path:
-        """The file of patients who share an image."""
-        return self.directory / "near_duplicates.json"
-
-    def fold_dirs(self) -> list[Path]:
-        """fold_0, fold_1, ..."""
-        return [self.directory / f"fold_{k}" for k in range(self.config.folds.n_folds)]
-
-
-def load_run_config(path: str | Path) -> Config:
-    """The config of a run's config.json.
-
-    Raises: CorruptFileError when the file is damaged, or its values are of another version, type or range.
-    """
-    values = artifacts.load_config_values(path)
-    try:
-        return from_dict(Config, values)
-    except UsageError as error:
-        raise CorruptFileError(error.what, path, f"restore the file, or run again ({error.mend})") from error
+from bonemet_jax.study.run import Run
 
 
 @dataclass(frozen=True)
@@ -83,21 +27,29 @@ class Stage:
     outputs: Callable[[Run], list[Path]]
     work: Callable[[Run], None]
     resumed: str = ""
-    """Folders, as a pattern, in which a broken attempt with the same key goes on; empty: it starts anew."""
+    """Folders, as a pattern, in which a broken or shorter attempt goes on; empty: it starts anew."""
+    resume_settings: Callable[[Run], Any] | None = None
+    """Settings that such an attempt must share; none: `settings`."""
     together: bool = False
     """True when all processes of a run do it; else process 0 does, and the others wait."""
     remade: bool = True
     """False when damage to what it left stops the run; else the stage is done again, and the damaged file named."""
+    reads_outside: Callable[[Run], bool] = lambda run: False
+    """Whether its settings hold more than the run's config.json does: files elsewhere, or the program's method."""
 
 
 def _cohort_settings(run: Run) -> Any:
     if run.config.cohort_dir is None:
         return to_dict(run.config.phantom)
-    manifest = run.cohort_dir / artifacts.MANIFEST
-    if not manifest.is_file():
+    if not (run.cohort_dir / artifacts.MANIFEST).is_file():
         raise InputDataError("no cohort in this folder", run.cohort_dir, "run `bonemet ingest` or `bonemet phantom`")
     artifacts.check_manifest(run.cohort_dir, "make the cohort again with `bonemet ingest`: it is never edited in place")
-    return {"manifest": artifacts.sha256_file(manifest)}
+    return identify_cohort(run.cohort_dir)
+
+
+def identify_cohort(cohort_dir: Path) -> dict[str, str]:
+    """What a given cohort is recognised by."""
+    return {"manifest": artifacts.sha256_file(cohort_dir / artifacts.MANIFEST)}
 
 
 def _make_cohort(run: Run) -> None:
@@ -113,14 +65,23 @@ def _folds_settings(run: Run) -> Any:
     return settings if given is None else {"n_folds": settings["n_folds"], "sha256": artifacts.sha256_file(given)}
 
 
-def _cv_settings(run: Run) -> Any:
+def _cv_settings(run: Run) -> dict[str, Any]:
     """What decides the weights: not which epoch speaks, how often one is saved or how batches reach the devices."""
     train = {name: value for name, value in to_dict(run.config.train).items()
              if name not in ("embed_epoch", "checkpoint_epochs", "keep_epochs")}
     model = to_dict(run.config.model)
     if run.config.model.weights is not None:  # what they are, wherever they lie
         model["weights"] = artifacts.sha256_file(run.config.model.weights)
-    return [model, to_dict(run.config.optim), train, run.config.input.channels]
+    return {"model": model, "optim": to_dict(run.config.optim), "train": train,
+            "input": {"channels": run.config.input.channels}}
+
+
+def _cv_resume_settings(run: Run) -> dict[str, Any]:
+    """What a training that goes on must share: not its number of epochs, unless the learning rate depends on it."""
+    settings = _cv_settings(run)
+    if not run.config.optim.rate_depends_on_epochs:
+        del settings["train"]["epochs"]
+    return settings
 
 
 def _fuse_settings(run: Run) -> Any:
@@ -242,7 +203,7 @@ def _fuse(run: Run) -> None:
 def _stats(run: Run) -> None:
     from bonemet_jax.stats.run import compute_run_stats
 
-    compute_run_stats(run.directory, run.cohort_dir)
+    compute_run_stats(run.directory, run.cohort_dir, run.is_honest)
 
 
 def _report(run: Run) -> None:
@@ -254,21 +215,24 @@ def _report(run: Run) -> None:
 _FUSED = ("scores.parquet", "models", "shap.json")
 STAGES: tuple[Stage, ...] = (
     Stage("cohort", (), _cohort_settings,
-          lambda run: [] if run.config.cohort_dir else [run.cohort_dir], _make_cohort),
+          lambda run: [] if run.config.cohort_dir else [run.cohort_dir], _make_cohort,
+          reads_outside=lambda run: run.config.cohort_dir is not None),
     Stage("build", ("cohort",), lambda run: to_dict(run.config.records),
           lambda run: [run.directory / "tfds"], _build, remade=False),
     Stage("near_duplicates", ("build",), _near_duplicates_settings,
-          lambda run: [run.near_duplicates], _near_duplicates),
+          lambda run: [run.near_duplicates], _near_duplicates, reads_outside=lambda run: True),
     Stage("folds", ("cohort",), _folds_settings,
-          lambda run: [run.directory / "folds.json"], _folds),
+          lambda run: [run.directory / "folds.json"], _folds,
+          reads_outside=lambda run: run.config.folds.file is not None),
     Stage("cv", ("build", "near_duplicates", "folds"), _cv_settings, Run.fold_dirs, _cv, resumed="fold_*",
-          together=True),
+          resume_settings=_cv_resume_settings, together=True),
     Stage("embed", ("cv",), lambda run: run.config.train.embed_epoch,
           lambda run: [run.directory / "embeddings.npz"], _embed, together=True),
     Stage("gradcam", ("embed",), lambda run: None,
           lambda run: [run.directory / "gradcam.npz", run.directory / "gradcam.json"], _gradcam, together=True),
     Stage("cross", ("cv",), lambda run: run.config.train.embed_epoch if run.is_honest else None,
-          lambda run: [run.cross_dir] if run.is_honest else [], _cross, resumed="cross", together=True),
+          lambda run: [run.cross_dir] if run.is_honest else [], _cross, resumed="cross",
+          resume_settings=lambda run: run.is_honest, together=True),
     Stage("fuse", ("embed", "cross"), _fuse_settings,
           lambda run: [run.directory / name for name in _FUSED + ("paper_scores.parquet",) * run.is_honest], _fuse),
     Stage("stats", ("fuse",), lambda run: None, lambda run: [run.directory / "stats"], _stats),
@@ -278,97 +242,13 @@ STAGES: tuple[Stage, ...] = (
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in STAGES}
 
 
-def stage_keys(run: Run) -> dict[str, str]:
-    """Key of every stage under this config."""
-    keys: dict[str, str] = {}
-    for stage in STAGES:
-        keys[stage.name] = stamps.make_key(stage.name, stage.settings(run), {n: keys[n] for n in stage.needs})
-    return keys
-
-
-def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
-    """Do the named stages that are not done yet; returns seconds of those done now.
-
-    Raises: UsageError when a stage outside `names` that they depend on, however indirectly, is not done;
-        CorruptFileError when one of its outputs, or a record, differs from what that stage wrote.
-    """
-    keys = stage_keys(run)
-    for need in _list_dependencies(names):
-        if not hosts.once(lambda need=need: _is_done(run, BY_NAME[need], keys[need], may_remake=False)):
-            raise UsageError(f"stage '{need}' is not done with this config", run.directory, "run `bonemet run` first")
-    hosts.once(lambda: _write_config(run))
-    seconds: dict[str, float] = {}
-    for name in names:
-        if hosts.once(lambda name=name: _is_done(run, BY_NAME[name], keys[name], may_remake=BY_NAME[name].remade)):
-            say(f"{name:<7} already done")
-            continue
-        with artifacts.disk_errors(run.directory):
-            seconds[name] = _do(run, BY_NAME[name], keys)
-        say(f"{name:<7} done, {seconds[name]:.1f} s")
-    return seconds
-
-
-def _list_dependencies(names: tuple[str, ...]) -> list[str]:
-    """Stages outside `names` that these depend on, direct and indirect, in the order of a run.
+def list_needed(names: Iterable[str]) -> list[str]:
+    """Stages that these depend on, direct and indirect, without themselves, in the order of a run.
 
     Indirect ones count: `fuse` reads folds.json and the cohort table as well as the embeddings made from them.
     """
-    found: set[str] = set()
+    names, found = set(names), set[str]()
     for name in reversed(BY_NAME):  # a stage comes after all that it needs
-        if name in names or name in found:
+        if name in names | found:
             found |= set(BY_NAME[name].needs)
-    return [name for name in BY_NAME if name in found - set(names)]
-
-
-def _is_done(run: Run, stage: Stage, key: str, may_remake: bool) -> bool:
-    """Whether the stage is done with this key.
-
-    Raises: CorruptFileError when it was, but a file it left is missing or changed and must not be made again now.
-    """
-    damaged = stamps.find_damage(run.directory, stage.name, key)
-    if damaged is None:
-        return stamps.is_stamped(run.directory, stage.name, key)
-    if not may_remake and any(path.exists() for path in stage.outputs(run)):
-        left = " and ".join(map(str, stage.outputs(run)))
-        raise CorruptFileError(f"what stage '{stage.name}' left is missing or changed (sha256)", damaged,
-                               f"delete {left}, then `bonemet run` makes it again")
-    if may_remake:
-        say(f"{stage.name}: missing or changed (sha256), so done again; {damaged}")
-    return False
-
-
-def _do(run: Run, stage: Stage, keys: dict[str, str]) -> float:
-    start = time.perf_counter()
-    hosts.once(lambda: _begin(run, stage, keys[stage.name]))
-    if stage.together:
-        stage.work(run)
-    else:
-        hosts.once(lambda: stage.work(run))
-    seconds = round(time.perf_counter() - start, 3)
-    inputs = {need: keys[need] for need in stage.needs}
-    hosts.once(
-        lambda: stamps.stamp(run.directory, stage.name, keys[stage.name], inputs, stage.outputs(run), seconds)
-    )
-    return seconds
-
-
-def _begin(run: Run, stage: Stage, key: str) -> None:
-    stamps.unstamp(run.directory, stage.name)
-    if stage.resumed:
-        _sweep_other(run, stage, key)
-
-
-def _sweep_other(run: Run, stage: Stage, key: str) -> None:
-    """Sweep away what was trained under another key; trainings of this key go on."""
-    mark = run.directory / "stages" / f"{stage.name}.started.json"
-    if not mark.is_file() or artifacts.load_json(mark, dict[str, Any]).get("key") != key:
-        for folder in run.directory.glob(stage.resumed):
-            shutil.rmtree(folder)
-        artifacts.write_json(mark, {"key": key})
-
-
-def _write_config(run: Run) -> None:
-    path = run.directory / "config.json"
-    value = {"fingerprint": run.config.fingerprint, "config": to_dict(run.config)}
-    if not path.is_file() or artifacts.load_json(path) != value:
-        artifacts.write_json(path, value)
+    return [name for name in BY_NAME if name in found - names]

@@ -1,30 +1,44 @@
 """Whether a run was trained on synthetic patients, and what follows from it."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bonemet_jax import artifacts
-from bonemet_jax.cli import stamps
-from bonemet_jax.cli.finished import (
+from bonemet_jax.cli.predict import describe
+from bonemet_jax.config import Config, to_dict
+from bonemet_jax.errors import CorruptFileError, UsageError
+from bonemet_jax.study.finished import (
     SYNTHETIC_WARNING,
     check_training_patients,
     find_unfinished,
     is_trained_on_synthetic,
     open_finished,
 )
-from bonemet_jax.cli.predict import describe
-from bonemet_jax.cli.stages import BY_NAME, Run
-from bonemet_jax.config import Config, to_dict
-from bonemet_jax.errors import CorruptFileError, UsageError
+from bonemet_jax.study.run import Run
+from bonemet_jax.study.stage_cache import load_stamp, write_stamp
+from tests.study.stamped import stamp_stages
 
 
-def _make_run(tmp_path: Path, kind: str | None) -> Run:
-    """A run on a cohort directory of this kind; None: the directory is gone."""
-    if kind is not None:
-        artifacts.write_json(tmp_path / "cohort" / "manifest.json", {"files": {}, "facts": {"kind": kind}})
-    return Run(tmp_path / "run", replace(Config(name="x"), cohort_dir=str(tmp_path / "cohort")))
+def _make_run(tmp_path: Path, kind: str | None, planted: bool | None = None) -> Run:
+    """A finished run on a cohort of this kind; None: its directory is gone. planted: what the run's statistics say."""
+    run = Run(tmp_path / "run", replace(Config(name="x"), cohort_dir=str(tmp_path / "cohort")))
+    artifacts.write_manifest(_mkdir(tmp_path / "cohort"), {"kind": kind})
+    stats = run.directory / "stats" / "planted.json"
+    if planted is not None:
+        artifacts.write_json(stats, {"synthetic": planted})
+    stamp_stages(run, ["stats" if planted is not None else "fuse"], {"stats": [stats]})
+    if kind is None:
+        shutil.rmtree(tmp_path / "cohort")
+    return run
+
+
+def _mkdir(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("synthetic", True), ("real", False), (None, None)])
@@ -36,13 +50,18 @@ def test_run_without_a_cohort_directory_is_synthetic(tmp_path: Path) -> None:
     assert is_trained_on_synthetic(Run(tmp_path, Config(name="x"))) is True
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("stats/planted.json", {"synthetic": True}), ("report.json", {"cohort": {"kind": "synthetic"}}),
-])
-def test_files_of_the_run_decide_where_the_cohort_is_gone(tmp_path: Path, name: str, value: object) -> None:
-    run = _make_run(tmp_path, None)
-    artifacts.write_json(run.directory / name, value)
+@pytest.mark.parametrize("planted", [True, False])
+def test_statistics_of_the_run_decide_where_the_cohort_is_gone(tmp_path: Path, planted: bool) -> None:
+    assert is_trained_on_synthetic(_make_run(tmp_path, None, planted)) is planted
+
+
+def test_another_cohort_in_the_same_place_does_not_decide(tmp_path: Path) -> None:
+    run = _make_run(tmp_path, "synthetic", planted=True)
+    artifacts.write_manifest(tmp_path / "cohort", {"kind": "real"})
     assert is_trained_on_synthetic(run) is True
+    artifacts.write_json(run.directory / "stats" / "planted.json", {"synthetic": False})
+    with pytest.raises(CorruptFileError, match=r"planted\.json"):
+        is_trained_on_synthetic(run)
 
 
 def test_refused_allowed_and_unknown(tmp_path: Path) -> None:
@@ -56,17 +75,41 @@ def test_refused_allowed_and_unknown(tmp_path: Path) -> None:
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Run:
-    """A run whose stages after the folds are stamped, with one file each."""
+    """A run whose stages up to `stats` are stamped, those from the training on with one file each."""
     config = Config(name="x")
     artifacts.write_json(tmp_path / "config.json", {"config": to_dict(config), "fingerprint": config.fingerprint})
-    run, keys = Run(tmp_path, config), {"build": "b", "near_duplicates": "n", "folds": "f"}
-    for name in ("cv", "embed", "cross", "fuse", "stats"):
-        stage, file = BY_NAME[name], tmp_path / f"of_{name}.bin"
-        inputs = {need: keys[need] for need in stage.needs}
-        keys[name] = stamps.make_key(name, stage.settings(run), inputs)
+    run = Run(tmp_path, config)
+    files = {name: [tmp_path / f"of_{name}.bin"] for name in ("cv", "embed", "cross", "fuse", "stats")}
+    for (file,) in files.values():
         artifacts.write_bytes(file, b"whole")
-        stamps.stamp(tmp_path, name, keys[name], inputs, [file], 0)
+    stamp_stages(run, ["stats"], files)
     return run
+
+
+@pytest.mark.parametrize("change", [
+    lambda config: replace(config, records=replace(config.records, height=64)),
+    lambda config: replace(config, folds=replace(config.folds, seed=9)),
+    lambda config: replace(config, phantom=replace(config.phantom, n=99)),
+    lambda config: replace(config, train=replace(config.train, embed_epoch="best")),
+])  # fmt: skip
+def test_a_config_of_another_run_is_refused(finished: Run, change: Callable[[Config], Config]) -> None:
+    """Also where only the stages before the training obey the part that differs: patients are read by it."""
+    config = change(finished.config)
+    artifacts.write_json(finished.directory / "config.json",
+                         {"config": to_dict(config), "fingerprint": config.fingerprint})
+    with pytest.raises(UsageError, match="is not done with the config"):
+        open_finished(finished.directory)
+
+
+def test_results_of_another_run_with_their_stamp_are_refused(finished: Run) -> None:
+    """Embeddings that the classifiers never read, though every file agrees with its stamp and every key is right."""
+    artifacts.write_bytes(finished.directory / "of_embed.bin", b"other")
+    stamp = load_stamp(finished.directory, "embed")
+    assert stamp is not None
+    write_stamp(finished.directory, "embed", stamp["key"], ["cv"], [finished.directory / "of_embed.bin"], 0)
+    with pytest.raises(UsageError, match="stage 'fuse' is not done"):
+        open_finished(finished.directory)
+    assert open_finished(finished.directory, ["embed"]) == finished
 
 
 @pytest.mark.parametrize("stage", ["cv", "embed", "fuse"])

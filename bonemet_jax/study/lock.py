@@ -1,0 +1,112 @@
+"""One process at a time works on a run directory, or builds a cohort, records or another folder.
+
+The operating system releases the lock when its holder ends, however it ends. On file systems without such locks the
+library falls back to a lock file, which names its process.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypedDict
+
+from filelock import FileLock, Timeout
+
+from bonemet_jax import artifacts
+from bonemet_jax.errors import CorruptFileError, TryAgainError
+from bonemet_jax.progress import say
+
+LOCK = ".lock"
+#: Time for a holder that is just removing its lock.
+_PATIENCE_S = 0.5
+
+
+class _Holder(TypedDict):
+    """The file beside a lock."""
+
+    host: str
+    pid: int
+    since: str
+
+
+@contextlib.contextmanager
+def lock_run(directory: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a run directory, which is made if it is missing, while the block runs.
+
+    Args:
+        directory: run directory.
+        wait: wait for the current holder instead of raising.
+
+    Raises: TryAgainError naming host, process and start time of the process that holds it; DiskError.
+    """
+    is_new = not directory.exists()
+    with _lock(directory / LOCK, directory, "works on this run", wait):
+        try:
+            yield
+        finally:
+            _remove_holder(directory / LOCK)
+            if is_new and [file.name for file in directory.iterdir()] == [LOCK]:  # nothing came of it
+                (directory / LOCK).unlink()
+
+
+@contextlib.contextmanager
+def lock_output(directory: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a folder that is written as a whole while the block runs; the lock is beside it and goes afterwards.
+
+    Args:
+        directory: folder; it need not exist.
+        wait: wait for the current holder instead of raising.
+
+    Raises: as `lock_run`.
+    """
+    place = Path(os.path.realpath(directory))  # one lock, whatever name the folder is given by
+    lock = place.with_name(f".{place.name}{LOCK}")
+    with _lock(lock, directory, "writes this folder", wait):
+        try:
+            yield
+        finally:
+            _remove_holder(lock)
+            lock.unlink(missing_ok=True)  # while it is held: who opened it before then finds it gone, and tries again
+
+
+@contextlib.contextmanager
+def _lock(lock: Path, directory: Path, doing: str, wait: bool) -> Iterator[None]:
+    held = FileLock(lock)
+    made = [folder for folder in lock.parents if not folder.exists()]
+    with artifacts.disk_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(timeout=_PATIENCE_S)
+        except Timeout as error:
+            holder = f"another process {doing} ({_describe_holder(lock)})"
+            if not wait:
+                raise TryAgainError(holder, directory, "wait until it ends, or add --wait") from error
+            say(f"waiting: {holder}; {directory}")
+            held.acquire()
+    try:
+        artifacts.write_json(_name_holder(lock), _Holder(
+            host=socket.gethostname(), pid=os.getpid(), since=datetime.now(UTC).isoformat(timespec="seconds")))
+        yield
+    finally:
+        held.release()
+        with contextlib.suppress(OSError):  # those that are not empty stay
+            for folder in made:
+                folder.rmdir()
+
+
+def _name_holder(lock: Path) -> Path:
+    return lock.with_name(f"{lock.name}.json")
+
+
+def _remove_holder(lock: Path) -> None:
+    _name_holder(lock).unlink(missing_ok=True)
+
+
+def _describe_holder(lock: Path) -> str:
+    try:
+        holder = artifacts.load_json(_name_holder(lock), _Holder)
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (CorruptFileError, OSError):
+        return "it has only just begun, or is just ending"
