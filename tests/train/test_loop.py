@@ -73,9 +73,9 @@ def test_stopped_by_an_exception(
 ) -> None:
     save = CheckpointStore.save
 
-    def stop(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
+    def stop(self: CheckpointStore, epoch: int, state: Any, *facts: Any) -> None:
         if saved or epoch < 3:
-            save(self, epoch, state, val_auc)
+            save(self, epoch, state, *facts)
         if epoch == 3:
             raise KeyboardInterrupt
 
