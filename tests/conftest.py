@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from data_pipelines.canonical import CanonicalSlice, save_slice
 ROOT = Path(__file__).parents[1]
 # Tests neither read nor fill the user's compilation cache; those about it name one of their own.
 os.environ["BONEMET_CACHE_DIR"] = "off"
+# Under nohup it would be ignored, here and in the processes that tests start; tests send it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from bonemet_jax.cli import main
 from bonemet_jax.cli.path_flags import CONFIG_PATHS, READS, RUN, WRITES, find_check, find_named_paths
 from bonemet_jax.cli.verb_report import CommonArgs
 from bonemet_jax.cli.verbs import VERBS
-from bonemet_jax.config import Config
+from bonemet_jax.config import Config, to_dict
 from bonemet_jax.errors import UsageError
 from bonemet_jax.output_paths import RUN_ENTRIES, check_local, check_output_folder, has_scheme, is_within
 from bonemet_jax.study.run import Run as RunFolder
@@ -143,7 +143,8 @@ def places(tmp_path: Path) -> SimpleNamespace:
         one.mkdir()
     (folder / "slice.csv").write_text("patient_id,g\na,1\n")
     (tmp_path / "table.csv").write_text("patient_id,g\na,1\nb,0\n")
-    artifacts.write_json(run / "config.json", {"fingerprint": "0", "config": {"name": "smoke"}})
+    config = Config("smoke")
+    artifacts.write_json(run / "config.json", {"fingerprint": config.fingerprint, "config": to_dict(config)})
     artifacts.write_json(run / "folds.json", {"folds": []})
     (cohort / "cohort.parquet").write_bytes(b"PAR1")
     artifacts.write_manifest(cohort, {"kind": "ingest"})
