@@ -217,14 +217,17 @@ def _compute_paired(test: pd.DataFrame, n_draws: int, seed: int) -> list[dict[st
 
 def _compare(label: pd.Series, a: pd.Series, b: pd.Series, n_draws: int, seed: int) -> dict[str, Any]:
     found = describe_paired(label, a, b)
-    known = found["reason"] is None
+    known = found["difference"] is not None
     return found | {"permutation_p": compute_paired_permutation_p(label, a, b, n_draws, seed) if known else None}
 
 
 def describe_paired(label: ArrayLike, a: ArrayLike, b: ArrayLike) -> dict[str, Any]:
-    """Two scores of the same patients: their AUCs, DeLong's paired test, or the reason why there is none."""
+    """Two scores of the same patients: their AUCs, the difference, DeLong's paired test or why there is none."""
     found: dict[str, Any] = dict.fromkeys(("difference", "ci95", "z", "p", "reason"))
-    found |= {"auc_a": compute_auc_or_none(label, a), "auc_b": compute_auc_or_none(label, b)}
+    auc_a, auc_b = compute_auc_or_none(label, a), compute_auc_or_none(label, b)
+    found |= {"auc_a": auc_a, "auc_b": auc_b}
+    if auc_a is not None and auc_b is not None:
+        found["difference"] = auc_a - auc_b
     try:
         return found | make_plain(compute_paired_delong(label, a, b))
     except NotEstimableError as error:
