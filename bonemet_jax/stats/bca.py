@@ -21,6 +21,7 @@ from bonemet_jax.stats.bootstrap import (
     compute_percentile_interval,
     keep_defined,
 )
+from bonemet_jax.stats.estimable import NotEstimableError, check_binary, check_numbers
 
 #: Beyond this many patients leaving out each in turn needs gigabytes.
 _MAX_LEFT_OUT = 30_000
@@ -77,7 +78,10 @@ def compute_bca_interval(
         estimate: the statistic of the data.
         positive: each patient's class, the strata of the draws.
         left_out: the statistic without each patient; empty where patients are too many.
+
+    Raises: NotEstimableError for arrays of other shapes.
     """
+    values = check_numbers("values", values, 1)
     defined = keep_defined(values)
     if defined is None:
         return BootstrapInterval(None, None, "more than 5 % of the draws have no value")
@@ -107,7 +111,11 @@ def compute_acceleration(
 
     U = (n_k - 1) (mean of the class - value without the patient) in a class of n_k patients;
     a = sum U^3 / n_k^3 / (6 (sum U^2 / n_k^2)^1.5), summed over both classes.
+    Raises: NotEstimableError for one class, or another number of values than of patients.
     """
+    positive, left_out = check_binary("positive", positive), check_numbers("left_out", left_out, 1)
+    if positive.size != left_out.size:
+        raise NotEstimableError(f"{left_out.size} values, {positive.size} patients", "", "one value per patient")
     third = second = 0.0
     for members in (left_out[positive], left_out[~positive]):
         u = (members.size - 1) / members.size * (members.mean() - members)

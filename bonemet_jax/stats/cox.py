@@ -18,6 +18,7 @@ from scipy import stats
 
 from bonemet_jax.stats.estimable import (
     NotEstimableError,
+    check_risk_sets,
     check_survival,
     check_table,
     check_vector,
@@ -176,9 +177,12 @@ def compute_null_score(
     time: Float[np.ndarray, " patient"], event: Bool[np.ndarray, " patient"],
     x: Float[np.ndarray, "patient covariate"], ties: Ties = "breslow",
 ) -> Float[np.ndarray, " covariate"]:
-    """Gradient of the log partial likelihood at coefficients 0; time and event as check_survival gives them."""
-    risk = _Risk.make(time, event, x, ties)
-    return _score(risk, _evaluate(risk, np.zeros(x.shape[1])), np.ones(risk.events.size))
+    """Gradient of the log partial likelihood at coefficients 0; time and event as check_survival gives them.
+
+    Raises: NotEstimableError without events, for arrays of other shapes.
+    """
+    risk = _Risk.make(*check_risk_sets(time, event, x), ties)
+    return _score(risk, _evaluate(risk, np.zeros(risk.x.shape[1])), np.ones(risk.events.size))
 
 
 def fit_cox(time: ArrayLike, event: ArrayLike, x: ArrayLike, names: Sequence[str], ties: Ties = "efron") -> CoxFit:
@@ -201,7 +205,8 @@ def fit_tied_cox(
     ties: Ties = "efron",
 ) -> CoxFit:
     """`fit_cox` of times and events that check_survival gave. Raises: as fit_cox."""
-    values = check_table("covariates", x, time.size, names)
+    time, event, values = check_risk_sets(time, event, x)
+    check_table("covariates", values, time.size, names)
     is_at_risk = time >= time[event].min()  # the others take no part in the likelihood
     _check_columns(values, values[is_at_risk], names)
     centre, scale = values[is_at_risk].mean(axis=0), values[is_at_risk].std(axis=0)

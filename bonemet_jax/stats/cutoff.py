@@ -69,7 +69,7 @@ def learn_cutoff_held_out(
     truth = check_zeros_and_ones("label", label)
     values, fold = check_vector("value", value, truth.size), check_members("test_fold", test_fold, truth.size)
     if fold.size != truth.size or not fold.size:
-        raise NotEstimableError(f"{fold.size} folds, {truth.size} labels", "", "one fold per patient, one patient at least")
+        raise NotEstimableError(f"{fold.size} folds, {truth.size} labels", "", "one fold per patient, at least one")
     cutoffs = tuple(_learn_or_none(truth[fold != k], values[fold != k]) for k in range(int(fold.max()) + 1))
     if None in cutoffs:
         return HeldOutCutoff(cutoffs, UNKNOWN, UNKNOWN)

@@ -21,8 +21,8 @@ class NotEstimableError(InputDataError):
     """The data hold no answer: one class, no events, a constant column. `what` is the reason shown to the reader."""
 
 
-def check_finite(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
-    """`values` as float64. Raises: NotEstimableError where one is not a number, missing or infinite."""
+def check_numbers(name: str, values: ArrayLike, n_axes: int | None = None) -> Float[np.ndarray, "..."]:
+    """`values` as float64, NaN and infinity allowed, with `n_axes` where given. Raises: NotEstimableError."""
     try:
         array = np.asarray(values)
         if array.dtype.kind in "USmMc":
@@ -30,6 +30,14 @@ def check_finite(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
         array = array.astype(float)
     except (TypeError, ValueError) as error:
         raise NotEstimableError(f"{name} is not an array of numbers", "", "pass numbers") from error
+    if n_axes is not None and array.ndim != n_axes:
+        raise NotEstimableError(f"{name} has shape {array.shape}, wanted {n_axes} axes", "", "one value per row")
+    return array
+
+
+def check_finite(name: str, values: ArrayLike, n_axes: int | None = None) -> Float[np.ndarray, "..."]:
+    """`values` as float64. Raises: NotEstimableError where one is not a number, missing or infinite."""
+    array = check_numbers(name, values, n_axes)
     if not np.isfinite(array).all():
         raise NotEstimableError(f"{name} holds a missing or infinite value", "", "drop these rows first")
     return array
@@ -39,7 +47,7 @@ def check_vector(name: str, values: ArrayLike, size: int | None = None) -> Float
     """`values` as a float64 vector, of `size` rows where that is given. Raises: NotEstimableError."""
     array = check_finite(name, values)
     if array.ndim != 1 or (size is not None and array.size != size):
-        wanted = "one dimension" if size is None else f"({size},)"
+        wanted = "one axis" if size is None else f"({size},)"
         raise NotEstimableError(f"{name} has shape {array.shape}, wanted {wanted}", "", "one value per row")
     return array
 
@@ -84,7 +92,7 @@ def check_scored(
 def check_members(name: str, values: ArrayLike, n_patients: int) -> Int[np.ndarray, " row"]:
     """`values` as indices of patients. Raises: NotEstimableError for anything but 0 .. n_patients - 1."""
     array = check_vector(name, values)
-    if not (np.isin(array, np.arange(n_patients)).all() if array.size else True):
+    if ((array != np.rint(array)) | (array < 0) | (array >= n_patients)).any():
         raise NotEstimableError(f"{name} holds values other than 0 to {n_patients - 1}", "",
                                 "give each row the index of its patient")
     return array.astype(int)
@@ -109,6 +117,20 @@ def check_survival(
     if need_event and not events.any():
         raise NotEstimableError("no events", "", "survival needs at least one event")
     return tie_times(times), events
+
+
+def check_risk_sets(
+    time: ArrayLike, event: ArrayLike, x: ArrayLike
+) -> tuple[Float[np.ndarray, " patient"], Bool[np.ndarray, " patient"], Float[np.ndarray, "patient covariate"]]:
+    """Some patients' times as check_survival gave them, events and covariates. Raises: NotEstimableError."""
+    times, values = check_vector("time", time), check_finite("covariates", x, 2)
+    events = check_zeros_and_ones("event", event)
+    if not times.size == events.size == len(values):
+        raise NotEstimableError(f"{times.size} times, {events.size} events, {len(values)} rows of covariates", "",
+                                "one of each per patient")
+    if not events.any():
+        raise NotEstimableError("no events", "", "survival needs at least one event")
+    return times, events, values
 
 
 def find_varying(values: Float[np.ndarray, "row column"]) -> Bool[np.ndarray, " column"]:

@@ -104,7 +104,8 @@ def _number_groups(
 def _estimate(time: Float[np.ndarray, " patient"], event: Bool[np.ndarray, " patient"]) -> KaplanMeier:
     from sksurv.nonparametric import kaplan_meier_estimator
 
-    at, survival, bounds = kaplan_meier_estimator(event, time, conf_type="log-log")
+    estimate = kaplan_meier_estimator(event, time, conf_type="log-log")
+    at, survival, bounds = estimate[0], estimate[1], estimate[-1]
     is_inside = (survival > np.finfo(float).eps) & (survival < 1)  # the log-log interval exists strictly between
     lower, upper = np.where(is_inside, bounds, np.nan)
     if at[0] > 0:

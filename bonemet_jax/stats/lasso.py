@@ -11,7 +11,13 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from bonemet_jax.stats.cox import CoxFit, compute_null_score, fit_tied_cox
-from bonemet_jax.stats.estimable import NotEstimableError, check_survival, check_table, find_varying
+from bonemet_jax.stats.estimable import (
+    NotEstimableError,
+    check_finite,
+    check_survival,
+    check_table,
+    find_varying,
+)
 from bonemet_jax.stats.lasso_path import compute_path_loglik, fit_lasso_path
 
 #: How `chosen` is chosen, in words for the report.
@@ -19,6 +25,8 @@ LAMBDA_RULE = "largest cross-validated partial likelihood (Verweij and van Houwe
 _N_LAMBDAS = 50
 _MIN_RATIO = 0.02
 _MAX_FOLDS = 10
+#: A gradient of the mean log partial likelihood per SD below this is rounding.
+_NO_GRADIENT = 1e-12
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,7 @@ def standardise(
 
     Raises: NotEstimableError when none does.
     """
+    values = check_finite("covariates", values, 2)
     varies = find_varying(values)
     if not varies.any():
         raise NotEstimableError("every column is constant", "", "screening needs columns that vary")
@@ -126,7 +135,7 @@ def _refit(
 def _make_penalties(time: np.ndarray, event: np.ndarray, z: np.ndarray) -> Float[np.ndarray, " penalty"]:
     """Logarithmic grid, the smallest penalty that keeps nothing first."""
     largest = float(np.abs(compute_null_score(time, event, z)).max()) / time.size
-    if largest == 0:
+    if largest < _NO_GRADIENT:
         raise NotEstimableError("no column changes the likelihood", "", "screening needs events among patients at risk")
     return np.geomspace(largest, _MIN_RATIO * largest, _N_LAMBDAS)
 

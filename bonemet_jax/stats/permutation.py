@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from bonemet_jax.stats.bootstrap import sum_weighted
-from bonemet_jax.stats.estimable import check_binary, check_finite
+from bonemet_jax.stats.estimable import check_binary, check_members, check_scored, check_vector
 
 _SLACK = 1e-9  # a permutation that equals the data but for rounding counts as equally extreme
 
@@ -35,9 +35,12 @@ def compute_auc_permutation_p(
         permuted: of permute_labels.
         patient: each row's patient, an index into the labels.
         score: each row's score.
+
+    Raises: NotEstimableError for a score that is missing, another number of them, or patients without a label.
     """
-    rows, rank = np.asarray(patient), stats.rankdata(check_finite("score", score))
     n = permuted.shape[1]
+    rows = check_members("patient", patient, n)
+    rank = stats.rankdata(check_vector("score", score, rows.size))
     # Rank sums of the positive rows, and how many those are: the Mann-Whitney form of the AUC.
     of_patient = np.stack([np.bincount(rows, rank, n), np.bincount(rows, minlength=n)], axis=1)
     rank_sum, n_pos = sum_weighted(permuted, of_patient).T
@@ -57,7 +60,7 @@ def compute_paired_permutation_p(
     Raises: NotEstimableError for one class or a missing score.
     """
     positive = check_binary("label", label)
-    influence = compute_swap_influence(positive, check_finite("score", score_a), check_finite("score", score_b))
+    influence = compute_swap_influence(positive, np.asarray(score_a), np.asarray(score_b))
     swap = np.random.default_rng(seed).integers(0, 2, (n_draws + 1, positive.size), dtype=np.int8)
     swap[0] = 0
     return _compute_p(sum_weighted(1 - 2 * swap, influence[:, None])[:, 0])
@@ -71,7 +74,11 @@ def compute_swap_influence(
 
     Write a swap as t = -1, else 1. The difference is odd in t and every pair of patients enters by the product of two
     factors (1 +- t), so the terms t_i t_j cancel and a sum over patients of t times this is left, exactly.
+
+    Raises: NotEstimableError for one class or a missing score.
     """
+    positive, score_a = check_scored(positive, score_a)
+    score_b = check_vector("score", score_b, positive.size)
     rank_a, rank_b = stats.rankdata(score_a), stats.rankdata(score_b)
     influence = np.empty(positive.size)
     for members, others, sign in ((positive, ~positive, 1), (~positive, positive, -1)):

@@ -77,8 +77,8 @@ def compute_paired_delong(label: ArrayLike, score_a: ArrayLike, score_b: ArrayLi
     contrast = _Placements(a.positive - b.positive, a.negative - b.negative)
     difference, se = a.auc - b.auc, float(np.sqrt(contrast.compute_variance()))
     if se == 0 and difference != 0:
-        raise NotEstimableError(f"the AUCs differ by {difference:.3g}, and by as much for every patient: no variance", "",
-                                "DeLong's test needs one; the permutation test does not")
+        raise NotEstimableError(f"the AUCs differ by {difference:.3g}, for every patient alike: without variance", "",
+                                "DeLong's test needs a variance; the permutation test does not")
     z, half = difference / se if se else 0.0, float(stats.norm.ppf(0.975)) * se
     return PairedAuc(a.auc, b.auc, difference, (difference - half, difference + half), z,
                      float(2 * stats.norm.sf(abs(z))))
@@ -101,7 +101,8 @@ class _Placements:
     def compute_variance(self) -> float:
         """Of the AUC, or of a difference where these are differences."""
         n_pos, n_neg = self.positive.size, self.negative.size
-        return float(np.var(self.positive, ddof=1) / n_neg**2 / n_pos + np.var(self.negative, ddof=1) / n_pos**2 / n_neg)
+        of_positive = np.var(self.positive, ddof=1) / n_neg**2 / n_pos
+        return float(of_positive + np.var(self.negative, ddof=1) / n_pos**2 / n_neg)
 
 
 def _place(positive: Bool[np.ndarray, " patient"], score: ArrayLike) -> _Placements:
