@@ -35,8 +35,6 @@ _MAX_SPREAD = 600.0
 _SINGULAR, _NO_PART = 1e11, 1e-5
 #: Share of the information at coefficients 0 below which what is left of it is rounding.
 _NO_INFORMATION = 1e-12
-#: Squares of values beyond this, or of its inverse, leave floating point.
-_MAX_SIZE = 1e150
 _MAX_NAMED = 8
 _MAX_LOG = math.log(np.finfo(float).max)
 #: Share of a Schoenfeld test's variance that must be left once the coefficients are fitted.
@@ -230,12 +228,7 @@ def _check_columns(
     values: Float[np.ndarray, "patient covariate"], at_risk: Float[np.ndarray, "patient covariate"],
     names: Sequence[str],
 ) -> None:
-    """Raises: NotEstimableError naming the columns that are constant, or too large or small to be squared."""
-    size = np.abs(values).max(axis=0)
-    odd = [name for name, s in zip(names, size, strict=True) if s > _MAX_SIZE or 0 < s < 1 / _MAX_SIZE]
-    if odd:
-        raise NotEstimableError(f"column {', '.join(odd)} has a largest value of {size[names.index(odd[0])]:.3g}", "",
-                                "use another unit")
+    """Raises: NotEstimableError naming the columns that are constant."""
     constant = [name for name, varies in zip(names, find_varying(values), strict=True) if not varies]
     if constant:
         raise NotEstimableError(f"constant column {', '.join(constant)}", "", "leave it out")

@@ -15,6 +15,8 @@ from bonemet_jax.stats.tied_times import tie_times
 
 #: A column whose range is this share of its largest value, or less, is constant but for rounding.
 _ROUNDING = 1e-12
+#: Squares of values beyond this, or of values below its inverse, leave floating point.
+_MAX_SIZE = 1e150
 
 
 class NotEstimableError(InputDataError):
@@ -55,12 +57,24 @@ def check_vector(name: str, values: ArrayLike, size: int | None = None) -> Float
 def check_table(
     name: str, values: ArrayLike, n_rows: int, names: Sequence[str]
 ) -> Float[np.ndarray, "row column"]:
-    """`values` as a float64 table of `n_rows` and one column a name, at least one. Raises: NotEstimableError."""
+    """`values` as a float64 table of `n_rows` and one column per name, at least one.
+
+    Raises: NotEstimableError, also for a column whose squares leave floating point.
+    """
     array = check_finite(name, values)
     if array.shape != (n_rows, len(names)) or not names:
         raise NotEstimableError(f"{name} has shape {array.shape}, wanted ({n_rows}, {len(names)})", "",
                                 "one row per patient, one column per name, at least one")
+    check_size(array, names)
     return array
+
+
+def check_size(values: Float[np.ndarray, "row column"], names: Sequence[str]) -> None:
+    """Raises: NotEstimableError for a column whose largest value cannot be squared in floating point."""
+    largest = np.abs(values).max(axis=0, initial=0.0)
+    for name, size in zip(names, largest, strict=True):
+        if size > _MAX_SIZE or 0 < size < 1 / _MAX_SIZE:
+            raise NotEstimableError(f"column {name} has a largest value of {size:.3g}", "", "use another unit")
 
 
 def check_binary(name: str, values: ArrayLike) -> Bool[np.ndarray, " row"]:

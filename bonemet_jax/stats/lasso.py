@@ -14,6 +14,7 @@ from bonemet_jax.stats.cox import CoxFit, compute_null_score, fit_tied_cox
 from bonemet_jax.stats.estimable import (
     NotEstimableError,
     check_finite,
+    check_size,
     check_survival,
     check_table,
     find_varying,
@@ -100,9 +101,10 @@ def standardise(
 ) -> tuple[Float[np.ndarray, "patient varying"], Float[np.ndarray, " varying"], Bool[np.ndarray, " covariate"]]:
     """Columns of mean 0 and variance 1 (1/N), the scales that were taken out, and which columns vary at all.
 
-    Raises: NotEstimableError when none does.
+    Raises: NotEstimableError when none does, and where squares leave floating point.
     """
     values = check_finite("covariates", values, 2)
+    check_size(values, [str(i) for i in range(1, values.shape[1] + 1)])
     varies = find_varying(values)
     if not varies.any():
         raise NotEstimableError("every column is constant", "", "screening needs columns that vary")

@@ -30,8 +30,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rscript = shutil.which("Rscript")
     if rscript is None:
         pytest.skip("Rscript is not installed")
-    new_enough = 'quit(status = !(requireNamespace("survival", quietly = TRUE) && packageVersion("survival") >= "3.5.3"))'
-    if subprocess.run([rscript, "-e", new_enough], capture_output=True, check=False).returncode:
+    is_new = 'requireNamespace("survival", quietly = TRUE) && packageVersion("survival") >= "3.5.3"'
+    if subprocess.run([rscript, "-e", f"quit(status = !({is_new}))"], capture_output=True, check=False).returncode:
         pytest.skip("R's package survival 3.5-3 or later is not installed")
     out = tmp_path_factory.mktemp("r_survival")
     done = subprocess.run([rscript, str(Path(__file__).parent / "r_survival.R"), str(out)],
