@@ -23,7 +23,7 @@ class CsvArgs(CommonArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class RocArgs(CsvArgs):
-    """AUC with DeLong's and BCa bootstrap intervals; DeLong's paired test of every two scores."""
+    """AUC with DeLong's and BCa bootstrap intervals (stratified by outcome); DeLong's paired test of every two."""
 
     label: str
     """Column of 0 and 1."""
@@ -32,7 +32,7 @@ class RocArgs(CsvArgs):
     id: str | None = None
     """Column of patient ids, where patients have several rows."""
     draws: int = 10_000
-    """Bootstrap draws."""
+    """Bootstrap draws of patients, each outcome class on its own."""
     seed: int = 0
     """Seed of the draws."""
 

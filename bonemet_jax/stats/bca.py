@@ -30,7 +30,7 @@ _Z = np.array([-1.0, 1.0]) * float(stats.norm.ppf(0.975))
 
 @dataclass(frozen=True)
 class BootstrapInterval:
-    """A 95 % interval, how it was made, and why it is the percentile interval or none at all."""
+    """A 95 % interval of draws stratified by outcome, and why it is the percentile interval or none at all."""
 
     ci95: tuple[float, float] | None
     method: Literal["bca", "percentile"] | None
@@ -38,7 +38,7 @@ class BootstrapInterval:
 
 
 def compute_auc_interval(draws: Draws, patient: ArrayLike, score: ArrayLike) -> BootstrapInterval:
-    """BCa interval of the AUC over pooled rows; arguments as bootstrap_auc."""
+    """BCa interval, stratified by outcome, of the AUC over pooled rows; arguments as bootstrap_auc."""
     probe = bootstrap_auc(_leave_one_out(draws), patient, score)
     return compute_bca_interval(bootstrap_auc(draws, patient, score), probe[0], draws.positive, probe[1:])
 
@@ -47,7 +47,7 @@ def compute_fraction_intervals(
     draws: Draws, patient: ArrayLike, numerators: Bool[np.ndarray, "measure row"],
     denominators: Bool[np.ndarray, "measure row"],
 ) -> list[BootstrapInterval]:
-    """BCa interval of each fraction; arguments as bootstrap_fractions."""
+    """BCa interval, stratified by outcome, of each fraction; arguments as bootstrap_fractions."""
     probes = bootstrap_fractions(_leave_one_out(draws), patient, numerators, denominators)
     values = bootstrap_fractions(draws, patient, numerators, denominators)
     return [compute_bca_interval(v, p[0], draws.positive, p[1:]) for v, p in zip(values, probes, strict=True)]
@@ -81,7 +81,7 @@ def compute_bca_interval(
 
     Raises: NotEstimableError for arrays of other shapes.
     """
-    values = check_numbers("values", values, 1)
+    values, left_out = check_numbers("values", values, 1), check_numbers("left_out", left_out, 1)
     defined = keep_defined(values)
     if defined is None:
         return BootstrapInterval(None, None, "more than 5 % of the draws have no value")

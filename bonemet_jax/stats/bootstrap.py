@@ -99,12 +99,14 @@ def bootstrap_fractions(
 
     Raises: NotEstimableError for patients that were not drawn, or measures of another number of rows.
     """
-    rows, n_measures = check_members("patient", patient, draws.positive.size), len(numerators)
-    if not np.shape(numerators) == np.shape(denominators) == (n_measures, rows.size):
-        shapes = f"numerators have shape {np.shape(numerators)}, denominators {np.shape(denominators)}"
-        raise NotEstimableError(f"{shapes}, wanted ({n_measures}, {rows.size})", "", "one column per row")
+    rows = check_members("patient", patient, draws.positive.size)
+    tops, bottoms = check_finite("numerators", numerators, 2), check_finite("denominators", denominators, 2)
+    n_measures = len(tops)
+    if not tops.shape == bottoms.shape == (n_measures, rows.size):
+        raise NotEstimableError(f"numerators have shape {tops.shape}, denominators {bottoms.shape}, wanted "
+                                f"({n_measures}, {rows.size})", "", "one column per row")
     counted = np.zeros((draws.positive.size, 2 * n_measures))
-    np.add.at(counted, rows, np.concatenate([numerators, denominators]).T.astype(float))
+    np.add.at(counted, rows, np.concatenate([tops, bottoms]).T)
     sums = sum_weighted(draws.weight, counted).T
     top, bottom = sums[:n_measures], sums[n_measures:]
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)

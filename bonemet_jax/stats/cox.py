@@ -205,13 +205,14 @@ def fit_tied_cox(
     """`fit_cox` of times and events that check_survival gave. Raises: as fit_cox."""
     time, event, values = check_risk_sets(time, event, x)
     check_table("covariates", values, time.size, names)
-    is_at_risk = time >= time[event].min()  # the others take no part in the likelihood
-    _check_columns(values, values[is_at_risk], names)
-    centre, scale = values[is_at_risk].mean(axis=0), values[is_at_risk].std(axis=0)
-    risk = _Risk.make(time, event, (values - centre) / scale, ties)
+    is_at_risk = time >= time[event].min()  # the others take no part in the likelihood, nor in a comparable pair
+    at_risk = values[is_at_risk]
+    _check_columns(values, at_risk, names)
+    scale = at_risk.std(axis=0)
+    risk = _Risk.make(time[is_at_risk], event[is_at_risk], (at_risk - at_risk.mean(axis=0)) / scale, ties)
     null, found = _climb(risk, names)
     if found is None:
-        reason = find_separation(time, event, values, names) or "the likelihood has no maximum"
+        reason = find_separation(time, event, values, names) or "the likelihood has no maximum within floating point"
         raise NotEstimableError(reason, "", "use fewer covariates")
     beta, state = found
     covariance = _invert(_information(risk, state, np.ones(risk.events.size)))

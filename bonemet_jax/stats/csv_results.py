@@ -44,7 +44,7 @@ def compute_roc(
         scores: columns, higher is nearer to 1.
         patient: column of patient ids where patients have several rows; then DeLong, which needs independent rows, is
             left out, and whole patients are drawn.
-        n_draws: bootstrap draws.
+        n_draws: bootstrap draws of patients, each outcome class on its own (stratified by outcome).
     Raises: InputDataError for columns that cannot be used.
     """
     taken = next((name for name in scores if name in _ROC_KEYS), None)
@@ -64,7 +64,7 @@ def compute_roc(
             "auc": compute_auc(truth, score),
             "ci95_delong": delong and delong.ci95, "var_delong": delong and delong.var,
             "ci95_bootstrap": interval.ci95, "bootstrap_method": interval.method,
-            "bootstrap_reason": interval.reason, "reason": reason,
+            "bootstrap_reason": interval.reason, "bootstrap_strata": "outcome", "reason": reason,
         }
     pairs = [] if repeated else [_compare(truth, values, a, b) for a, b in combinations(scores, 2)]
     return make_plain(found | {

@@ -95,6 +95,8 @@ def _number_groups(
     groups = np.asarray(group)
     if groups.shape != (n_patients,):
         raise NotEstimableError(f"group has shape {groups.shape}, wanted ({n_patients},)", "", "one group per patient")
+    if any(name is None or name != name for name in groups.tolist()):
+        raise NotEstimableError("a group is missing", "", "drop these rows first")
     try:
         return np.unique(groups, return_inverse=True)
     except TypeError as error:

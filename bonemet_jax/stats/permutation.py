@@ -60,15 +60,14 @@ def compute_paired_permutation_p(
     Raises: NotEstimableError for one class or a missing score.
     """
     positive = check_binary("label", label)
-    influence = compute_swap_influence(positive, np.asarray(score_a), np.asarray(score_b))
+    influence = compute_swap_influence(positive, score_a, score_b)
     swap = np.random.default_rng(seed).integers(0, 2, (n_draws + 1, positive.size), dtype=np.int8)
     swap[0] = 0
     return _compute_p(sum_weighted(1 - 2 * swap, influence[:, None])[:, 0])
 
 
 def compute_swap_influence(
-    positive: Bool[np.ndarray, " patient"], score_a: Float[np.ndarray, " patient"],
-    score_b: Float[np.ndarray, " patient"],
+    positive: Bool[np.ndarray, " patient"], score_a: ArrayLike, score_b: ArrayLike
 ) -> Float[np.ndarray, " patient"]:
     """What each patient adds to the difference of the AUCs; a swapped patient takes as much away.
 
@@ -77,9 +76,8 @@ def compute_swap_influence(
 
     Raises: NotEstimableError for one class or a missing score.
     """
-    positive, score_a = check_scored(positive, score_a)
-    score_b = check_vector("score", score_b, positive.size)
-    rank_a, rank_b = stats.rankdata(score_a), stats.rankdata(score_b)
+    positive, a = check_scored(positive, score_a)
+    rank_a, rank_b = stats.rankdata(a), stats.rankdata(check_vector("score", score_b, positive.size))
     influence = np.empty(positive.size)
     for members, others, sign in ((positive, ~positive, 1), (~positive, positive, -1)):
         among = np.sort(np.concatenate([rank_a[others], rank_b[others]]))

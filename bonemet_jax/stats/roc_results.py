@@ -37,7 +37,8 @@ _NOTES = (
     "Wilson's for proportions.",
     "Train and validation: pooled over folds, so patients repeat; intervals are those of a patient-level bootstrap "
     "stratified by outcome, and DeLong's is not given.",
-    "Bootstrap intervals are bias-corrected and accelerated (BCa; Efron 1987); where that is not defined, percentiles.",
+    "Bootstrap intervals, of all splits: patients are drawn with replacement, each outcome class on its own "
+    "(stratified by outcome); bias-corrected and accelerated (BCa; Efron 1987), where that is not defined percentiles.",
     "Permutation p values are two-sided and hold the models fixed. AUC: labels dealt anew between patients. Paired: "
     "each patient's two ranks swapped at random (Bandos 2005); the null is that they are exchangeable given the "
     "outcome, which says more than equal AUCs.",

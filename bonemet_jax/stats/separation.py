@@ -40,8 +40,10 @@ def find_separation(
     weights = _find_weights(time[first:], event[first:], (at_risk - at_risk.mean(axis=0)) / at_risk.std(axis=0))
     if weights is None:
         return None
-    parts = ", ".join(name for name, weight in zip(names, weights, strict=True) if abs(weight) > _NO_PART)
-    return f"{parts} together separate events from the rest: {_at_all('a weighted sum of them', 'highest')}"
+    parts = [name for name, weight in zip(names, weights, strict=True) if abs(weight) > _NO_PART]
+    if len(parts) == 1:
+        return f"{parts[0]} separates events from the rest, but for differences that are small beside its largest ones"
+    return f"{', '.join(parts)} together separate events from the rest: {_at_all('a weighted sum of them', 'highest')}"
 
 
 def _at_all(name: str, side: str) -> str:

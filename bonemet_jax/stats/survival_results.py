@@ -21,12 +21,17 @@ from bonemet_jax.stats.plain import make_plain
 
 ENDPOINT = "distant-metastasis-free survival (DMFS), months from surgery"
 _SFI = "sfi_cm2_m2"
-_NO_FOLLOW_UP = "no patient has a follow-up time"
 _REFIT = ("coef", "se", "hr", "ci95", "z", "p", "schoenfeld_p")
 
 
 def _with_survival(cohort: pd.DataFrame) -> pd.DataFrame:
     return cohort[cohort[schema.TIME].notna() & cohort[schema.EVENT].notna()]
+
+
+def _explain_nobody(cohort: pd.DataFrame) -> str:
+    """Why no patient of a cohort has survival data."""
+    has_time = cohort[schema.TIME].notna().any()
+    return f"no patient with a follow-up time has a {schema.EVENT}" if has_time else "no patient has a follow-up time"
 
 
 # --- Table 2 ------------------------------------------------------------------------------------------
@@ -36,7 +41,7 @@ def compute_table2(cohort: pd.DataFrame, planted_log_hr: Mapping[str, float], se
     """Lasso-Cox on the whole cohort and the unpenalised refit (row H2), beside the printed and the planted values."""
     known = _with_survival(cohort)
     encoder = ClinicalEncoder.fit(known, splits=None) if len(known) else None
-    lasso, reason = None, _NO_FOLLOW_UP
+    lasso, reason = None, _explain_nobody(cohort)
     if encoder is not None:
         x = np.asarray(encoder.transform(known))
         try:
@@ -95,7 +100,7 @@ def compute_planted_hazards(
         return [], "no hazard ratio is planted in this cohort"
     known = _with_survival(cohort)
     if known.empty:
-        return [], _NO_FOLLOW_UP
+        return [], _explain_nobody(cohort)
     names = [name for name in schema.encoded_names() if name in planted_log_hr]
     try:
         x = np.asarray(ClinicalEncoder.fit(known, splits=None).transform(known)[names])
@@ -118,7 +123,9 @@ def compute_km_results(cohort: pd.DataFrame, folds: Folds) -> dict[str, Any]:
     followed = _with_survival(cohort)
     known = followed[followed[_SFI].notna()]
     column = next(c for c in schema.CLINICAL if c.name == _SFI)
-    nobody = None if len(known) else _NO_FOLLOW_UP if followed.empty else "no patient with a follow-up time has an SFI"
+    nobody = None
+    if known.empty:
+        nobody = _explain_nobody(cohort) if followed.empty else "no patient with a follow-up time has an SFI"
     paper = _describe_cutoff(known, schema.PAPER_SFI_CUTOFF_CM2_M2, nobody) | {
         "source": "paper", "held_out": None, "printed": load_published().sfi_cutoff}
     return make_plain({
