@@ -48,7 +48,7 @@ CASES: dict[str, list[Expected]] = {
     "rare_marker_without_events": [
         Expected("cox --csv table.csv --time t --event e --covariates rare age", code=8,
                  words="rare separates events from the rest: 0 of 6 patients with rare = 1 have an event"),
-        Expected("cox --csv table.csv --time t --event e --covariates age", {"n": 80}),
+        Expected("cox --csv table.csv --time t --event e --covariates age", {"terms.0.coef": -0.007349114}),
     ],
     "constant_but_for_rounding": [
         Expected("cox --csv table.csv --time t --event e --covariates c x", code=8, words="constant column c"),

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sksurv.compare import compare_survival
+from sksurv.util import Surv
 
 from bonemet_jax.stats.cutoff import judge_cutoff, learn_cutoff, learn_cutoff_held_out
 from bonemet_jax.stats.estimable import NotEstimableError
@@ -178,3 +180,11 @@ def test_survival_at_odd_times_by_r() -> None:
 def test_groups_that_are_none(group: list[Any]) -> None:
     with pytest.raises(NotEstimableError, match="group"):
         compute_logrank([1, 2, 3], [1, 1, 1], group)
+
+
+@pytest.mark.parametrize("n_groups", [2, 3, 5])
+def test_log_rank_is_scikit_survivals_where_every_group_is_at_risk(n_groups: int) -> None:
+    rng = np.random.default_rng(n_groups)
+    time, event, group = rng.integers(1, 12, 90), rng.random(90) < 0.6, np.arange(90) % n_groups
+    chisq, p = compare_survival(Surv.from_arrays(event, time), group)
+    assert compute_logrank(time, event, group) == pytest.approx((chisq, n_groups - 1, p), abs=1e-10)
