@@ -1,5 +1,6 @@
 """`bonemet stats roc | cox | lasso-cox | km | table1`: the report's statistics on any CSV."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class CsvArgs(CommonArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class RocArgs(CsvArgs):
-    """AUC with DeLong's and BCa bootstrap intervals; DeLong's paired test of every two scores."""
+    """AUC with DeLong's and BCa bootstrap intervals (stratified by outcome); DeLong's paired test of every two."""
 
     label: str
     """Column of 0 and 1."""
@@ -31,7 +32,7 @@ class RocArgs(CsvArgs):
     id: str | None = None
     """Column of patient ids, where patients have several rows."""
     draws: int = 10_000
-    """Bootstrap draws."""
+    """Bootstrap draws of patients, each outcome class on its own."""
     seed: int = 0
     """Seed of the draws."""
 
@@ -152,6 +153,16 @@ def _check(args: CsvArgs) -> None:
                          "use 0 to 100000 draws and penalties above 0")
     if isinstance(args, KmArgs) and args.cutoff is not None and args.by is None:
         raise UsageError("--cutoff without --by", "", "name the column that it cuts")
+    if isinstance(args, KmArgs):
+        _check_finite("--times", args.times)
+        _check_finite("--cutoff", () if args.cutoff is None else (args.cutoff,))
+
+
+def _check_finite(option: str, values: Sequence[float]) -> None:
+    """Raises: UsageError naming the option and its first value that is not a finite number."""
+    odd = next((value for value in values if not math.isfinite(value)), None)
+    if odd is not None:
+        raise UsageError(f"{option} {odd}", "", "give a finite number")
 
 
 # --- On the terminal ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from bonemet_jax.report.drawing import LINES, open_figure, to_svg
 from bonemet_jax.report.formats import format_interval, format_number, format_p
 from bonemet_jax.report.render import render_page
 from bonemet_jax.report.tables import (
+    BOOTSTRAP_NOTE,
     SPLIT_NAMES,
     Cell,
     Table,
@@ -64,7 +65,7 @@ def _make_model_table(joined: Json, model: tuple[str, str]) -> Table:
             rows.append((Cell(run["name"]),))
         rows += [make_performance_row(SPLIT_NAMES[s].capitalize(), found[s]) for s in schema.SPLITS if s in found]
     title = f"Table 3 across runs. {name_model(*model)}"
-    return Table(title, make_performance_header("Run, cohort"), tuple(rows), may_break=True)
+    return Table(title, make_performance_header("Run, cohort"), tuple(rows), (BOOTSTRAP_NOTE,), may_break=True)
 
 
 def _draw_runs(joined: Json) -> bytes:

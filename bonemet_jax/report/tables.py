@@ -144,12 +144,17 @@ def _missing_note(variables: Sequence[Json]) -> tuple[str, ...]:
 # --- Discrimination ---------------------------------------------------------------------------------
 
 
+#: Note of every table with `make_performance_row`.
+BOOTSTRAP_NOTE = "Bootstrap intervals: patients are drawn with replacement, each outcome class on its own (stratified)."
+
+
 def make_network_table(roc: Json) -> Table:
     """Table 3 (row H3): the network's own score in the three cohorts."""
     found = _pick(roc, "imaging", "network")
     rows = tuple(make_performance_row(SPLIT_NAMES[r["split"]].capitalize(), r) for r in found)
     return Table("Table 3. The network alone", make_performance_header("Cohort"), rows,
-                 (*_count_notes(found), "The paper's value is its ResNet101's, CT alone.", *list_reasons(found)))
+                 (*_count_notes(found), BOOTSTRAP_NOTE, "The paper's value is its ResNet101's, CT alone.",
+                  *list_reasons(found)))
 
 
 def make_models_table(roc: Json) -> Table:
@@ -163,7 +168,7 @@ def make_models_table(roc: Json) -> Table:
         rows += [make_performance_row(f"{CLASSIFIER_NAMES[r['classifier']]}, {SPLIT_NAMES[r['split']]}", r)
                  for r in found]
         sources += found
-    notes = ("RF: random forest.", *_count_notes(sources), *list_reasons(sources))
+    notes = ("RF: random forest.", *_count_notes(sources), BOOTSTRAP_NOTE, *list_reasons(sources))
     return Table("Table 4. Nine models in three cohorts", make_performance_header("Model, cohort"), tuple(rows), notes)
 
 

@@ -21,6 +21,7 @@ from bonemet_jax.stats.bootstrap import (
     compute_percentile_interval,
     keep_defined,
 )
+from bonemet_jax.stats.estimable import NotEstimableError, check_binary, check_numbers
 
 #: Beyond this many patients leaving out each in turn needs gigabytes.
 _MAX_LEFT_OUT = 30_000
@@ -29,7 +30,7 @@ _Z = np.array([-1.0, 1.0]) * float(stats.norm.ppf(0.975))
 
 @dataclass(frozen=True)
 class BootstrapInterval:
-    """A 95 % interval, how it was made, and why it is the percentile interval or none at all."""
+    """A 95 % interval of draws stratified by outcome, and why it is the percentile interval or none at all."""
 
     ci95: tuple[float, float] | None
     method: Literal["bca", "percentile"] | None
@@ -37,7 +38,7 @@ class BootstrapInterval:
 
 
 def compute_auc_interval(draws: Draws, patient: ArrayLike, score: ArrayLike) -> BootstrapInterval:
-    """BCa interval of the AUC over pooled rows; arguments as bootstrap_auc."""
+    """BCa interval, stratified by outcome, of the AUC over pooled rows; arguments as bootstrap_auc."""
     probe = bootstrap_auc(_leave_one_out(draws), patient, score)
     return compute_bca_interval(bootstrap_auc(draws, patient, score), probe[0], draws.positive, probe[1:])
 
@@ -46,7 +47,7 @@ def compute_fraction_intervals(
     draws: Draws, patient: ArrayLike, numerators: Bool[np.ndarray, "measure row"],
     denominators: Bool[np.ndarray, "measure row"],
 ) -> list[BootstrapInterval]:
-    """BCa interval of each fraction; arguments as bootstrap_fractions."""
+    """BCa interval, stratified by outcome, of each fraction; arguments as bootstrap_fractions."""
     probes = bootstrap_fractions(_leave_one_out(draws), patient, numerators, denominators)
     values = bootstrap_fractions(draws, patient, numerators, denominators)
     return [compute_bca_interval(v, p[0], draws.positive, p[1:]) for v, p in zip(values, probes, strict=True)]
@@ -77,7 +78,10 @@ def compute_bca_interval(
         estimate: the statistic of the data.
         positive: each patient's class, the strata of the draws.
         left_out: the statistic without each patient; empty where patients are too many.
+
+    Raises: NotEstimableError for arrays of other shapes.
     """
+    values, left_out = check_numbers("values", values, 1), check_numbers("left_out", left_out, 1)
     defined = keep_defined(values)
     if defined is None:
         return BootstrapInterval(None, None, "more than 5 % of the draws have no value")
@@ -107,7 +111,11 @@ def compute_acceleration(
 
     U = (n_k - 1) (mean of the class - value without the patient) in a class of n_k patients;
     a = sum U^3 / n_k^3 / (6 (sum U^2 / n_k^2)^1.5), summed over both classes.
+    Raises: NotEstimableError for one class, or another number of values than of patients.
     """
+    positive, left_out = check_binary("positive", positive), check_numbers("left_out", left_out, 1)
+    if positive.size != left_out.size:
+        raise NotEstimableError(f"{left_out.size} values, {positive.size} patients", "", "one value per patient")
     third = second = 0.0
     for members in (left_out[positive], left_out[~positive]):
         u = (members.size - 1) / members.size * (members.mean() - members)

@@ -14,7 +14,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import ArrayLike
 
-from bonemet_jax.stats.estimable import check_binary, check_finite
+from bonemet_jax.stats.estimable import (
+    NotEstimableError,
+    check_binary,
+    check_finite,
+    check_members,
+    check_numbers,
+    check_vector,
+)
 
 _MIN_DEFINED = 0.95  # a share of draws without a value above 5 % leaves no interval
 _DRAWN = 4_000_000  # numbers drawn at once: 32 MB an array
@@ -58,8 +65,11 @@ def bootstrap_auc(draws: Draws, patient: ArrayLike, score: ArrayLike) -> Float[n
         draws: of draw_patients, or any other weights.
         patient: each row's patient, an index into the draws.
         score: each row's score.
+
+    Raises: NotEstimableError for a score that is missing, another number of them, or patients that were not drawn.
     """
-    rows, scores = np.asarray(patient), check_finite("score", score)
+    rows = check_members("patient", patient, draws.positive.size)
+    scores = check_vector("score", score, rows.size)
     is_positive = draws.positive[rows]
     ties_lose, ties_win = np.lexsort((~is_positive, scores)), np.lexsort((is_positive, scores))
     won, pairs = _sweep(draws, rows[ties_lose])
@@ -85,10 +95,18 @@ def bootstrap_fractions(
     draws: Draws, patient: ArrayLike, numerators: Bool[np.ndarray, "measure row"],
     denominators: Bool[np.ndarray, "measure row"],
 ) -> Float[np.ndarray, "measure draw"]:
-    """Share of counted rows in every draw: sum of numerator over sum of denominator, NaN where nothing is counted."""
-    rows, n_measures = np.asarray(patient), len(numerators)
+    """Share of counted rows in every draw: sum of numerator over sum of denominator, NaN where nothing is counted.
+
+    Raises: NotEstimableError for patients that were not drawn, or measures of another number of rows.
+    """
+    rows = check_members("patient", patient, draws.positive.size)
+    tops, bottoms = check_finite("numerators", numerators, 2), check_finite("denominators", denominators, 2)
+    n_measures = len(tops)
+    if not tops.shape == bottoms.shape == (n_measures, rows.size):
+        raise NotEstimableError(f"numerators have shape {tops.shape}, denominators {bottoms.shape}, wanted "
+                                f"({n_measures}, {rows.size})", "", "one column per row")
     counted = np.zeros((draws.positive.size, 2 * n_measures))
-    np.add.at(counted, rows, np.concatenate([numerators, denominators]).T.astype(float))
+    np.add.at(counted, rows, np.concatenate([tops, bottoms]).T)
     sums = sum_weighted(draws.weight, counted).T
     top, bottom = sums[:n_measures], sums[n_measures:]
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
@@ -97,7 +115,14 @@ def bootstrap_fractions(
 def sum_weighted(
     weight: Shaped[np.ndarray, "draw patient"], values: Float[np.ndarray, "patient column"]
 ) -> Float[np.ndarray, "draw column"]:
-    """Sum over the patients of each draw, a block of draws at a time; in float32 where that is exact."""
+    """Sum over the patients of each draw, a block of draws at a time; in float32 where that is exact.
+
+    Raises: NotEstimableError for values of other patients than those drawn.
+    """
+    values = check_finite("values", values, 2)
+    if np.ndim(weight) != 2 or np.shape(weight)[1] != len(values):
+        raise NotEstimableError(f"weights have shape {np.shape(weight)}, values {values.shape}", "",
+                                "one row per patient")
     dtype = np.float32 if _is_exact_in_float32(weight, values) else np.float64
     used = values.astype(dtype)
     n_draws, n = weight.shape
@@ -121,6 +146,7 @@ def compute_percentile_interval(values: Float[np.ndarray, " draw"]) -> tuple[flo
 
 
 def keep_defined(values: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " defined"] | None:
-    """The draws that have a value; None when too many have none."""
+    """The draws that have a value; None when too many have none. Raises: NotEstimableError for another shape."""
+    values = check_numbers("values", values, 1)
     defined = values[np.isfinite(values)]
     return None if defined.size < max(_MIN_DEFINED * values.size, 1) else defined

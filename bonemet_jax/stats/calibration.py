@@ -15,7 +15,13 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from bonemet_jax.errors import LeakageError
-from bonemet_jax.stats.estimable import NotEstimableError, check_binary, check_finite
+from bonemet_jax.stats.estimable import (
+    NotEstimableError,
+    check_binary,
+    check_scored,
+    check_vector,
+    check_zeros_and_ones,
+)
 from bonemet_jax.stats.intervals import Proportion, compute_wilson
 from bonemet_jax.stats.logistic import fit_logistic
 
@@ -91,7 +97,7 @@ class Recalibration:
 
 def compute_logit(probability: ArrayLike, edge: float = EDGE) -> Float[np.ndarray, " row"]:
     """log(p / (1 - p)), p kept `edge` away from 0 and 1. Raises: NotEstimableError for a value outside [0, 1]."""
-    p = check_finite("probability", probability)
+    p = check_vector("probability", probability)
     if ((p < 0) | (p > 1)).any():
         raise NotEstimableError("a probability lies outside 0 to 1", "", "pass probabilities")
     p = p.clip(edge, 1 - edge)
@@ -115,7 +121,7 @@ def fit_recalibration(label: ArrayLike, score: ArrayLike, splits: Collection[str
     n_pos, n_neg = int(positive.sum()), int((~positive).sum())
     # Platt's targets: finite even where the scores separate the classes, as over-fitted training scores do.
     target = np.where(positive, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))
-    logit = compute_logit(score, SCORE_EDGE)
+    logit = compute_logit(check_vector("score", score, positive.size), SCORE_EDGE)
     _check_varies(logit)
     intercept, slope = fit_logistic(np.stack([np.ones(logit.size), logit], axis=1), target).coef
     return Recalibration(float(intercept), float(slope))
@@ -130,8 +136,8 @@ def compute_calibration(label: ArrayLike, probability: ArrayLike) -> Calibration
 
     Raises: NotEstimableError for one class, or a value that is no probability.
     """
-    positive = check_binary("label", label)
-    logit, p = compute_logit(probability), np.asarray(probability, dtype=float)
+    positive, p = check_scored(label, probability, "probability")
+    logit = compute_logit(p)
     outcome, ones = positive.astype(float), np.ones((positive.size, 1))
     reasons: list[str] = []
     brier, prevalence = float(((p - outcome) ** 2).mean()), float(outcome.mean())
@@ -175,7 +181,14 @@ def _check_varies(logit: np.ndarray) -> None:
 
 def group_risks(positive: Bool[np.ndarray, " patient"], probability: Float[np.ndarray, " patient"]
                 ) -> tuple[RiskGroup, ...]:
-    """Tenths by prediction (fewer of small cohorts: 20 patients each); equal predictions stay together."""
+    """Tenths by prediction (fewer of small cohorts: 20 patients each); equal predictions stay together.
+
+    Raises: NotEstimableError for arrays of other lengths, or without patients.
+    """
+    positive = check_zeros_and_ones("positive", positive)
+    probability = check_vector("probability", probability, positive.size)
+    if not positive.size:
+        raise NotEstimableError("no predictions", "", "groups need patients")
     n_groups = int(np.clip(positive.size // _MIN_GROUP, 1, _MAX_GROUPS))
     edges = np.unique(np.quantile(probability, np.arange(1, n_groups) / n_groups))
     group = np.searchsorted(edges, probability, side="left")  # an edge belongs to the group below it
@@ -190,6 +203,9 @@ def fit_curve(outcome: Float[np.ndarray, " patient"], logit: Float[np.ndarray, "
 
     Raises: NotEstimableError where knots coincide or the spline separates the classes.
     """
+    logit = check_vector("logit", logit)
+    if not logit.size:
+        raise NotEstimableError("no predictions", "", "a curve needs patients")
     knots = np.quantile(logit, _KNOTS)
     if np.diff(knots).min() < 1e-9:
         raise NotEstimableError("too few different predictions for a curve", "", "it needs three knots")

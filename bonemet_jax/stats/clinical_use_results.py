@@ -48,7 +48,10 @@ def recalibrate_test_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[
     tested, maps = [], []
     for fold, rows in table.groupby("fold"):
         seen, test = rows[rows["split"] != "test"], rows[rows["split"] == "test"]
-        mend = fit_recalibration(seen["label"], seen["score"], seen["split"].tolist())
+        try:
+            mend = fit_recalibration(seen["label"], seen["score"], seen["split"].tolist())
+        except NotEstimableError as error:
+            raise NotEstimableError(f"recalibration in fold {fold}: {error.what}", error.where, error.mend) from error
         tested.append(test.assign(probability=mend.apply(test["score"])))
         maps.append({"fold": int(str(fold)), "intercept": mend.intercept, "slope": mend.slope})
     return pd.concat(tested).sort_values(schema.PATIENT_ID), maps

@@ -14,12 +14,14 @@ from bonemet_jax.stats.bca import BootstrapInterval, compute_auc_interval
 from bonemet_jax.stats.bootstrap import Draws, draw_patients
 from bonemet_jax.stats.cox import CoxFit, Ties, fit_cox
 from bonemet_jax.stats.csv_table import CsvTable
-from bonemet_jax.stats.km import compute_logrank, fit_km
+from bonemet_jax.stats.estimable import NotEstimableError
+from bonemet_jax.stats.km import compute_logrank, fit_km_by_group
 from bonemet_jax.stats.lasso import LAMBDA_RULE, compute_selection_frequency, fit_lasso_cox
 from bonemet_jax.stats.plain import make_plain
 from bonemet_jax.stats.roc import compute_auc, compute_auc_delong
 from bonemet_jax.stats.roc_results import describe_paired
 from bonemet_jax.stats.table1 import compare_counts, compare_means, count_levels, summarise
+from bonemet_jax.stats.tied_times import tie_times
 
 #: A numeric column of more distinct values than this is taken for a continuous one.
 _MAX_LEVELS = 5
@@ -42,7 +44,7 @@ def compute_roc(
         scores: columns, higher is nearer to 1.
         patient: column of patient ids where patients have several rows; then DeLong, which needs independent rows, is
             left out, and whole patients are drawn.
-        n_draws: bootstrap draws.
+        n_draws: bootstrap draws of patients, each outcome class on its own (stratified by outcome).
     Raises: InputDataError for columns that cannot be used.
     """
     taken = next((name for name in scores if name in _ROC_KEYS), None)
@@ -62,7 +64,7 @@ def compute_roc(
             "auc": compute_auc(truth, score),
             "ci95_delong": delong and delong.ci95, "var_delong": delong and delong.var,
             "ci95_bootstrap": interval.ci95, "bootstrap_method": interval.method,
-            "bootstrap_reason": interval.reason, "reason": reason,
+            "bootstrap_reason": interval.reason, "bootstrap_strata": "outcome", "reason": reason,
         }
     pairs = [] if repeated else [_compare(truth, values, a, b) for a, b in combinations(scores, 2)]
     return make_plain(found | {
@@ -143,17 +145,29 @@ def compute_km(
     Args:
         by: column that groups: its values, or with `cutoff` below it and from it on; none: one group.
         at: times to tell; none: quartiles of the follow-up.
+    Raises: InputDataError for columns that cannot be used.
     """
     times, events = table.times(time), table.events(event)
-    wanted = list(at) or np.quantile(times, (0.25, 0.5, 0.75)).tolist()
+    wanted = list(at) or np.quantile(tie_times(times), (0.25, 0.5, 0.75)).tolist()
     group, labels = _make_groups(table, by, cutoff)
-    logrank = compute_logrank(times, events, group) if len(labels) > 1 else (None, None)
-    groups = []
-    for i, name in enumerate(labels):
-        km = fit_km(times[group == i], events[group == i])
-        groups.append({"label": name, "n": int((group == i).sum()), "n_events": int(events[group == i].sum()),
-                       "median": km.median, "median_ci95": km.median_ci95, "times": wanted, **km.at(wanted)})
-    return make_plain({"logrank_chisq": logrank[0], "logrank_p": logrank[1], "groups": groups})
+    groups = [
+        {"label": name, "n": km.time.size, "n_events": int(km.event.sum()), "median": km.median,
+         "median_ci95": km.median_ci95, "times": wanted, **km.at(wanted)}
+        for name, km in zip(labels, fit_km_by_group(times, events, group), strict=True)
+    ]
+    return make_plain(_test_groups(times, events, group, len(labels)) | {"groups": groups})
+
+
+def _test_groups(times: np.ndarray, events: np.ndarray, group: np.ndarray, n_groups: int) -> dict[str, Any]:
+    """The log-rank test, or why there is none."""
+    found: dict[str, Any] = dict.fromkeys(("logrank_chisq", "logrank_df", "logrank_p", "logrank_reason"))
+    if n_groups == 1:
+        return found | {"logrank_reason": "one group: the test compares two or more"}
+    try:
+        test = compute_logrank(times, events, group)
+    except NotEstimableError as error:
+        return found | {"logrank_reason": error.what}
+    return {"logrank_chisq": test.chisq, "logrank_df": test.df, "logrank_p": test.p, "logrank_reason": test.reason}
 
 
 def _make_groups(table: CsvTable, by: str | None, cutoff: float | None) -> tuple[np.ndarray, list[str]]:

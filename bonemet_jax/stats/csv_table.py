@@ -67,8 +67,8 @@ class CsvTable:
         return values
 
     def times(self, name: str) -> Float[np.ndarray, " row"]:
-        """A column of times, none negative, not all the same. Raises: InputDataError."""
-        values = self.varying(name)
+        """A column of times, none negative. Raises: InputDataError."""
+        values = self.numbers(name)
         bad = np.flatnonzero(values < 0)
         if bad.size:
             raise InputDataError(f"time {values[bad[0]]:g} is negative", self._place(bad[0], name), "use times >= 0")

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bonemet_jax.stats.estimable import NotEstimableError, check_binary, check_finite
+from bonemet_jax.stats.estimable import (
+    NotEstimableError,
+    check_binary,
+    check_members,
+    check_scored,
+    check_vector,
+    check_zeros_and_ones,
+)
 from bonemet_jax.stats.intervals import UNKNOWN, Proportion
 from bonemet_jax.stats.threshold import compute_confusion, compute_operating_points
 
@@ -20,7 +27,7 @@ def learn_cutoff(label: ArrayLike, value: ArrayLike) -> float:
     It lies half-way between neighbouring values. Raises: NotEstimableError for one class, missing values, or when no
     cut-off does better than chance in this direction.
     """
-    points = compute_operating_points(label, -check_finite("value", value))
+    points = compute_operating_points(label, -check_vector("value", value))
     youden = np.round(points.sens + points.spec - 1, 12)
     best = int(np.argmax(youden))
     if youden[best] <= 0:
@@ -30,7 +37,7 @@ def learn_cutoff(label: ArrayLike, value: ArrayLike) -> float:
 
 def judge_cutoff(label: ArrayLike, value: ArrayLike, cutoff: float) -> tuple[Proportion, Proportion]:
     """Sensitivity and specificity of `value < cutoff`, with Wilson's intervals. Raises: NotEstimableError."""
-    truth, values = check_binary("label", label), check_finite("value", value)
+    truth, values = check_scored(label, value, "value")
     confusion = compute_confusion(truth, values < cutoff)
     return confusion.wilson("sens"), confusion.wilson("spec")
 
@@ -55,9 +62,14 @@ def learn_cutoff_held_out(
         value: the variable, original scale.
         test_fold: the fold that tests each patient.
 
+    Raises: NotEstimableError for labels of one class, and arrays of other shapes.
+
     No fold's cut-off, nor whether it has one, depends on the patients it tests.
     """
-    truth, values, fold = np.asarray(label), np.asarray(value, dtype=float), np.asarray(test_fold)
+    truth = check_zeros_and_ones("label", label)
+    values, fold = check_vector("value", value, truth.size), check_members("test_fold", test_fold, truth.size)
+    if fold.size != truth.size or not fold.size:
+        raise NotEstimableError(f"{fold.size} folds, {truth.size} labels", "", "one fold per patient, at least one")
     cutoffs = tuple(_learn_or_none(truth[fold != k], values[fold != k]) for k in range(int(fold.max()) + 1))
     if None in cutoffs:
         return HeldOutCutoff(cutoffs, UNKNOWN, UNKNOWN)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from bonemet_jax.stats.bootstrap import Draws, sum_weighted
-from bonemet_jax.stats.estimable import check_binary, check_finite
+from bonemet_jax.stats.estimable import check_binary, check_scored, check_vector
 
 #: Threshold probabilities: 1 to 60 %.
 THRESHOLDS = np.arange(1, 61) / 100
@@ -31,14 +31,15 @@ def compute_net_benefit(
     label: ArrayLike, probability: ArrayLike, thresholds: Float[np.ndarray, " threshold"] = THRESHOLDS
 ) -> Float[np.ndarray, " threshold"]:
     """Net benefit of treating where probability >= threshold. Raises: NotEstimableError for one class."""
-    return _weigh(check_binary("label", label), check_finite("probability", probability), thresholds).mean(axis=0)
+    return _weigh(*check_scored(label, probability, "probability"), thresholds).mean(axis=0)
 
 
 def compute_treat_all(
     label: ArrayLike, thresholds: Float[np.ndarray, " threshold"] = THRESHOLDS
 ) -> Float[np.ndarray, " threshold"]:
-    """Net benefit of treating everyone; treating none is worth 0."""
-    return compute_net_benefit(label, np.ones(np.asarray(label).size), thresholds)
+    """Net benefit of treating everyone; treating none is worth 0. Raises: NotEstimableError for one class."""
+    positive = check_binary("label", label)
+    return compute_net_benefit(positive, np.ones(positive.size), thresholds)
 
 
 def _weigh(
@@ -59,8 +60,11 @@ def compute_decision_curve(
     Args:
         draws: of draw_patients.
         probability: one a patient, in the order of the draws.
+
+    Raises: NotEstimableError for another number of probabilities, or one that is missing.
     """
-    by_patient = _weigh(draws.positive, check_finite("probability", probability), thresholds)
+    probabilities = check_vector("probability", probability, draws.positive.size)
+    by_patient = _weigh(draws.positive, probabilities, thresholds)
     drawn = sum_weighted(draws.weight, by_patient) / draws.positive.size
     lower, upper = np.percentile(drawn, (2.5, 97.5), axis=0)
     return DecisionCurve(by_patient.mean(axis=0), lower, upper)

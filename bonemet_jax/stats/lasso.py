@@ -10,8 +10,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
-from bonemet_jax.stats.cox import CoxFit, compute_null_score, fit_cox
-from bonemet_jax.stats.estimable import NotEstimableError, check_finite, check_survival
+from bonemet_jax.stats.cox import CoxFit, compute_null_score, fit_tied_cox
+from bonemet_jax.stats.estimable import (
+    NotEstimableError,
+    check_finite,
+    check_size,
+    check_survival,
+    check_table,
+    find_varying,
+)
 from bonemet_jax.stats.lasso_path import compute_path_loglik, fit_lasso_path
 
 #: How `chosen` is chosen, in words for the report.
@@ -19,6 +26,8 @@ LAMBDA_RULE = "largest cross-validated partial likelihood (Verweij and van Houwe
 _N_LAMBDAS = 50
 _MIN_RATIO = 0.02
 _MAX_FOLDS = 10
+#: A gradient of the mean log partial likelihood per SD below this is rounding.
+_NO_GRADIENT = 1e-12
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ def fit_lasso_cox(
     """Screen covariates by Lasso-Cox inside the rows given; never pass test rows.
 
     Args:
-        time: follow-up, any unit, one a patient.
+        time: follow-up, any unit, one a patient; times equal but for rounding are ties.
         event: 1 event, 0 censored.
         x: (patient, covariate) on the original scale; standardised here (1/N variance), constant columns stay out.
         names: one a covariate.
@@ -69,10 +78,7 @@ def fit_lasso_cox(
     Raises: NotEstimableError with fewer than two events, when every column is constant, for a penalty of 0 or less.
     """
     times, events = check_survival(time, event)
-    values = check_finite("a covariate", x)
-    if values.ndim != 2 or values.shape != (times.size, len(names)):
-        raise NotEstimableError(f"covariates have shape {values.shape}, wanted ({times.size}, {len(names)})", "",
-                                "one row a patient, one column a name")
+    values = check_table("covariates", x, times.size, names)
     if events.sum() < 2:
         raise NotEstimableError("fewer than two events", "", "cross-validation needs two")
     z, scale, varies = standardise(values)
@@ -95,22 +101,25 @@ def standardise(
 ) -> tuple[Float[np.ndarray, "patient varying"], Float[np.ndarray, " varying"], Bool[np.ndarray, " covariate"]]:
     """Columns of mean 0 and variance 1 (1/N), the scales that were taken out, and which columns vary at all.
 
-    Raises: NotEstimableError when none does.
+    Raises: NotEstimableError when none does, and where squares leave floating point.
     """
-    centred = values - values.mean(axis=0)
-    scale = centred.std(axis=0)
-    varies = scale > 1e-12 * np.maximum(np.abs(values).max(axis=0), 1e-300)
+    values = check_finite("covariates", values, 2)
+    check_size(values, [str(i) for i in range(1, values.shape[1] + 1)])
+    varies = find_varying(values)
     if not varies.any():
         raise NotEstimableError("every column is constant", "", "screening needs columns that vary")
+    centred = values - values.mean(axis=0)
+    scale = centred.std(axis=0)
     return centred[:, varies] / scale[varies], scale[varies], varies
 
 
 def _check_penalties(lambdas: Sequence[float]) -> Float[np.ndarray, " penalty"]:
     """Largest first, none twice."""
-    penalties = np.unique(np.asarray(lambdas, dtype=float))[::-1]
-    if penalties.size == 0 or not (np.isfinite(penalties) & (penalties > 0)).all():
+    given = np.asarray(lambdas)
+    is_numeric = given.dtype.kind in "iuf" and given.ndim == 1 and given.size > 0
+    if not is_numeric or not (np.isfinite(given) & (given > 0)).all():
         raise NotEstimableError("a penalty is not above 0", "", "give lambdas above 0; fit a Cox model to have none")
-    return penalties
+    return np.unique(given.astype(float))[::-1]
 
 
 def _refit(
@@ -120,7 +129,7 @@ def _refit(
     if not kept:
         return None, "Lasso-Cox selects no covariate"
     try:
-        return fit_cox(time, event, x[:, kept], [names[i] for i in kept]), None
+        return fit_tied_cox(time, event, x[:, kept], [names[i] for i in kept]), None
     except NotEstimableError as error:
         return None, error.what
 
@@ -128,7 +137,7 @@ def _refit(
 def _make_penalties(time: np.ndarray, event: np.ndarray, z: np.ndarray) -> Float[np.ndarray, " penalty"]:
     """Logarithmic grid, the smallest penalty that keeps nothing first."""
     largest = float(np.abs(compute_null_score(time, event, z)).max()) / time.size
-    if largest == 0:
+    if largest < _NO_GRADIENT:
         raise NotEstimableError("no column changes the likelihood", "", "screening needs events among patients at risk")
     return np.geomspace(largest, _MIN_RATIO * largest, _N_LAMBDAS)
 
@@ -171,7 +180,7 @@ def compute_selection_frequency(
     if not n_draws:
         return None
     times, events = check_survival(time, event)
-    values, rng = check_finite("a covariate", x), np.random.default_rng(seed)
+    values, rng = check_table("covariates", x, times.size, names), np.random.default_rng(seed)
     by_event = [np.flatnonzero(events), np.flatnonzero(~events)]
     selected, n_fitted = np.zeros(len(names)), 0
     for _ in range(n_draws):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from bonemet_jax.stats.estimable import NotEstimableError
+from bonemet_jax.stats.estimable import NotEstimableError, check_finite, check_risk_sets, check_vector
 
 #: A gradient of the mean log partial likelihood may miss its condition by this much.
 _TOLERANCE = 1e-10
@@ -63,12 +63,14 @@ def fit_lasso_path(
         x: standardised covariates; the penalty treats all alike.
         penalties: above 0, largest first: each starts where the one before ended.
 
-    Raises: NotEstimableError where the conditions of the optimum are not met in 200 steps.
+    Raises: NotEstimableError where the conditions of the optimum are not met in 200 steps; without events, for arrays
+        of other shapes.
     """
-    risk = _RiskSets.make(time, event, x)
-    state = _evaluate(risk, np.zeros(x.shape[1]))
-    path = np.empty((len(penalties), x.shape[1]))
-    for i, penalty in enumerate(penalties):
+    risk = _RiskSets.make(*check_risk_sets(time, event, x))
+    n_covariates = risk.x.shape[1]
+    state = _evaluate(risk, np.zeros(n_covariates))
+    path = np.empty((len(penalties), n_covariates))
+    for i, penalty in enumerate(check_vector("penalties", penalties)):
         state = _climb(risk, state, float(penalty))
         path[i] = state.beta
     return path
@@ -77,7 +79,12 @@ def fit_lasso_path(
 def compute_violation(
     gradient: Float[np.ndarray, " covariate"], beta: Float[np.ndarray, " covariate"], penalty: float
 ) -> float:
-    """How far the gradient of the mean log partial likelihood is from the conditions of the optimum (KKT), at most."""
+    """How far the gradient of the mean log partial likelihood is from the conditions of the optimum (KKT), at most.
+
+    Raises: NotEstimableError for arrays of other shapes.
+    """
+    beta = check_vector("beta", beta)
+    gradient = check_vector("gradient", gradient, beta.size)
     at_zero = np.maximum(np.abs(gradient) - penalty, 0.0)
     return float(np.where(beta == 0, at_zero, np.abs(gradient - penalty * np.sign(beta))).max())
 
@@ -86,9 +93,16 @@ def compute_path_loglik(
     time: np.ndarray, event: np.ndarray, x: Float[np.ndarray, "patient covariate"],
     path: Float[np.ndarray, "penalty covariate"],
 ) -> Float[np.ndarray, " penalty"]:
-    """Log partial likelihood (Breslow) of these patients at every point of a path."""
-    risk = _RiskSets.make(time, event, x)
-    eta = risk.x @ path.T
+    """Log partial likelihood (Breslow) of these patients at every point of a path.
+
+    Raises: NotEstimableError without events, for arrays of other shapes.
+    """
+    risk = _RiskSets.make(*check_risk_sets(time, event, x))
+    coefs = check_finite("path", path, 2)
+    if coefs.shape[1] != risk.x.shape[1]:
+        raise NotEstimableError(f"path has shape {coefs.shape}, wanted {risk.x.shape[1]} columns", "",
+                                "one per covariate")
+    eta = risk.x @ coefs.T
     return risk.event @ eta - risk.deaths @ np.logaddexp.accumulate(eta)[risk.last]
 
 

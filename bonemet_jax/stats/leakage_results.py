@@ -26,7 +26,8 @@ _NO_HONEST = "the run is in mode paper: nothing was cross-fitted; add --fusion.m
 _NOTES = (
     "Optimism: AUC on the rows a model and its threshold learned from, less AUC on the test patients.",
     "Both modes test the same patients with the same networks; they differ in what the classifiers learned from.",
-    "Intervals: patient-level bootstrap, percentiles; the difference between the modes on the test patients: DeLong.",
+    "Intervals: patient-level bootstrap stratified by outcome, percentiles; the difference between the modes on the "
+    "test patients: DeLong.",
 )
 
 
@@ -81,7 +82,7 @@ def _judge(
     is_test = scores["split"] == "test"
     parts = {"train": scores[scores["split"] == "train"], "val": scores[scores["split"] == "val"],
              "seen": scores[~is_test], "test": scores[is_test]}
-    found: dict[str, Any] = {f"{name}_auc": compute_auc(part["label"], part["score"]) for name, part in parts.items()}
+    found: dict[str, Any] = {f"{name}_auc": _compute_auc(name, part) for name, part in parts.items()}
     drawn = {name: bootstrap_auc(draws, patients.get_indexer(pd.Index(parts[name][schema.PATIENT_ID])),
                                  parts[name]["score"]) for name in ("seen", "test")}
     optimism = drawn["seen"] - drawn["test"]
@@ -91,6 +92,13 @@ def _judge(
         confusion = compute_confusion(part["label"], part["score"] >= part["threshold"])
         found |= {f"{name}_{measure}": confusion.wilson(measure).value for measure in ("sens", "spec")}
     return found, optimism
+
+
+def _compute_auc(name: str, rows: pd.DataFrame) -> float:
+    try:
+        return compute_auc(rows["label"], rows["score"])
+    except NotEstimableError as error:
+        raise NotEstimableError(f"{name} rows: {error.what}", error.where, error.mend) from error
 
 
 def _compare_tests(paper: pd.DataFrame, honest: pd.DataFrame) -> dict[str, Any]:

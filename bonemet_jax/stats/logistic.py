@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit
 
-from bonemet_jax.stats.estimable import NotEstimableError
+from bonemet_jax.stats.estimable import NotEstimableError, check_finite, check_vector
 
 _MAX_STEPS = 60
 _MAX_HALVINGS = 30
@@ -35,8 +35,12 @@ def fit_logistic(
         target: share of events in [0, 1], one a row.
         offset: what is added with coefficient 1.
 
-    Raises: NotEstimableError for collinear columns, and where the columns separate events from the rest.
+    Raises: NotEstimableError for collinear columns, where the columns separate events from the rest, and for arrays of
+        other shapes.
     """
+    x = check_finite("columns", x, 2)
+    target = check_vector("target", target, len(x))
+    offset = offset if isinstance(offset, float) else check_vector("offset", offset, len(x))
     coef = np.zeros(x.shape[1])
     loglik = _compute_loglik(x, target, offset, coef)
     for _ in range(_MAX_STEPS):

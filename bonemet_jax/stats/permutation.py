@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from bonemet_jax.stats.bootstrap import sum_weighted
-from bonemet_jax.stats.estimable import check_binary, check_finite
+from bonemet_jax.stats.estimable import check_binary, check_members, check_scored, check_vector
 
 _SLACK = 1e-9  # a permutation that equals the data but for rounding counts as equally extreme
 
@@ -35,9 +35,12 @@ def compute_auc_permutation_p(
         permuted: of permute_labels.
         patient: each row's patient, an index into the labels.
         score: each row's score.
+
+    Raises: NotEstimableError for a score that is missing, another number of them, or patients without a label.
     """
-    rows, rank = np.asarray(patient), stats.rankdata(check_finite("score", score))
     n = permuted.shape[1]
+    rows = check_members("patient", patient, n)
+    rank = stats.rankdata(check_vector("score", score, rows.size))
     # Rank sums of the positive rows, and how many those are: the Mann-Whitney form of the AUC.
     of_patient = np.stack([np.bincount(rows, rank, n), np.bincount(rows, minlength=n)], axis=1)
     rank_sum, n_pos = sum_weighted(permuted, of_patient).T
@@ -57,22 +60,24 @@ def compute_paired_permutation_p(
     Raises: NotEstimableError for one class or a missing score.
     """
     positive = check_binary("label", label)
-    influence = compute_swap_influence(positive, check_finite("score", score_a), check_finite("score", score_b))
+    influence = compute_swap_influence(positive, score_a, score_b)
     swap = np.random.default_rng(seed).integers(0, 2, (n_draws + 1, positive.size), dtype=np.int8)
     swap[0] = 0
     return _compute_p(sum_weighted(1 - 2 * swap, influence[:, None])[:, 0])
 
 
 def compute_swap_influence(
-    positive: Bool[np.ndarray, " patient"], score_a: Float[np.ndarray, " patient"],
-    score_b: Float[np.ndarray, " patient"],
+    positive: Bool[np.ndarray, " patient"], score_a: ArrayLike, score_b: ArrayLike
 ) -> Float[np.ndarray, " patient"]:
     """What each patient adds to the difference of the AUCs; a swapped patient takes as much away.
 
     Write a swap as t = -1, else 1. The difference is odd in t and every pair of patients enters by the product of two
     factors (1 +- t), so the terms t_i t_j cancel and a sum over patients of t times this is left, exactly.
+
+    Raises: NotEstimableError for one class or a missing score.
     """
-    rank_a, rank_b = stats.rankdata(score_a), stats.rankdata(score_b)
+    positive, a = check_scored(positive, score_a)
+    rank_a, rank_b = stats.rankdata(a), stats.rankdata(check_vector("score", score_b, positive.size))
     influence = np.empty(positive.size)
     for members, others, sign in ((positive, ~positive, 1), (~positive, positive, -1)):
         among = np.sort(np.concatenate([rank_a[others], rank_b[others]]))

@@ -37,7 +37,8 @@ _NOTES = (
     "Wilson's for proportions.",
     "Train and validation: pooled over folds, so patients repeat; intervals are those of a patient-level bootstrap "
     "stratified by outcome, and DeLong's is not given.",
-    "Bootstrap intervals are bias-corrected and accelerated (BCa; Efron 1987); where that is not defined, percentiles.",
+    "Bootstrap intervals, of all splits: patients are drawn with replacement, each outcome class on its own "
+    "(stratified by outcome); bias-corrected and accelerated (BCa; Efron 1987), where that is not defined percentiles.",
     "Permutation p values are two-sided and hold the models fixed. AUC: labels dealt anew between patients. Paired: "
     "each patient's two ranks swapped at random (Bandos 2005); the null is that they are exchangeable given the "
     "outcome, which says more than equal AUCs.",
@@ -217,14 +218,17 @@ def _compute_paired(test: pd.DataFrame, n_draws: int, seed: int) -> list[dict[st
 
 def _compare(label: pd.Series, a: pd.Series, b: pd.Series, n_draws: int, seed: int) -> dict[str, Any]:
     found = describe_paired(label, a, b)
-    known = found["reason"] is None
+    known = found["difference"] is not None
     return found | {"permutation_p": compute_paired_permutation_p(label, a, b, n_draws, seed) if known else None}
 
 
 def describe_paired(label: ArrayLike, a: ArrayLike, b: ArrayLike) -> dict[str, Any]:
-    """Two scores of the same patients: their AUCs, DeLong's paired test, or the reason why there is none."""
+    """Two scores of the same patients: their AUCs, the difference, DeLong's paired test or why there is none."""
     found: dict[str, Any] = dict.fromkeys(("difference", "ci95", "z", "p", "reason"))
-    found |= {"auc_a": compute_auc_or_none(label, a), "auc_b": compute_auc_or_none(label, b)}
+    auc_a, auc_b = compute_auc_or_none(label, a), compute_auc_or_none(label, b)
+    found |= {"auc_a": auc_a, "auc_b": auc_b}
+    if auc_a is not None and auc_b is not None:
+        found["difference"] = auc_a - auc_b
     try:
         return found | make_plain(compute_paired_delong(label, a, b))
     except NotEstimableError as error:

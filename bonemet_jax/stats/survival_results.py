@@ -15,7 +15,7 @@ from bonemet_jax.stats.cox import fit_cox
 from bonemet_jax.stats.cutoff import judge_cutoff, learn_cutoff, learn_cutoff_held_out
 from bonemet_jax.stats.estimable import NotEstimableError
 from bonemet_jax.stats.intervals import UNKNOWN
-from bonemet_jax.stats.km import KaplanMeier, compute_logrank, fit_km
+from bonemet_jax.stats.km import KaplanMeier, compute_logrank, fit_km_by_group
 from bonemet_jax.stats.lasso import LAMBDA_RULE, LassoCox, fit_lasso_cox
 from bonemet_jax.stats.plain import make_plain
 
@@ -28,6 +28,12 @@ def _with_survival(cohort: pd.DataFrame) -> pd.DataFrame:
     return cohort[cohort[schema.TIME].notna() & cohort[schema.EVENT].notna()]
 
 
+def _explain_nobody(cohort: pd.DataFrame) -> str:
+    """Why no patient of a cohort has survival data."""
+    has_time = cohort[schema.TIME].notna().any()
+    return f"no patient with a follow-up time has a {schema.EVENT}" if has_time else "no patient has a follow-up time"
+
+
 # --- Table 2 ------------------------------------------------------------------------------------------
 
 
@@ -35,7 +41,7 @@ def compute_table2(cohort: pd.DataFrame, planted_log_hr: Mapping[str, float], se
     """Lasso-Cox on the whole cohort and the unpenalised refit (row H2), beside the printed and the planted values."""
     known = _with_survival(cohort)
     encoder = ClinicalEncoder.fit(known, splits=None) if len(known) else None
-    lasso, reason = None, "no patient has a follow-up time"
+    lasso, reason = None, _explain_nobody(cohort)
     if encoder is not None:
         x = np.asarray(encoder.transform(known))
         try:
@@ -93,6 +99,8 @@ def compute_planted_hazards(
     if not planted_log_hr:
         return [], "no hazard ratio is planted in this cohort"
     known = _with_survival(cohort)
+    if known.empty:
+        return [], _explain_nobody(cohort)
     names = [name for name in schema.encoded_names() if name in planted_log_hr]
     try:
         x = np.asarray(ClinicalEncoder.fit(known, splits=None).transform(known)[names])
@@ -112,14 +120,17 @@ def compute_planted_hazards(
 
 def compute_km_results(cohort: pd.DataFrame, folds: Folds) -> dict[str, Any]:
     """Survival by the paper's SFI cut-off and by the cohort's own (rows H4, I7)."""
-    known = _with_survival(cohort)
-    known = known[known[_SFI].notna()]
+    followed = _with_survival(cohort)
+    known = followed[followed[_SFI].notna()]
     column = next(c for c in schema.CLINICAL if c.name == _SFI)
-    paper = _describe_cutoff(known, schema.PAPER_SFI_CUTOFF_CM2_M2) | {
+    nobody = None
+    if known.empty:
+        nobody = _explain_nobody(cohort) if followed.empty else "no patient with a follow-up time has an SFI"
+    paper = _describe_cutoff(known, schema.PAPER_SFI_CUTOFF_CM2_M2, nobody) | {
         "source": "paper", "held_out": None, "printed": load_published().sfi_cutoff}
     return make_plain({
         "variable": _SFI, "label": column.label, "endpoint": ENDPOINT, "time_unit": "months",
-        "cutoffs": [paper, _describe_learned(known, folds)],
+        "cutoffs": [paper, _describe_learned(known, folds, nobody)],
         "notes": [
             f"{len(known)} of {len(cohort)} patients have a follow-up time and an SFI.",
             "A patient counts as positive where SFI is below the cut-off (the paper's direction); group labels say "
@@ -130,44 +141,62 @@ def compute_km_results(cohort: pd.DataFrame, folds: Folds) -> dict[str, Any]:
     })
 
 
-def _describe_learned(known: pd.DataFrame, folds: Folds) -> dict[str, Any]:
+def _describe_learned(known: pd.DataFrame, folds: Folds, nobody: str | None) -> dict[str, Any]:
+    base: dict[str, Any] = {"source": "learned", "held_out": None, "printed": None}
+    if nobody:
+        return base | _leave_open(None, nobody)
     test_fold = [folds.test_fold(p) for p in known[schema.PATIENT_ID]]
-    held_out = learn_cutoff_held_out(known[schema.LABEL], known[_SFI], test_fold) if test_fold else None
-    base: dict[str, Any] = {"source": "learned", "held_out": held_out, "printed": None}
     try:
+        base["held_out"] = learn_cutoff_held_out(known[schema.LABEL], known[_SFI], test_fold)
         cutoff = learn_cutoff(known[schema.LABEL], known[_SFI])
     except NotEstimableError as error:
-        return base | {"cutoff": None, "sens": UNKNOWN, "spec": UNKNOWN, "logrank_chisq": None, "logrank_p": None,
-                       "reason": error.what, "groups": []}
-    return base | _describe_cutoff(known, cutoff)
+        return base | _leave_open(None, error.what)
+    return base | _describe_cutoff(known, cutoff, None)
 
 
-def _describe_cutoff(known: pd.DataFrame, cutoff: float) -> dict[str, Any]:
-    found: dict[str, Any] = {"cutoff": cutoff, "sens": UNKNOWN, "spec": UNKNOWN, "logrank_chisq": None,
-                             "logrank_p": None, "reason": None}
+def _leave_open(cutoff: float | None, reason: str) -> dict[str, Any]:
+    """A cut-off of which nothing can be computed."""
+    return {"cutoff": cutoff, "sens": UNKNOWN, "spec": UNKNOWN, "logrank_chisq": None, "logrank_df": None,
+            "logrank_p": None, "reason": reason, "groups": []}
+
+
+def _describe_cutoff(known: pd.DataFrame, cutoff: float, nobody: str | None) -> dict[str, Any]:
+    """Accuracy of a cut-off, the log-rank test and the curves of its sides, each on its own, with what is missing.
+
+    Args:
+        known: patients with a follow-up time and an SFI.
+        nobody: why there are none.
+    """
+    if nobody:
+        return _leave_open(cutoff, nobody)
+    found, reasons = _leave_open(cutoff, ""), []
     low = np.asarray(known[_SFI] < cutoff)
     try:
         found["sens"], found["spec"] = judge_cutoff(known[schema.LABEL], known[_SFI], cutoff)
-        found["logrank_chisq"], found["logrank_p"] = compute_logrank(known[schema.TIME], known[schema.EVENT], low)
     except NotEstimableError as error:
-        found["reason"] = error.what
-    sides = ((f"SFI < {cutoff:.1f}", low), (f"SFI >= {cutoff:.1f}", ~low))
-    ticks = _choose_ticks(known[schema.TIME])
-    groups = [_describe_group(label, known[side], ticks) for label, side in sides if side.any()]
-    return found | {"groups": groups}
+        reasons.append(f"sensitivity and specificity: {error.what}")
+    try:
+        test = compute_logrank(known[schema.TIME], known[schema.EVENT], low)
+        found |= {"logrank_chisq": test.chisq, "logrank_df": test.df, "logrank_p": test.p}
+        reasons += [f"log-rank: {test.reason}"] if test.reason else []
+    except NotEstimableError as error:
+        reasons.append(f"log-rank: {error.what}")
+    labels = [label for label, side in ((f"SFI >= {cutoff:.1f}", ~low), (f"SFI < {cutoff:.1f}", low)) if side.any()]
+    curves = fit_km_by_group(known[schema.TIME], known[schema.EVENT], low)
+    ticks = _choose_ticks(max(float(km.time.max()) for km in curves))
+    groups = [_describe_group(label, km, ticks) for label, km in zip(labels, curves, strict=True)]
+    return found | {"reason": "; ".join(reasons) or None, "groups": groups[::-1]}
 
 
-def _choose_ticks(time_months: pd.Series) -> list[int]:
+def _choose_ticks(last: float) -> list[int]:
     """At-risk times: every 12 months up to the last follow-up, every 24 or more when that is many."""
-    last = float(time_months.max()) if len(time_months) else 0.0
     step = 12 * max(1, int(np.ceil(last / 12 / 10)))
     return list(range(0, int(last) + 1, step))
 
 
-def _describe_group(label: str, rows: pd.DataFrame, ticks: list[int]) -> dict[str, Any]:
-    km = fit_km(rows[schema.TIME], rows[schema.EVENT])
+def _describe_group(label: str, km: KaplanMeier, ticks: list[int]) -> dict[str, Any]:
     return {
-        "label": label, "n": len(rows), "n_events": int(rows[schema.EVENT].sum()), "median": km.median,
+        "label": label, "n": km.time.size, "n_events": int(km.event.sum()), "median": km.median,
         "median_ci95": km.median_ci95, "times": ticks, **km.at(ticks), "curve": _describe_curve(km),
         "censored": {"times": km.censored_times, "survival": km.at(km.censored_times)["survival"]},
     }

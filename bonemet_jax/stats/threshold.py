@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from bonemet_jax.stats.estimable import check_binary, check_finite
+from bonemet_jax.stats.estimable import NotEstimableError, check_scored, check_zeros_and_ones
 from bonemet_jax.stats.intervals import Proportion, compute_wilson
 
 #: Measures of a confusion table, in the order they are shown.
@@ -28,8 +28,8 @@ def compute_operating_points(label: ArrayLike, score: ArrayLike) -> Operating:
     Half-way, so that rounding a score (float32, a file) changes no decision.
     Raises: NotEstimableError for one class or a missing score.
     """
-    positive = check_binary("label", label)
-    values, place = np.unique(check_finite("score", score), return_inverse=True)
+    positive, scores = check_scored(label, score)
+    values, place = np.unique(scores, return_inverse=True)
     n_pos = np.bincount(place, weights=positive, minlength=values.size)
     n_neg = np.bincount(place, weights=~positive, minlength=values.size)
     middle = values[:-1] + np.diff(values) / 2
@@ -78,7 +78,9 @@ class Confusion:
 
 
 def compute_confusion(label: ArrayLike, decision: ArrayLike) -> Confusion:
-    """Count decisions (booleans) against labels (0/1)."""
-    truth, said = np.asarray(label).astype(bool), np.asarray(decision).astype(bool)
+    """Count decisions (booleans) against labels (0/1). Raises: NotEstimableError for others, or of other lengths."""
+    truth, said = check_zeros_and_ones("label", label), check_zeros_and_ones("decision", decision)
+    if truth.size != said.size:
+        raise NotEstimableError(f"{truth.size} labels, {said.size} decisions", "", "one decision per label")
     return Confusion(int((truth & said).sum()), int((~truth & said).sum()),
                      int((truth & ~said).sum()), int((~truth & ~said).sum()))

@@ -161,7 +161,11 @@ _SPOILS: list[tuple[str, tuple[str, ...], Callable[[pd.DataFrame], Any], str]] =
     ("three groups", ("table1",), lambda t: t.assign(g=[f"g{i % 3}" for i in range(len(t))]), "3 groups"),
     ("no events", _SURVIVAL, lambda t: t.assign(e=0), "no events"),
     ("event 2", _SURVIVAL, lambda t: t.assign(e=t["e"] + 1), "neither 0 nor 1"),
-    ("ties only", _SURVIVAL, lambda t: t.assign(t=7), "constant"),
+    ("ties only", ("lasso-cox",), lambda t: t.assign(t=7, e=1), "no column changes the likelihood"),
+    ("constant but for rounding", ("cox", "lasso-cox"),
+     lambda t: t.assign(a=np.where(t.index % 2, 0.3, 0.1 + 0.2), b=1e9 + 1e-6 * t["b"]), "constant"),
+    ("a marker without events", ("cox",), lambda t: t.assign(a=(t.index < 4) * 1, e=t["e"].mask(t.index < 4, 0)),
+     "a separates events from the rest: 0 of 4 patients with a = 1 have an event"),
     ("ties only", ("roc",), lambda t: t.assign(s=7), "constant"),
     ("negative time", _SURVIVAL, lambda t: t.assign(t=t["t"] - 20), "negative"),
     ("collinear", ("cox",), lambda t: t.assign(b=2 * t["a"]), "column b is a linear combination of a"),
@@ -224,6 +228,43 @@ def test_encodings_and_separators(run_stats: Callable[..., dict[str, Any]], tmp_
     cut = ["km", "--csv", "x", "--time", "t", "--event", "e", "--cutoff", "1"]
     for argv in ([], ["anova"], ["roc", "--csv", "x"], cut):
         assert main(["stats", *argv]) == 2
+
+
+@pytest.mark.parametrize(("flags", "words"), [
+    (["--times", "nan", "1"], "--times nan"), (["--times", "1", "inf"], "--times inf"),
+    (["--times=-inf"], "--times -inf"), (["--by", "a", "--cutoff", "nan"], "--cutoff nan"),
+])
+def test_an_option_that_is_no_number_is_named(flags: list[str], words: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["stats", "km", "--csv", "x", "--time", "t", "--event", "e", *flags]) == 2
+    assert capfd.readouterr().err.strip() == f"bonemet: {words}; give a finite number"
+
+
+def test_the_log_rank_test_shows_its_degrees_of_freedom(
+    run_stats: Callable[..., dict[str, Any]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One group of three leaves before the first event, first or last by name: one degree of freedom, the same p."""
+    table = _good().assign(g=np.arange(60) % 2)
+    alone = run_stats("km", table, "--time", "t", "--event", "e", "--by", "g")
+    assert (alone["logrank_df"], alone["logrank_reason"]) == (1, None)
+    for name in ("-1", "7", "gone"):
+        gone = pd.concat([table, table.head(5).assign(t=0.5, e=0, g=name)])
+        found = run_stats("km", gone, "--time", "t", "--event", "e", "--by", "g")
+        assert [found[f"logrank_{key}"] for key in ("chisq", "df", "p")] == pytest.approx(
+            [alone[f"logrank_{key}"] for key in ("chisq", "df", "p")])
+    only = run_stats("km", table.assign(t=table["t"].mask(table["g"] == 1, 0.1), e=table["e"].mask(table["g"] == 1, 0)),
+                     "--time", "t", "--event", "e", "--by", "g")
+    assert (only["logrank_chisq"], only["logrank_df"], only["logrank_p"]) == (0, 0, 1) and only["logrank_reason"]
+    argv = ["stats", "km", "--csv", str(tmp_path / "table.csv"), "--time", "t", "--event", "e", "--by", "g"]
+    assert main(argv) == 0 and "logrank_df: 0" in capfd.readouterr().out
+
+
+def test_one_time_for_all_patients_is_told_as_by_r(run_stats: Callable[..., dict[str, Any]]) -> None:
+    """R: survdiff(Surv(rep(7, 4), c(1, 0, 1, 1)) ~ c(0, 0, 1, 1)); coxph of the same table has no concordance."""
+    table = pd.DataFrame({"t": 7, "e": [1, 0, 1, 1], "g": [0, 0, 1, 1], "x": [1.0, 2.0, 4.0, 3.0]})
+    found = run_stats("km", table, "--time", "t", "--event", "e", "--by", "g")
+    assert (found["logrank_chisq"], found["logrank_df"]) == pytest.approx((1, 1))
+    cox = run_stats("cox", table.assign(e=1), "--time", "t", "--event", "e", "--covariates", "x")
+    assert cox["concordance"] is None and cox["terms"][0]["coef"] == pytest.approx(0, abs=1e-12)
 
 
 def test_rows_with_empty_cells_may_be_left_out(run_stats: Callable[..., dict[str, Any]]) -> None:

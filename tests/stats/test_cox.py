@@ -193,7 +193,103 @@ def test_one_event_when_nobody_else_is_at_risk() -> None:
 
 
 def test_all_events_at_one_time() -> None:
+    """R: coxph(Surv(rep(7, 10), rep(1, 10)) ~ x + y): no pair can be compared, and its concordance is NaN."""
+    x = np.array([[0.3, -1, 2, 0.5, -0.7, 1.1, 0, -2, 0.9, 1.5], [1, 2, -1, 0, 0.5, -0.5, 2, 1, 0, -2]]).T
+    found = fit_cox(np.full(10, 7.0), np.ones(10, int), x, ["x", "y"])
+    assert [t.coef for t in found.terms] == pytest.approx([0, 0], abs=1e-12)
+    assert [t.se for t in found.terms] == pytest.approx([0.4067512661075715, 0.3900259086452990], abs=1e-12)
+    assert found.loglik == pytest.approx((-15.10441257307552,) * 2) and found.concordance is None
     time, _, x = _data(30)
-    with pytest.raises(NotEstimableError):
-        fit_cox(np.full(30, 7.0), np.ones(30, int), x, ["a", "b"], "efron")
     assert np.isfinite(fit_cox(np.minimum(time, 7), (time <= 7).astype(int), x, ["a", "b"]).loglik).all()
+
+
+# --- As R's survival decides --------------------------------------------------------------------------------
+
+
+def test_times_equal_but_for_rounding_are_ties() -> None:
+    """R: coxph(Surv(t, e) ~ x + y), whose option timefix makes ties; without it x has 0.8758."""
+    time = [0.1, 0.2, 0.1 + 0.2, 0.3, 3 * 0.2, 0.1 * 7, 0.7, 0.3 * 3, 1, 1.2]
+    exact = [0.1, 0.2, 0.3, 0.3, 0.6, 0.7, 0.7, 0.9, 1, 1.2]
+    event = [1, 0, 1, 0, 1, 1, 1, 0, 1, 0]
+    x = np.array([[0.3, -1, 2, 0.5, -0.7, 1.1, 0, -2, 0.9, 1.5], [1, 2, -1, 0, 0.5, -0.5, 2, 1, 0, -2]]).T
+    found = fit_cox(time, event, x, ["x", "y"])
+    assert [t.coef for t in found.terms] == pytest.approx([0.845665890122645, 0.722689086592285], abs=1e-12)
+    assert [t.schoenfeld_p for t in found.terms] == pytest.approx([0.5544949986356841, 0.5165670466054262], abs=1e-12)
+    assert (found.concordance, found.schoenfeld_global_p) == pytest.approx((0.75, 0.8029950292318185), abs=1e-12)
+    for ties in ("efron", "breslow"):
+        assert fit_cox(time, event, x, ["x", "y"], ties) == fit_cox(exact, event, x, ["x", "y"], ties)  # type: ignore[arg-type]
+    score = np.arange(10) % 4
+    assert compute_concordance(time, event, score) == compute_concordance(exact, event, score)
+    assert compute_partial_loglik(time, event, x, [1, 2]) == compute_partial_loglik(exact, event, x, [1, 2])
+
+
+def test_an_event_at_a_censored_patients_time_but_for_rounding() -> None:
+    """The patient censored at 0.3 is at risk at 0.1 + 0.2, and the pair can be compared."""
+    assert compute_concordance([0.1 + 0.2, 0.3], [1, 0], [2, 1]) == 1
+    with pytest.raises(NotEstimableError, match="compared"):
+        compute_concordance([0.31, 0.3], [1, 0], [2, 1])
+
+
+def _separating(kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times, events and two columns of 60 patients; the columns separate as the kind has it."""
+    time, event, x = _data()
+    a, b = x[:, 0], x[:, 1]
+    group = np.arange(60) % 3
+    if kind.startswith("marker"):
+        a, event = (np.arange(60) < 6) * 1.0, np.where(np.arange(60) < 6, 0, event)
+        a = 1 - a if kind == "marker reversed" else 5 * a - 2 if kind == "marker coded" else a
+    elif kind == "order":
+        time = np.argsort(np.argsort(a)) + 1.0
+    elif kind == "levels":
+        a, b, event = (group == 1) * 1.0, (group == 2) * 1.0, np.where(group == 0, 0, event)
+    else:
+        time = np.argsort(np.argsort(a + b)) + 1.0
+    return time, event, np.stack([a, b], axis=1)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [
+    ("marker", "a separates events from the rest: 0 of 6 patients with a = 1 have an event"),
+    ("marker reversed", "a separates events from the rest: 0 of 6 patients with a = 0 have an event"),
+    ("marker coded", "a separates events from the rest: 0 of 6 patients with a = 3 have an event"),
+    ("order", "a separates events from the rest: at every event, a is lowest among those at risk"),
+    ("levels", "a, b together separate events from the rest: at every event, a weighted sum of them is highest"),
+    ("sum", "a, b together separate events from the rest: at every event, a weighted sum of them is highest"),
+])
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_what_separates_is_named(kind: str, reason: str, ties: Any) -> None:
+    with pytest.raises(NotEstimableError, match=reason):
+        fit_cox(*_separating(kind), ["a", "b"], ties)
+
+
+@pytest.mark.parametrize("column", [
+    np.where(np.arange(60) % 2, 0.3, 0.1 + 0.2), 1e9 + 1e-6 * np.arange(60) / 60, np.full(60, 1 / 3) * (1 + 1e-16),
+    -1e-9 * (1 + 1e-15 * np.arange(60)), np.zeros(60),
+])
+def test_constant_but_for_rounding_is_constant(column: np.ndarray) -> None:
+    time, event, x = _data()
+    with pytest.raises(NotEstimableError, match="constant column c"):
+        fit_cox(time, event, np.column_stack([column, x]), ["c", "a", "b"])
+
+
+def test_a_column_that_varies_by_little_is_not_constant() -> None:
+    """A date in seconds that spans one minute, a concentration of 1e-9."""
+    time, event, x = _data()
+    for changed in (1.7e9 + 60 * x[:, 0], 1e-9 * x[:, 0]):
+        found = fit_cox(time, event, np.column_stack([changed, x[:, 1]]), ["a", "b"])
+        assert found.terms[0].z == pytest.approx(fit_cox(time, event, x, ["a", "b"]).terms[0].z, rel=1e-6)
+
+
+def test_who_left_before_the_first_event_changes_nothing() -> None:
+    """However far out its covariates are; R's coefficients become NA."""
+    time, event, x = _data()
+    early = fit_cox([0.1, *time], [0, *event], np.vstack([[-4e11, 3e9], x]), ["a", "b"])
+    assert [t.coef for t in early.terms] == pytest.approx([t.coef for t in fit_cox(time, event, x, ["a", "b"]).terms])
+
+
+def test_a_hazard_ratio_beyond_floating_point_is_infinite() -> None:
+    """As R's, and without a warning: units that are far too large."""
+    time, event, x = _data()
+    term = fit_cox(time, event, x * [1e-6, 1], ["a", "b"]).terms[0]
+    assert np.isfinite([term.coef, term.se]).all() and term.ci95[1] == np.inf and term.ci95[0] in (0, np.inf)
+    with pytest.raises(NotEstimableError, match=r"column a has a largest value of .*e\+160; use another unit"):
+        fit_cox(time, event, x * [1e160, 1], ["a", "b"])

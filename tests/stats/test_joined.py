@@ -52,7 +52,8 @@ def test_rows_and_paired_tests(runs: list[Path], tmp_path: Path, capfd: pytest.C
         own = artifacts.load_json(directory / "stats" / "roc.json")["rows"]
         assert run["rows"] and all(row in own for row in run["rows"])
     assert len(joined["paired"]) == 3 * 3
-    assert all(row["reason"] for row in joined["paired"] if row["classifier"] == "gbdt"), "equal scores have no test"
+    equal = [row for row in joined["paired"] if row["classifier"] == "gbdt"]
+    assert equal and all((row["difference"], row["ci95"], row["z"], row["p"]) == (0, [0, 0], 0, 1) for row in equal)
     found = next(r for r in joined["paired"] if r["classifier"] == "network" and r["b"] == "resnet101")
     folds = artifacts.load_json(runs[0] / "folds.json")["patients"]
     cohort = artifacts.load_table(runs[0] / "cohort" / "cohort.parquet").set_index("patient_id")["bone_metastasis"]

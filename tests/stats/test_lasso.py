@@ -11,7 +11,7 @@ from sksurv.util import Surv
 
 from bonemet_jax.stats.cox import compute_null_score, compute_partial_loglik, fit_cox
 from bonemet_jax.stats.estimable import NotEstimableError
-from bonemet_jax.stats.lasso import fit_lasso_cox, standardise
+from bonemet_jax.stats.lasso import compute_selection_frequency, fit_lasso_cox, standardise
 from bonemet_jax.stats.lasso_path import compute_path_loglik, compute_violation, fit_lasso_path
 
 #: glmnet 4.1-6 sorts censored patients behind the events of their time by adding 100 * 2.2e-16 to their times. At times
@@ -212,3 +212,30 @@ def test_equal_and_separating_columns() -> None:
     separated = np.column_stack([z, (event - event.mean()) / event.std()])
     path = fit_lasso_path(np.where(event, 1.0, 5.0), event, separated, np.array([0.1, 1e-3, 1e-6]))
     assert np.isfinite(path).all() and np.abs(path[-1]).max() > 5
+
+
+def test_times_equal_but_for_rounding_are_ties() -> None:
+    """Path, cross-validation, choice, refit and selection frequency, with months as they are and as sums of tenths."""
+    _, event, x = _data()
+    exact = (np.arange(event.size) % 9 + 1) / 10
+    rounded = np.array([sum([0.1] * int(i % 9 + 1)) for i in range(event.size)])
+    rounded[::2] = exact[::2]
+    assert np.unique(rounded).size > np.unique(exact).size, "rounding parts them"
+    plain, found = (fit_lasso_cox(time, event, x, list("abcde"), [0.1, 0.03]) for time in (exact, rounded))
+    assert found == plain and plain.refit is not None
+    penalty = plain.chosen.penalty
+    assert (compute_selection_frequency(exact, event, x, list("abcde"), penalty, 20, 0)
+            == compute_selection_frequency(rounded, event, x, list("abcde"), penalty, 20, 0))
+
+
+@pytest.mark.parametrize("column", [np.where(np.arange(120) % 2, 0.3, 0.1 + 0.2), 1e9 + 1e-6 * np.arange(120) / 120])
+def test_a_column_constant_but_for_rounding_stays_out(column: np.ndarray) -> None:
+    time, event, x = _data()
+    x[:, 2] = column
+    assert all(p.coef["c"] == 0 for p in fit_lasso_cox(time, event, x, list("abcde")).path)
+
+
+def test_one_time_for_all_patients_changes_no_likelihood() -> None:
+    _, event, x = _data()
+    with pytest.raises(NotEstimableError, match="no column changes the likelihood"):
+        fit_lasso_cox(np.full(event.size, 0.7), np.ones(event.size), x, list("abcde"))

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from bonemet_jax.stats.estimable import NotEstimableError
 from bonemet_jax.stats.roc import compute_auc, compute_auc_delong, compute_paired_delong, compute_roc_curve
+from bonemet_jax.stats.roc_results import describe_paired
 
 SCORES = st.lists(st.tuples(st.booleans(), st.integers(-5, 5)), min_size=4, max_size=60)
 
@@ -63,7 +64,37 @@ def test_no_answer_is_said() -> None:
         compute_auc_delong(label, np.arange(4))
     with pytest.raises(NotEstimableError, match="missing"):
         compute_auc([1, 1, 0, 0], [0.1, np.nan, 0.3, 0.4])
-    with pytest.raises(NotEstimableError, match="rank patients alike"):
-        compute_paired_delong([1, 1, 0, 0], [4, 3, 2, 1], [8, 6, 4, 2])
     with pytest.raises(NotEstimableError, match="other than 0 and 1"):
         compute_auc([1, 2, 0, 0], np.arange(4))
+
+
+@pytest.mark.parametrize(("a", "b"), [
+    ([1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 8, 5, 6, 7]),  # two perfect scores that rank patients differently
+    ([1, 2, 5, 4, 5, 6, 7], [3, 6, 15, 12, 15, 18, 21]),  # one score in two units
+    ([1, 2, 5, 4, 5, 6, 7], [1, 2, 5, 4, 5, 6, 7]),  # twice the same
+    ([7, 6, 5, 4, 3, 2, 1], [9, 8, 7, 3, 2, 1, 0]),  # two that are always wrong
+    ([1, 1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 2, 2]),  # two that say nothing
+])
+def test_equal_aucs_without_variance_are_compared_as_by_proc(a: list[float], b: list[float]) -> None:
+    """pROC 1.18.0, roc.test(method = "delong", paired = TRUE): Z 0, p 1, interval [0, 0]."""
+    found = compute_paired_delong([0, 0, 0, 1, 1, 1, 1], a, b)
+    assert (found.difference, found.ci95, found.z, found.p) == (0, (0, 0), 0, 1)
+    assert describe_paired([0, 0, 0, 1, 1, 1, 1], a, b)["reason"] is None
+
+
+@pytest.mark.parametrize(("b", "difference"), [
+    ([7, 6, 5, 4, 3, 2, 1], 1.0),  # perfect against always wrong
+    ([1, 1, 1, 1, 1, 1, 1], 0.5),  # perfect against a constant
+])
+def test_aucs_that_differ_without_variance_have_a_true_reason(b: list[float], difference: float) -> None:
+    label, a = [0, 0, 0, 1, 1, 1, 1], [1, 2, 3, 4, 5, 6, 7]
+    found = describe_paired(label, a, b)
+    assert found["difference"] == difference and (found["z"], found["p"], found["ci95"]) == (None, None, None)
+    assert found["reason"] == f"the AUCs differ by {difference:.3g}, for every patient alike: without variance"
+
+
+def test_a_third_is_no_variance() -> None:
+    """Placements of 1/3 have no exact mean in floating point: their variance is 0 all the same."""
+    label = [0, 0, 0, 1, 1, 1]
+    found = compute_paired_delong(label, [1, 2, 4, 3, 3, 3], [1, 2, 4, 3, 3, 3])
+    assert (found.z, found.p) == (0, 1) and compute_auc_delong(label, [1, 2, 4, 3, 3, 3]).var > 0

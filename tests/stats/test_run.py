@@ -11,10 +11,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from bonemet_jax import artifacts, schema
+from bonemet_jax.cohort.folds import load_folds
+from bonemet_jax.cohort.table import load_cohort
 from bonemet_jax.errors import BonemetError, CorruptFileError, LeakageError
 from bonemet_jax.stats.clinical_use_results import recalibrate_test_rows
 from bonemet_jax.stats.roc_results import compute_roc_results
 from bonemet_jax.stats.run import compute_run_stats
+from bonemet_jax.stats.survival_results import compute_km_results, compute_planted_hazards, compute_table2
 
 MakeRun = Callable[..., Path]
 TRUTH = {
@@ -201,6 +204,39 @@ def test_tiny_cohorts_give_null_with_a_reason(make_run: MakeRun, n: int, n_posit
         for v in stats["table1"]["variables"]:
             p = v["student_p"] if v["kind"] == "continuous" else v["chisq_p"]
             assert p is not None or v["reason"]
+
+
+_NOBODY, _NO_STATUS = "no patient has a follow-up time", "no patient with a follow-up time has a dmfs_event"
+
+
+@pytest.mark.parametrize(("change", "km", "table2"), [
+    (lambda t: t.assign(dmfs_months=np.nan, dmfs_event=np.nan), _NOBODY, _NOBODY),
+    (lambda t: t.assign(dmfs_event=np.nan), _NO_STATUS, _NO_STATUS),
+    (lambda t: t.assign(sfi_cm2_m2=np.nan), "no patient with a follow-up time has an SFI", None),
+    (lambda t: t.assign(dmfs_months=t["dmfs_months"].where(t["bone_metastasis"] == 0),
+                        dmfs_event=t["dmfs_event"].where(t["bone_metastasis"] == 0)), "only one class", "no events"),
+    (lambda t: t.assign(dmfs_event=0.0), "log-rank: no events", "no events"),
+    (lambda t: t.assign(sfi_cm2_m2=99.0), "log-rank: everyone is in one group", None),
+])
+def test_survival_that_cannot_be_computed_has_the_true_reason(
+    make_run: MakeRun, change: Callable[[pd.DataFrame], pd.DataFrame], km: str, table2: str | None
+) -> None:
+    """Nobody followed, nobody with both, one class, no events: an inner call knows less than the cohort does."""
+    run = make_run(30, change=change)
+    cohort, folds = load_cohort(run / "cohort" / "cohort.parquet"), load_folds(run / "folds.json")
+    found = compute_km_results(cohort, folds)
+    paper, learned = found["cutoffs"]
+    assert km in paper["reason"] and (paper["logrank_p"] is None) == (learned["logrank_p"] is None)
+    if km.startswith("no patient"):
+        assert paper["reason"] == learned["reason"] == km and paper["groups"] == learned["groups"] == []
+    elif km == "only one class":
+        assert paper["reason"] == "sensitivity and specificity: label has only one class; log-rank: no events"
+    else:
+        assert paper["groups"] and (paper["sens"]["value"] is None) == ("sensitivity" in paper["reason"])
+    lasso = compute_table2(cohort, {})
+    assert lasso["reason"] == table2 and (lasso["lambda_chosen"] is None) == (table2 is not None)
+    planted, reason = compute_planted_hazards(cohort, {"lvi": 0.5})
+    assert reason == table2 if table2 else planted or reason
 
 
 def test_real_cohort_has_no_planted_truth(make_run: MakeRun) -> None:
