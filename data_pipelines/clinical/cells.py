@@ -10,6 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from bonemet_jax import schema
+from bonemet_jax.table_cells import is_code
 from data_pipelines.clinical.columns import BINARY, FIELDS, LEVEL_KEYS, MISSING, MISSING_CODES, Field, fold, make_key
 
 Value = float | str | None
@@ -62,7 +63,7 @@ class Style:
     column_is_outside: bool = False
     """Half of its numbers or more are out of range."""
     missing: frozenset[str] = frozenset()
-    """Declared codes for "unknown", as folded text."""
+    """Declared codes for "unknown"."""
 
 
 def has_decimal_comma(cells: list[str]) -> bool:
@@ -100,7 +101,7 @@ def read_cell(cell: str, field: Field, style: Style) -> Read:
     check_signs(cell)
     text = fold(cell)
     unknown: Value = None if field.column.kind == "category" else math.nan
-    if _is_declared(text, style.missing):
+    if is_code(text, style.missing):
         return Read(unknown, (("csv-missing-declared", f"{_show(text)} read as unknown"),))
     if text == "-" and field.column.kind == "binary":
         return _read_dash(style)
@@ -129,13 +130,6 @@ def check_signs(cell: str) -> None:
 def is_spoiled(text: str) -> bool:
     """Is a text cell a formula or a spreadsheet's error value?"""
     return text.startswith("=") or bool(_EXCEL_ERROR.fullmatch(text.lower()))
-
-
-def _is_declared(text: str, missing: frozenset[str]) -> bool:
-    """Declared codes match as text, and as numbers: 999 also means 999.0."""
-    if text.casefold() in missing:
-        return True
-    return bool(_PLAIN.fullmatch(text)) and any(_PLAIN.fullmatch(m) and float(m) == float(text) for m in missing)
 
 
 def _read_dash(style: Style) -> Read:
