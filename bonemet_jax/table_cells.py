@@ -16,6 +16,9 @@ UNKNOWN_WORDS: frozenset[str] = PROGRAM_WORDS | {"-", "unknown", "missing", "未
 #: Words that may be a level or mean "missing": "none" may be no treatment.
 DOUBTFUL_WORDS: frozenset[str] = UNKNOWN_WORDS | {"none", "nil", "?", "<na>", "#n/a", "not available", "not known"}
 
+#: Numbers often written for "unknown": never taken for it unless declared.
+NUMBER_CODES: frozenset[float] = frozenset((9, 88, 99, 888, 999, 8888, 9999, -1, -9, -99, -999, -9999))
+
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 #: Column, or "" for every column -> its declared codes as the user wrote them.

@@ -126,7 +126,7 @@ def main(verb: str, argv: list[str]) -> int:
     report = VerbReport(verb, argv, args.report)
     table, results = _compute(args)
     report.write(results, inputs=[args.csv], table=table.describe_reading())
-    print(*table.list_reading(), *describe(results), sep="\n")
+    print(*map(_show, [*table.list_reading(), *describe(results)]), sep="\n")
     return 0
 
 
@@ -139,6 +139,8 @@ def _compute(args: CsvArgs) -> tuple["CsvTable", dict[str, Any]]:
     table = load_csv(args.csv)
     codes = parse_codes(args.missing_codes)
     if isinstance(args, Table1Args):
+        for name in (*args.categorical, *args.continuous):
+            table.text(name)
         used = [args.by, *(args.columns or table.cells.columns)]
         known = table.select(used, codes).keep_grouped(args.by, args.missing)
         return known, csv_results.compute_table1(known, args.by, args.columns, args.categorical, args.continuous)
@@ -190,6 +192,11 @@ def describe(results: Mapping[str, Any]) -> list[str]:
         else:
             lines.append(f"{name}: {_format(value)}")
     return lines
+
+
+def _show(line: str) -> str:
+    """The line with signs that move a terminal's cursor spelled out: names come from the user's table."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
 
 
 def _lay_out(records: Sequence[Mapping[str, Any]]) -> list[str]:

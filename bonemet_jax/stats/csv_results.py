@@ -90,8 +90,10 @@ def _find_patients(
     ids, who = np.unique(table.text(patient).to_numpy(str), return_inverse=True)
     labels = np.zeros(len(ids), dtype=int)
     labels[who] = truth
-    if (labels[who] != truth).any():
-        raise InputDataError(f"a patient has both labels in '{label}'", table.path, "one label a patient")
+    other = np.flatnonzero(labels[who] != truth)
+    if other.size:
+        raise InputDataError(f"patient {show(ids[who[other[0]]])} has both labels in '{label}'", table.path,
+                             "give each patient one label")
     return who, labels
 
 
@@ -204,13 +206,12 @@ def compute_table1(
     if len(groups.names) != 2:
         named = ", ".join(map(show, groups.names[:_MAX_GROUPS]))
         raise InputDataError(f"'{by}' has {len(groups.names)} groups ({named}), Table 1 compares two", table.where,
-                             "use a column of two values")
+                             "use a column of two values, or declare what is missing with --missing-codes")
     named = list(columns) or [name for name in table.cells.columns if name != by]
     for name in (*categorical, *continuous):
         if name not in named:
-            table.text(name)
-            raise InputDataError(f"the kind of column '{name}' is given, but it is not described", table.path,
-                                 "add it to --columns")
+            raise InputDataError(f"column '{name}' is given as categorical or continuous, but is not described",
+                                 table.path, "add it to --columns")
         if name in categorical and name in continuous:
             raise InputDataError(f"column '{name}' is given as categorical and as continuous", table.path, "choose one")
     return make_plain({name: _describe(table, name, groups, _is_continuous(table, name, categorical, continuous))

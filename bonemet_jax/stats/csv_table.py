@@ -8,6 +8,7 @@ import difflib
 import io
 import itertools
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from jaxtyping import Float, Int
 from bonemet_jax.errors import InputDataError
 from bonemet_jax.patient_ids import compose, describe_pairs, drop_invisible, group_alike
 from bonemet_jax.stats.levels import Levels, find_levels, show
-from bonemet_jax.table_cells import DOUBTFUL_WORDS, PROGRAM_WORDS, Codes, is_code, parse_number
+from bonemet_jax.table_cells import DOUBTFUL_WORDS, NUMBER_CODES, PROGRAM_WORDS, Codes, is_code, parse_number
 from bonemet_jax.table_formats import find_other_format
 
 Missing = Literal["refuse", "drop"]
@@ -31,6 +32,8 @@ _MAX_BYTES, _MAX_ROWS, _MAX_COLUMNS = 64 * 2**20, 1_000_000, 2_000
 _MAX_NAMED = 8
 #: Numbers whose spread is this many times smaller than they are differ by rounding alone.
 _ROUNDING = 8 * np.finfo(float).eps
+#: Codes for "unknown" between these are common as measured values too: no note.
+_CODES_UP_TO, _CODES_FROM = -9, 888
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
 
@@ -68,12 +71,8 @@ class CsvTable:
         read = {name: _read_column(self.cells[name], codes.get("", frozenset()) | codes.get(name, frozenset()))
                 for name in names}
         doubts = [doubt for column in read.values() for doubt in column.doubts]
-        unused = [
-            f"no cell of {_name_place(name, names)} holds the missing code {show(code)}"
-            for name, declared in codes.items() for code in sorted(declared)
-            if not any(is_code(text, [code]) for one in ([name] if name else names) if one in read
-                       for text in read[one].missing)
-        ]
+        unused = [note for name, declared in codes.items() for code in sorted(declared)
+                  if (note := _find_unused(code, name, {one: read[one].missing for one in read if name in ("", one)}))]
         missing = {name: column.missing for name, column in read.items() if column.missing}
         cells = pd.DataFrame({name: column.cells for name, column in read.items()})
         return CsvTable(self.path, cells, missing, (*doubts, *unused), len(self.cells))
@@ -167,8 +166,11 @@ class CsvTable:
         bad = [word for word in words if parse_number(word) is None]
         if bad:
             worst = next((word for word in bad if word.lower() not in PROGRAM_WORDS), bad[0])
-            mend = "write a decimal point" if _DECIMAL_COMMA.fullmatch(worst) else (
-                f"correct the cell, or leave it empty; if it means missing, add --missing-codes {name}={worst}")
+            mend = "correct the cell, or leave it empty"
+            if _DECIMAL_COMMA.fullmatch(worst):
+                mend = "write a decimal point"
+            elif worst.casefold() in DOUBTFUL_WORDS:
+                mend = f"correct the cell; if it means missing, add {_declare(name, worst)}"
             raise InputDataError(f"{show(worst)} is not a finite number",
                                  self._place(int(np.argmax(text == worst)), name), mend)
         return text.astype(float).to_numpy()
@@ -245,19 +247,34 @@ def _read_column(cells: pd.Series, codes: frozenset[str]) -> _Column:
     words = {text for text in others if text.lower() in PROGRAM_WORDS}
     is_numeric = all(text in words or parse_number(text) is not None for text in others)
     missing = declared | (words if is_numeric else set()) | {""}
-    doubts += [
-        f"column {cells.name}: {show(text)} ({counts[text]} {'cell' if counts[text] == 1 else 'cells'}) is read as a "
-        f"value, not as missing; to declare it missing, add --missing-codes {cells.name}={text}"
-        for text in others if text not in missing and text.casefold() in DOUBTFUL_WORDS
-        and not (text == "-" and "+" in counts)
-    ]
+    doubtful = _find_number_codes([text for text in others if text not in words]) if is_numeric else [
+        text for text in others if text.casefold() in DOUBTFUL_WORDS and not (text == "-" and "+" in counts)]
+    doubts += [f"column {cells.name}: {show(text)} ({counts[text]} {'cell' if counts[text] == 1 else 'cells'}) is read "
+               f"as a value, not as missing; to declare it missing, add {_declare(str(cells.name), text)}"
+               for text in doubtful]
     return _Column(cells.mask(cells.isin(missing)), {t: n for t, n in counts.items() if t in missing}, doubts)
 
 
-def _name_place(column: str, used: Sequence[str]) -> str:
-    if not column:
-        return "the columns used"
-    return f"column {column}" if column in used else f"column {column}, which is not used,"
+def _find_number_codes(numbers: list[str]) -> list[str]:
+    """The smallest and the largest number of a column, where it is often written for "unknown": -9, 999."""
+    values = {text: float(text) for text in numbers}
+    ends = (min(values.values(), default=0), max(values.values(), default=0))
+    return [text for text, value in values.items()
+            if value in ends and value in NUMBER_CODES and (value <= _CODES_UP_TO or value >= _CODES_FROM)]
+
+
+def _declare(column: str, code: str) -> str:
+    """The flag that declares a code, as a shell takes it."""
+    return f"--missing-codes {shlex.quote(f'{column}={code}')}"
+
+
+def _find_unused(code: str, column: str, missing: Mapping[str, Mapping[str, int]]) -> str:
+    """What is to be said of a declared code without effect; empty: a missing cell of these columns holds it."""
+    if not missing:
+        return f"column {column} is not used: its missing code {show(code)} has no effect"
+    if any(is_code(text, [code]) for texts in missing.values() for text in texts):
+        return ""
+    return f"no cell of {f'column {column}' if column else 'the columns used'} holds the missing code {show(code)}"
 
 
 def _describe_words(words: Mapping[str, int]) -> str:

@@ -65,7 +65,7 @@ def summarise(values: ArrayLike) -> GroupSummary:
 
 
 def compare_means(a: ArrayLike, b: ArrayLike) -> MeanComparison:
-    """Compare two groups' known values, as R's t.test and wilcox.test do. Raises: NotEstimableError for a missing one."""
+    """Compare two groups' known values as R does. Raises: NotEstimableError where a value is missing."""
     x, y = _scale(check_finite("a value", a), check_finite("a value", b))
     if min(x.size, y.size) == 0:
         return MeanComparison(None, None, None, f"groups of {x.size} and {y.size} known values")

@@ -129,8 +129,6 @@ OPEN_NAMES: dict[str, tuple[str, ...]] = {
 
 #: Cells that mean "unknown" in every column, compared in lower case.
 MISSING: frozenset[str] = UNKNOWN_WORDS | {""}
-#: Numbers often written for "unknown": never taken for it unless declared.
-MISSING_CODES: frozenset[float] = frozenset((9, 88, 99, 888, 999, 8888, 9999, -1, -9, -99, -999, -9999))
 
 #: Spellings of 0 and 1, compared in lower case; each use is told.
 BINARY: dict[str, float] = {
