@@ -50,6 +50,8 @@ def screen_clinical(encoded: pd.DataFrame, survival: pd.DataFrame, enabled: bool
     if not lasso.selected:
         return Screening(everything, "Lasso-Cox selected none: all columns", lasso.chosen.penalty)
     reason = f"Lasso-Cox selected {len(lasso.selected)} of {len(everything)} columns"
+    if not known.all():
+        reason += f", on {known.sum()} of {known.size} training patients: the others have no follow-up time"
     return Screening(lasso.selected, reason, lasso.chosen.penalty)
 
 
