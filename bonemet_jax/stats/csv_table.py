@@ -337,4 +337,4 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
 def _clean(cell: str) -> str:
     """The cell without blanks around it; a cell of signs that nobody sees is empty."""
     text = cell.strip()
-    return text if drop_invisible(text).strip() else ""
+    return text if text.isprintable() or drop_invisible(text).strip() else ""
