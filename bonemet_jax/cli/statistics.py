@@ -162,20 +162,27 @@ def _compute(args: CsvArgs) -> tuple["CsvTable", dict[str, Any]]:
 
 def _check(args: CsvArgs) -> None:
     """Raises: UsageError for values that no table could mend."""
+    empty = next((code for code in args.missing_codes if code.endswith("=") or not code), None)
+    if empty is not None:
+        raise UsageError(f"--missing-codes '{empty}' names no code", "",
+                         "use CODE or COLUMN=CODE; empty cells are missing without a code")
     if isinstance(args, RocArgs) and not 100 <= args.draws <= 1_000_000:
         raise UsageError(f"--draws {args.draws}", "", "use 100 to 1000000")
     if isinstance(args, LassoArgs) and not (0 <= args.draws <= 100_000 and all(0 < v < 1e6 for v in args.lambdas)):
         raise UsageError(f"--draws {args.draws} or --lambdas {args.lambdas} out of range", "",
                          "use 0 to 100000 draws and penalties above 0")
-    if isinstance(args, KmArgs) and args.cutoff is not None:
-        if args.by is None:
-            raise UsageError("--cutoff without --by", "", "name the column that it cuts")
-        if not math.isfinite(args.cutoff):
-            raise UsageError(f"--cutoff {args.cutoff} is not a finite number", "", "give a value of the column")
-    empty = next((code for code in args.missing_codes if code.endswith("=") or not code), None)
-    if empty is not None:
-        raise UsageError(f"--missing-codes '{empty}' names no code", "",
-                         "use CODE or COLUMN=CODE; empty cells are missing without a code")
+    if isinstance(args, KmArgs) and args.cutoff is not None and args.by is None:
+        raise UsageError("--cutoff without --by", "", "name the column that it cuts")
+    if isinstance(args, KmArgs):
+        _check_finite("--times", args.times)
+        _check_finite("--cutoff", () if args.cutoff is None else (args.cutoff,))
+
+
+def _check_finite(option: str, values: Sequence[float]) -> None:
+    """Raises: UsageError naming the option and its first value that is not a finite number."""
+    odd = next((value for value in values if not math.isfinite(value)), None)
+    if odd is not None:
+        raise UsageError(f"{option} {odd}", "", "give a finite number")
 
 
 # --- On the terminal ---------------------------------------------------------------------------------------

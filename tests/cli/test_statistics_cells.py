@@ -301,7 +301,7 @@ def test_a_level_called_none_in_survival(run: Run) -> None:
     (("--by", "g", "--missing", "drop"), "constant, 'a' in every row; {}, without the 10 of 20 rows left out"),
     (("--by", "x", "--cutoff", "4"), "no value is at or above 4, they range from 1 to 3"),
     (("--by", "x", "--cutoff", "1"), "no value is below 1, they range from 1 to 3"),
-    (("--by", "x", "--cutoff", "nan"), "--cutoff nan is not a finite number"),
+    (("--by", "x", "--cutoff", "nan"), "--cutoff nan; give a finite number"),
     (("--by", "t"), "'t' has 20 groups, more than 12"),
 ])
 def test_reasons_of_groups(run: Run, tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
