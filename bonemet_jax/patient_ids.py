@@ -34,7 +34,8 @@ def _make_compatible(text: str) -> str:
     return "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in folded)
 
 
-def _drop_invisible(text: str) -> str:
+def drop_invisible(text: str) -> str:
+    """The text without control and format characters, as a zero-width space; blanks stay."""
     return "".join(sign for sign in text if unicodedata.category(sign) not in ("Cc", "Cf") or sign.isspace())
 
 
@@ -43,7 +44,7 @@ _STEPS: dict[str, Callable[[str], str]] = {
     "Unicode composition": compose,
     "compatibility characters (full-width, no-break)": _make_compatible,
     "the kind of dash": lambda text: text.translate(dict.fromkeys(map(ord, _DASHES), "-")),
-    "invisible characters": _drop_invisible,
+    "invisible characters": drop_invisible,
     "letters of another script": lambda text: text.translate(_SHAPES),
     "case": lambda text: unicodedata.normalize("NFKC", text.casefold()),
     "a trailing .0": lambda text: re.sub(r"(?<=\d)\.0+(?=\s*$)", "", text),
@@ -78,6 +79,15 @@ def make_loose_keys(patient_id: str) -> set[str]:
     bare = ("blanks", "separators")
     keys = {_apply(text, ("leading zeros", *bare)), _apply(text, (*bare, "leading zeros"))}
     return keys - {""} or {patient_id}
+
+
+def make_level_key(level: str) -> str:
+    """Key that levels of a column share which a reader may take for one: Yes and yes, 01 and 1, T1 and "T 1".
+
+    Separators count, and zeros behind a decimal point: I-II is not III, <0.05 not <0.5.
+    """
+    names = [name for name in _STEPS if name not in ("separators", "leading zeros")]
+    return re.sub(r"(?<![\d.,])0+(?=\d)", "", _apply(level, names)) or level
 
 
 def group_alike(ids: Iterable[str]) -> list[list[str]]:

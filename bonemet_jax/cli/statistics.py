@@ -4,11 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 from bonemet_jax.errors import UsageError
+from bonemet_jax.table_cells import parse_codes
+
+if TYPE_CHECKING:
+    from bonemet_jax.stats.csv_table import CsvTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +22,10 @@ class CsvArgs(CommonArgs):
     csv: Path
     """Table with a header, UTF-8, one row a patient."""
     missing: Literal["refuse", "drop"] = "refuse"
-    """Rows with an empty cell in a column that is used: refuse them, or leave them out."""
+    """Rows with a missing value in a column that is used: refuse them, or leave them out. Missing are empty cells, and
+    NA, NaN, null, n/a and a point in a column of numbers; in a column of text, such a word is a value."""
+    missing_codes: tuple[str, ...] = ()
+    """Codes that mean missing as well: 999 in every column, or lvi=9 in one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +92,10 @@ class KmArgs(SurvivalArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class Table1Args(CsvArgs):
-    """Two groups compared: t, Welch, Wilcoxon; chi-square with and without Yates, Fisher."""
+    """Two groups compared: t, Welch, Wilcoxon; chi-square with and without Yates, Fisher.
+
+    With --missing drop, each column is described over the rows in which it is known.
+    """
 
     by: str
     """Column of two values."""
@@ -114,38 +124,48 @@ def main(verb: str, argv: list[str]) -> int:
                          f"use one of {', '.join(KINDS)}")
     args = parse(KINDS[argv[0]], f"{verb} {argv[0]}", argv[1:])
     report = VerbReport(verb, argv, args.report)
-    results = _compute(args)
-    report.write(results, inputs=[args.csv])
-    print(*describe(results), sep="\n")
+    table, results = _compute(args)
+    report.write(results, inputs=[args.csv], table=table.describe_reading())
+    print(*map(_show, [*table.list_reading(), *describe(results)]), sep="\n")
     return 0
 
 
-def _compute(args: CsvArgs) -> dict[str, Any]:
+def _compute(args: CsvArgs) -> tuple["CsvTable", dict[str, Any]]:
+    """The rows that were used, and the statistic."""
     from bonemet_jax.stats import csv_results
     from bonemet_jax.stats.csv_table import load_csv
 
     _check(args)
     table = load_csv(args.csv)
+    codes = parse_codes(args.missing_codes)
+    if isinstance(args, Table1Args):
+        for name in (*args.categorical, *args.continuous):
+            table.text(name)
+        used = [args.by, *(args.columns or table.cells.columns)]
+        known = table.select(used, codes).keep_grouped(args.by, args.missing)
+        return known, csv_results.compute_table1(known, args.by, args.columns, args.categorical, args.continuous)
     if isinstance(args, RocArgs):
         used = [args.label, *args.scores, *([args.id] if args.id else [])]
-        known = table.keep_known(used, args.missing)
-        return csv_results.compute_roc(known, args.label, args.scores, args.id, args.draws, args.seed)
-    if isinstance(args, Table1Args):
-        known = table.keep_known([args.by, *(args.columns or table.cells.columns)], args.missing)
-        return csv_results.compute_table1(known, args.by, args.columns, args.categorical, args.continuous)
+        known = table.select(used, codes).keep_known(args.missing).note_alike_ids(args.id)
+        return known, csv_results.compute_roc(known, args.label, args.scores, args.id, args.draws, args.seed)
     if isinstance(args, KmArgs):
-        known = table.keep_known([args.time, args.event, *([args.by] if args.by else [])], args.missing)
-        return csv_results.compute_km(known, args.time, args.event, args.by, args.cutoff, args.times)
+        used = [args.time, args.event, *([args.by] if args.by else [])]
+        known = table.select(used, codes).keep_known(args.missing)
+        return known, csv_results.compute_km(known, args.time, args.event, args.by, args.cutoff, args.times)
     assert isinstance(args, CoxArgs | LassoArgs)
-    known = table.keep_known([args.time, args.event, *args.covariates], args.missing)
+    known = table.select([args.time, args.event, *args.covariates], codes).keep_known(args.missing)
     if isinstance(args, CoxArgs):
-        return csv_results.compute_cox(known, args.time, args.event, args.covariates, args.ties)
-    return csv_results.compute_lasso_cox(known, args.time, args.event, args.covariates, args.lambdas, args.draws,
-                                         args.seed)
+        return known, csv_results.compute_cox(known, args.time, args.event, args.covariates, args.ties)
+    return known, csv_results.compute_lasso_cox(known, args.time, args.event, args.covariates, args.lambdas, args.draws,
+                                                args.seed)
 
 
 def _check(args: CsvArgs) -> None:
     """Raises: UsageError for values that no table could mend."""
+    empty = next((code for code in args.missing_codes if code.endswith("=") or not code), None)
+    if empty is not None:
+        raise UsageError(f"--missing-codes '{empty}' names no code", "",
+                         "use CODE or COLUMN=CODE; empty cells are missing without a code")
     if isinstance(args, RocArgs) and not 100 <= args.draws <= 1_000_000:
         raise UsageError(f"--draws {args.draws}", "", "use 100 to 1000000")
     if isinstance(args, LassoArgs) and not (0 <= args.draws <= 100_000 and all(0 < v < 1e6 for v in args.lambdas)):
@@ -179,6 +199,11 @@ def describe(results: Mapping[str, Any]) -> list[str]:
         else:
             lines.append(f"{name}: {_format(value)}")
     return lines
+
+
+def _show(line: str) -> str:
+    """The line with signs that move a terminal's cursor spelled out: names come from the user's table."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
 
 
 def _lay_out(records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -109,9 +109,9 @@ class VerbReport:
 
     def write(
         self, results: Mapping[str, Any], inputs: Iterable[Path] = (), outputs: Iterable[Path] = (), config: Any = None,
-        *, exit_code: int = 0,
+        *, exit_code: int = 0, table: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the JSON report: stable keys, sha256 of every input and output file."""
+        """Write the JSON report: stable keys, sha256 of every input and output file; `table`: how a CSV was read."""
         if self.path is None or not hosts.is_writer():
             return
         from bonemet_jax.config import fingerprint
@@ -128,7 +128,7 @@ class VerbReport:
             "inputs": {str(path): _digest_input(path) for path in inputs},
             "outputs": _digests(outputs),
             "results": dict(results),
-        })
+        } | ({} if table is None else {"table": dict(table)}))
 
 
 def write_failure(argv: Sequence[str], error: BonemetError, exit_code: int, started: str) -> None:

@@ -42,14 +42,16 @@ def screen_clinical(encoded: pd.DataFrame, survival: pd.DataFrame, enabled: bool
     if not enabled:
         return Screening(everything, "screening is off: all columns")
     known = survival[[schema.TIME, schema.EVENT]].notna().all(axis=1).to_numpy()
+    left_out = "" if known.all() else (
+        f"; on {known.sum()} of {known.size} training patients, the others have no follow-up time")
     time, event = survival.loc[known, schema.TIME], survival.loc[known, schema.EVENT]
     try:
         lasso = fit_lasso_cox(time, event, encoded.loc[known], everything, seed=seed)
     except NotEstimableError as error:
-        return Screening(everything, f"Lasso-Cox cannot be fitted ({error.what}): all columns")
+        return Screening(everything, f"Lasso-Cox cannot be fitted ({error.what}): all columns{left_out}")
     if not lasso.selected:
-        return Screening(everything, "Lasso-Cox selected none: all columns", lasso.chosen.penalty)
-    reason = f"Lasso-Cox selected {len(lasso.selected)} of {len(everything)} columns"
+        return Screening(everything, f"Lasso-Cox selected none: all columns{left_out}", lasso.chosen.penalty)
+    reason = f"Lasso-Cox selected {len(lasso.selected)} of {len(everything)} columns{left_out}"
     return Screening(lasso.selected, reason, lasso.chosen.penalty)
 
 

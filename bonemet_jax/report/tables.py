@@ -90,7 +90,8 @@ def make_table1(stats: Json) -> Table:
         "Mean ± SD with Student's t (equal variance); n (%) with chi-square, uncorrected; of two levels one is shown. "
         "Welch, Wilcoxon, Yates and Fisher p values and the quartiles are in report.json.",
         f"{DASH}: the paper prints no value.",
-        *_missing_note(stats["variables"]), *list_reasons(stats["variables"]),
+        *_missing_note(stats["variables"]), *_left_out_note(stats.get("n_left_out")),
+        *list_reasons(stats["variables"]),
     )
     return Table("Table 1. Patients by bone metastasis", header, tuple(rows), notes, may_break=True)
 
@@ -99,9 +100,16 @@ def _group_name(group: Json) -> str:
     return {"no": "No metastasis", "yes": "Metastasis"}.get(group["label"], group["label"])
 
 
+def _name_variable(variable: Json, suffix: str = "") -> str:
+    """The variable's label, with each group's n where some values are missing."""
+    n = f" (n = {', '.join(map(str, variable['n']))})" if sum(variable["n_missing"]) else ""
+    return f"{variable['label']}{suffix}{n}"
+
+
 def _continuous_row(variable: Json) -> list[tuple[Cell, ...]]:
     values = [format_mean_sd(m, s) for m, s in zip(variable["mean"], variable["sd"], strict=True)]
-    return [_cells(variable["label"], *values, format_p(variable["student_p"]), *_printed_means(variable["name"]))]
+    return [_cells(_name_variable(variable), *values, format_p(variable["student_p"]),
+                   *_printed_means(variable["name"]))]
 
 
 def _printed_means(name: str) -> tuple[str, str, str]:
@@ -113,8 +121,8 @@ def _category_rows(variable: Json) -> list[tuple[Cell, ...]]:
     """One row for two levels (the second is shown), a row a level for more."""
     levels, p = variable["levels"], format_p(variable["chisq_p"])
     if len(levels) == 2:
-        return [_level_row(variable, 1, f"{variable['label']}{_level_suffix(levels[1])}", p)]
-    head = _cells(variable["label"], "", "", p, "", "", "")
+        return [_level_row(variable, 1, f"{_name_variable(variable, _level_suffix(levels[1]))}", p)]
+    head = _cells(_name_variable(variable), "", "", p, "", "", "")
     return [head, *(_level_row(variable, i, f"   {_level_name(level)}", "") for i, level in enumerate(levels))]
 
 
@@ -138,7 +146,15 @@ def _missing_note(variables: Sequence[Json]) -> tuple[str, ...]:
     missing = {v["label"]: sum(v["n_missing"]) for v in variables if sum(v["n_missing"])}
     if not missing:
         return ("No value is missing.",)
-    return ("Missing values: " + ", ".join(f"{label} {n}" for label, n in missing.items()) + ".",)
+    named = ", ".join(f"{label} {n}" for label, n in missing.items())
+    return (f"Missing values: {named}. Each variable is compared over the patients whose value is known; n after its "
+            "name counts them by group.",)
+
+
+def _left_out_note(n_left_out: int | None) -> tuple[str, ...]:
+    if not n_left_out:
+        return ()
+    return (f"{n_left_out} more patients of the cohort are not in folds.json: this page leaves them out throughout.",)
 
 
 # --- Discrimination ---------------------------------------------------------------------------------
@@ -199,10 +215,16 @@ def make_performance_row(name: str, row: Json) -> tuple[Cell, ...]:
         name,
         Cell(format_number(row["auc"]), format_interval(row["auc_ci95_delong"])),
         Cell("", format_interval(row["auc_ci95_bootstrap"])),
-        format_mean_sd(row["auc_fold_mean"], row["auc_fold_sd"], 3),
+        Cell(format_mean_sd(row["auc_fold_mean"], row["auc_fold_sd"], 3), _count_folds(row.get("auc_folds", ()))),
         *shares,
         Cell(format_number(printed[0]), format_interval(printed[1:])) if printed else Cell(""),
     )
+
+
+def _count_folds(auc_folds: Sequence[float | None]) -> str:
+    """How many folds have an AUC, where some have one class alone."""
+    n_known = sum(auc is not None for auc in auc_folds)
+    return "" if n_known == len(auc_folds) else f"{n_known} of {len(auc_folds)} folds, the others have one class"
 
 
 def _share(proportion: Json) -> Cell:
@@ -300,7 +322,12 @@ def _term_row(term: Json) -> tuple[Cell, ...]:
 
 
 def _lasso_notes(stats: Json) -> list[str]:
-    notes = [f"{stats['n']} patients, {stats['n_events']} events; {stats['endpoint']}."]
+    n_cohort = stats.get("n_cohort", stats["n"])
+    left_out = f" of {n_cohort}; the others have no follow-up time and are left out" if n_cohort > stats["n"] else ""
+    notes = [f"{stats['n']} patients{left_out}; {stats['n_events']} events; {stats['endpoint']}."]
+    filled = ", ".join(f"{name} {n}" for name, n in stats["n_imputed"].items() if n)
+    if filled:
+        notes.append(f"Missing values, filled by the median or mode: {filled}.")
     if stats["lambda_chosen"] is not None:
         notes.append(f"Lambda {stats['lambda_chosen']:.4g} of {len(stats['path'])} ({stats['lambda_rule']}).")
     refit = stats["refit"]

@@ -57,13 +57,17 @@ def compute_correlation(
     held_out = embedding[test_fold, np.arange(len(patient_ids))].astype(float)
     features = pd.DataFrame(held_out, index=clinical.index, columns=names)
     by_fold = [_correlate(features[test_fold == k], clinical[test_fold == k]) for k in range(folds.n_folds)]
+    labels, n_known = list(label_encoded().values()), clinical.notna().sum().tolist()
+    fewer = ", ".join(f"{label} {n}" for label, n in zip(labels, n_known, strict=True) if n < len(patient_ids))
     return make_plain({
-        "features": names, "clinical": list(clinical.columns), "labels": list(label_encoded().values()),
-        "n": len(patient_ids), "r": _correlate(features, clinical), "r_folds": by_fold,
+        "features": names, "clinical": list(clinical.columns), "labels": labels, "n": len(patient_ids),
+        "n_known": n_known, "r": _correlate(features, clinical), "r_folds": by_fold,
         "notes": [
             "Features of each patient come from the fold that held the patient out.",
             "Every fold trains its own network, so X1 of one fold is not X1 of another: the pooled r mixes them, "
             "the r of each fold does not.",
+            *([f"Missing clinical values are left out of the column's r, which is over n patients: {fewer}."]
+              if fewer else []),
         ],
     })
 

@@ -17,14 +17,18 @@ from bonemet_jax.stats.csv_table import CsvTable
 from bonemet_jax.stats.estimable import NotEstimableError
 from bonemet_jax.stats.km import compute_logrank, fit_km_by_group
 from bonemet_jax.stats.lasso import LAMBDA_RULE, compute_selection_frequency, fit_lasso_cox
+from bonemet_jax.stats.levels import Levels, show
 from bonemet_jax.stats.plain import make_plain
 from bonemet_jax.stats.roc import compute_auc, compute_auc_delong
 from bonemet_jax.stats.roc_results import describe_paired
-from bonemet_jax.stats.table1 import compare_counts, compare_means, count_levels, summarise
+from bonemet_jax.stats.table1 import compare_counts, compare_means, summarise
 from bonemet_jax.stats.tied_times import tie_times
+from bonemet_jax.table_cells import parse_number
 
 #: A numeric column of more distinct values than this is taken for a continuous one.
 _MAX_LEVELS = 5
+#: Groups of one Kaplan-Meier plot.
+_MAX_GROUPS = 12
 #: Patients times draws that the bootstrap holds: at most 2 GB.
 _MAX_WEIGHTS = 1_000_000_000
 #: Keys of the results of roc that are no score.
@@ -88,8 +92,10 @@ def _find_patients(
     ids, who = np.unique(table.text(patient).to_numpy(str), return_inverse=True)
     labels = np.zeros(len(ids), dtype=int)
     labels[who] = truth
-    if (labels[who] != truth).any():
-        raise InputDataError(f"a patient has both labels in '{label}'", table.path, "one label a patient")
+    other = np.flatnonzero(labels[who] != truth)
+    if other.size:
+        raise InputDataError(f"patient {show(ids[who[other[0]]])} has both labels in '{label}'", table.path,
+                             "give each patient one label")
     return who, labels
 
 
@@ -171,20 +177,29 @@ def _test_groups(times: np.ndarray, events: np.ndarray, group: np.ndarray, n_gro
 
 
 def _make_groups(table: CsvTable, by: str | None, cutoff: float | None) -> tuple[np.ndarray, list[str]]:
-    n = len(table.cells)
+    """Each row's group, and the groups' names. Raises: InputDataError for one group, or for many."""
     if by is None:
-        return np.zeros(n, dtype=int), ["all"]
+        return np.zeros(len(table.cells), dtype=int), ["all"]
     if cutoff is not None:
-        group, labels = (table.varying(by) >= cutoff).astype(int), [f"{by} < {cutoff:g}", f"{by} >= {cutoff:g}"]
-    else:
-        levels, group = np.unique(table.text(by).to_numpy(str), return_inverse=True)
-        labels = [f"{by} {level}" for level in levels]
-    sizes = np.bincount(group, minlength=len(labels))
-    if len(labels) < 2 or (sizes == 0).any():
-        raise InputDataError(f"everyone is in one group of '{by}'", table.path, "choose another column or cut-off")
-    if len(labels) > 12:
-        raise InputDataError(f"'{by}' has {len(labels)} groups", table.path, "add --cutoff, or use a column of a few")
-    return group, labels
+        return _cut(table, by, cutoff)
+    levels = table.levels(by)
+    if len(levels.names) < 2:
+        raise InputDataError(f"everyone is in one group of '{by}': the column is constant, {show(levels.names[0])} in "
+                             "every row", table.where, "choose another column")
+    if len(levels.names) > _MAX_GROUPS:
+        raise InputDataError(f"'{by}' has {len(levels.names)} groups, more than {_MAX_GROUPS}", table.where,
+                             "add --cutoff, or use a column of a few")
+    return levels.index, [f"{by} {name}" for name in levels.names]
+
+
+def _cut(table: CsvTable, by: str, cutoff: float) -> tuple[np.ndarray, list[str]]:
+    values = table.varying(by)
+    group = (values >= cutoff).astype(int)
+    if np.ptp(group) == 0:
+        side = "below" if group[0] else "at or above"
+        raise InputDataError(f"everyone is in one group of '{by}': no value is {side} {cutoff:.15g}, they range from "
+                             f"{values.min():.15g} to {values.max():.15g}", table.where, "choose another cut-off")
+    return group, [f"{by} < {cutoff:.15g}", f"{by} >= {cutoff:.15g}"]
 
 
 # --- Table 1 ----------------------------------------------------------------------------------------------
@@ -193,57 +208,65 @@ def _make_groups(table: CsvTable, by: str | None, cutoff: float | None) -> tuple
 def compute_table1(
     table: CsvTable, by: str, columns: Sequence[str], categorical: Sequence[str], continuous: Sequence[str]
 ) -> dict[str, Any]:
-    """Two groups compared column by column.
+    """Two groups compared column by column, each column over the rows in which it is known; n and n_missing by group.
 
     Args:
+        table: a group in every row.
         by: column of two values.
         columns: columns to describe; none: all but `by`.
         categorical, continuous: columns whose kind is given. Else numbers of more than five values are continuous.
     """
-    values = table.text(by).to_numpy(str)
-    levels = sorted(set(values), key=_sort_key)
-    if len(levels) != 2:
-        raise InputDataError(f"'{by}' has {len(levels)} groups, Table 1 compares two", table.path,
-                             "use a column of two values")
+    groups = table.levels(by)
+    if len(groups.names) != 2:
+        named = ", ".join(map(show, groups.names[:_MAX_GROUPS]))
+        raise InputDataError(f"'{by}' has {len(groups.names)} groups ({named}), Table 1 compares two", table.where,
+                             "use a column of two values, or declare what is missing with --missing-codes")
     named = list(columns) or [name for name in table.cells.columns if name != by]
-    return make_plain({
-        name: _describe(table, name, values, levels, _is_continuous(table, name, categorical, continuous))
-        for name in named
-    })
-
-
-def _sort_key(level: str) -> tuple[bool, float, str]:
-    """Numbers by size, before words."""
-    try:
-        return False, float(level), level
-    except ValueError:
-        return True, 0.0, level
+    for name in (*categorical, *continuous):
+        if name not in named:
+            raise InputDataError(f"column '{name}' is given as categorical or continuous, but is not described",
+                                 table.path, "add it to --columns")
+        if name in categorical and name in continuous:
+            raise InputDataError(f"column '{name}' is given as categorical and as continuous", table.path, "choose one")
+    return make_plain({name: _describe(table, name, groups, _is_continuous(table, name, categorical, continuous))
+                       for name in named})
 
 
 def _is_continuous(table: CsvTable, name: str, categorical: Sequence[str], continuous: Sequence[str]) -> bool:
     if name in categorical or name in continuous:
         return name in continuous
-    try:
-        return np.unique(table.numbers(name)).size > _MAX_LEVELS
-    except InputDataError:
+    words = table.text(name).dropna().unique()
+    if sum(parse_number(word) is not None for word in words) <= _MAX_LEVELS:
         return False
+    return np.unique(table.numbers(name)).size > _MAX_LEVELS
 
 
-def _describe(table: CsvTable, name: str, group: np.ndarray, levels: list[str], is_continuous: bool) -> dict[str, Any]:
+def _describe(table: CsvTable, name: str, groups: Levels, is_continuous: bool) -> dict[str, Any]:
+    known = table.text(name).notna().to_numpy()
+    members = [groups.index == i for i in range(len(groups.names))]
+    found = {"n": [int((known & rows).sum()) for rows in members],
+             "n_missing": [int((~known & rows).sum()) for rows in members]}
     if is_continuous:
         values = table.varying(name)
-        parts = [values[group == level] for level in levels]
+        parts = [values[known & rows] for rows in members]
         summaries = [summarise(part) for part in parts]
-        quartiles = {level: s.quartiles for level, s in zip(levels, summaries, strict=True)}
-        return {"mean": [s.mean for s in summaries], "sd": [s.sd for s in summaries], "n": [s.n for s in summaries],
-                "quartiles": quartiles} | make_plain(compare_means(*parts))
-    text = table.text(name).to_numpy(str)
-    found = sorted(set(text), key=_sort_key)
-    if len(found) < 2:
-        raise InputDataError(f"column '{name}' is constant, {found[0]} in every row", table.path, "leave it out")
-    if len(found) > max(20, len(text) // 4):
-        raise InputDataError(f"column '{name}' has {len(found)} levels in {len(text)} rows", table.path,
+        quartiles = {group: s.quartiles for group, s in zip(groups.names, summaries, strict=True)}
+        return found | {"mean": [s.mean for s in summaries], "sd": [s.sd for s in summaries],
+                        "quartiles": quartiles} | make_plain(compare_means(*parts))
+    levels = table.levels(name)
+    _check_levels(table, name, levels, int(known.sum()))
+    counts = [np.bincount(levels.index[known & rows], minlength=len(levels.names)).tolist() for rows in members]
+    told = {group: dict(zip(levels.names, row, strict=True)) for group, row in zip(groups.names, counts, strict=True)}
+    return found | {"counts": told} | make_plain(compare_counts(counts))
+
+
+def _check_levels(table: CsvTable, name: str, levels: Levels, n_known: int) -> None:
+    if not levels.names:
+        raise InputDataError(f"column '{name}' has no known value", table.where, "leave it out with --columns")
+    if len(levels.names) < 2:
+        where = "in every row" if n_known == len(table.cells) else "in every row with a value"
+        raise InputDataError(f"column '{name}' is constant, {show(levels.names[0])} {where}", table.where,
+                             "leave it out with --columns")
+    if len(levels.names) > max(20, n_known // 4):
+        raise InputDataError(f"column '{name}' has {len(levels.names)} levels in {n_known} rows", table.where,
                              f"leave it out (an id?) with --columns, or say --continuous {name}")
-    counts = [count_levels(text[group == level].tolist(), found) for level in levels]
-    told = {level: dict(zip(found, row, strict=True)) for level, row in zip(levels, counts, strict=True)}
-    return {"counts": told} | make_plain(compare_counts(counts))

@@ -1,52 +1,179 @@
-"""A user's CSV: read as text, every wanted column checked, so that a bad cell is named by row and column."""
+"""A user's CSV: read as text, every wanted column checked, so that a bad cell is named by row and column.
+
+Which cells are missing, and which are one level: docs/decisions/0033-levels-and-missing-values.md.
+"""
 
 import csv
 import difflib
 import io
 import itertools
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
 from bonemet_jax.errors import InputDataError
+from bonemet_jax.patient_ids import compose, describe_pairs, drop_invisible, group_alike
+from bonemet_jax.stats.levels import Levels, find_levels, show
+from bonemet_jax.table_cells import DOUBTFUL_WORDS, NUMBER_CODES, PROGRAM_WORDS, Codes, is_code, parse_number
 from bonemet_jax.table_formats import find_other_format
 
 Missing = Literal["refuse", "drop"]
-_MISSING = {"", "na", "nan", "null", "none", "n/a", "."}
 _HEADER_ROWS = 1
 #: What is read at most: a table this size takes under 2 GB of memory (measured).
 _MAX_BYTES, _MAX_ROWS, _MAX_COLUMNS = 64 * 2**20, 1_000_000, 2_000
+#: Columns that one message names, and words of each.
+_MAX_NAMED = 8
+#: Numbers whose spread is this many times smaller than they are differ by rounding alone.
+_ROUNDING = 8 * np.finfo(float).eps
+#: Codes for "unknown" between these are common as measured values too: no note.
+_CODES_UP_TO, _CODES_FROM = -9, 888
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
 
 @dataclass(frozen=True)
 class CsvTable:
-    """Cells as text, indexed by row as spreadsheets count (the header is row 1), and the file they came from."""
+    """Cells as text, indexed by row as spreadsheets count (the header is row 1), and the file they came from.
+
+    `missing`: column -> what stands in its missing cells ("" for an empty one) -> how many; `notes`: how cells were
+    read, where that is open to doubt; `n_rows`: rows of the file (all three from `select`); `needed`: columns that are
+    known in every row that was kept.
+    """
 
     path: Path
     cells: pd.DataFrame
+    missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    n_rows: int = 0
+    needed: tuple[str, ...] = ()
+
+    def select(self, names: Iterable[str], codes: Codes) -> "CsvTable":
+        """The columns that a statistic uses, with NaN in every missing cell.
+
+        A cell is missing where it is empty; where it is a declared code; and, in a column whose other cells are all
+        numbers, where it is a word that programs write for a missing number (NA, NaN, null, n/a, a point).
+
+        Args:
+            names: columns.
+            codes: column, or "" for every column, -> declared codes.
+
+        Raises: InputDataError for a column that is not there.
+        """
+        names = list(dict.fromkeys(names))
+        for name in (*names, *filter(None, codes)):
+            self.text(name)
+        read = {name: _read_column(self.cells[name], codes.get("", frozenset()) | codes.get(name, frozenset()))
+                for name in names}
+        doubts = [doubt for column in read.values() for doubt in column.doubts]
+        unused = [note for name, declared in codes.items() for code in sorted(declared)
+                  if (note := _find_unused(code, name, {one: read[one].missing for one in read if name in ("", one)}))]
+        missing = {name: column.missing for name, column in read.items() if column.missing}
+        cells = pd.DataFrame({name: column.cells for name, column in read.items()})
+        return CsvTable(self.path, cells, missing, (*doubts, *unused), len(self.cells))
+
+    def keep_known(self, missing: Missing) -> "CsvTable":
+        """The rows in which no column is missing.
+
+        Raises: InputDataError naming the first missing cell, unless such rows are to be dropped; or when none is left.
+        """
+        if missing == "refuse":
+            self._refuse_missing("leave these rows out")
+        return self._keep(list(self.cells.columns))
+
+    def keep_grouped(self, by: str, missing: Missing) -> "CsvTable":
+        """The rows with a group in column `by`; other columns may have missing cells, unless these are to be refused.
+
+        Raises: as keep_known.
+        """
+        if missing == "refuse":
+            self._refuse_missing("compare each column over its known values")
+        return self._keep([by])
+
+    def note_alike_ids(self, name: str | None) -> "CsvTable":
+        """The same table with a note of ids in this column that look alike: they are not joined."""
+        ids = [] if name is None else self.text(name).dropna().unique()
+        pairs = [(a, b) for group in group_alike(ids) for a, b in itertools.pairwise(group)]
+        return replace(self, notes=(*self.notes, f"ids of column {name} {describe_pairs(pairs)}")) if pairs else self
+
+    def describe_reading(self) -> dict[str, Any]:
+        """How the table was read, as JSON values (docs/contracts.md)."""
+        by_column = {name: sum(self.missing[name].values()) for name in self.needed if name in self.missing}
+        return {"n_rows": self.n_rows, "left_out": {"rows": self.n_left_out, "by_column": by_column},
+                "missing": self.missing, "notes": list(self.notes)}
+
+    def list_reading(self) -> list[str]:
+        """How the table was read, in lines: rows left out and why, other missing cells, doubts."""
+        others = [name for name in self.missing if name not in self.needed]
+        lines = [f"left out: {self.n_left_out} of {self.n_rows} rows with a missing value: "
+                 f"{self._describe_missing(self.needed)}"] if self.n_left_out else []
+        lines += [f"missing, each column over its known values: {self._describe_missing(others)}"] if others else []
+        return [*lines, *(f"note: {note}" for note in self.notes)]
+
+    @property
+    def n_left_out(self) -> int:
+        """Rows of the file that were left out."""
+        return self.n_rows - len(self.cells)
+
+    def _refuse_missing(self, advice: str) -> None:
+        rows, columns = np.nonzero(self.cells.isna().to_numpy())
+        if rows.size:
+            names = list(self.cells.columns)
+            raise InputDataError(f"{rows.size} missing {'value' if rows.size == 1 else 'values'}: "
+                                 f"{self._describe_missing(names)}", self._place(int(rows[0]), names[columns[0]]),
+                                 f"fill them, or {advice} with --missing drop")
+
+    def _keep(self, names: list[str]) -> "CsvTable":
+        kept = self.cells[self.cells[names].notna().all(axis=1)]
+        if kept.empty:
+            raise InputDataError(f"no row has a value in every column used: {self._describe_missing(names)}", self.path,
+                                 "fill the missing cells, or leave a column out")
+        return replace(self, cells=kept, needed=tuple(names))
+
+    def _describe_missing(self, names: Sequence[str]) -> str:
+        """Missing cells of the file by column and what stands in them: `age 10 (7 empty, 3 'NA'), cea 3 (empty)`."""
+        gaps = [f"{name} {sum(words.values())} ({_describe_words(words)})" for name, words in self.missing.items()
+                if name in names]
+        more = [f"{len(gaps) - _MAX_NAMED} more columns"] if len(gaps) > _MAX_NAMED else []
+        return ", ".join([*gaps[:_MAX_NAMED], *more])
 
     def text(self, name: str) -> pd.Series:
-        """A column as text, NaN where a cell is empty. Raises: InputDataError naming the nearest columns."""
+        """A column as text, NaN where it is missing. Raises: InputDataError naming the nearest columns."""
         if name not in self.cells.columns:
             near = difflib.get_close_matches(name, self.cells.columns, n=3, cutoff=0.5) or self.cells.columns[:6]
             raise InputDataError(f"no column '{name}'", self.path, f"use one of its columns, such as {', '.join(near)}")
         return self.cells[name]
 
-    def numbers(self, name: str) -> Float[np.ndarray, " row"]:
-        """A column as numbers, NaN where a cell is empty. Raises: InputDataError naming the first cell that is none."""
+    def levels(self, name: str) -> Levels:
+        """A column's levels. Raises: InputDataError for levels that look alike, and for decimal commas."""
         text = self.text(name)
-        values = pd.to_numeric(text, errors="coerce").to_numpy(float)
-        bad = np.flatnonzero((np.isnan(values) & text.notna().to_numpy()) | np.isinf(values))
-        if bad.size:
-            raise InputDataError(f"'{text.iloc[bad[0]]}' is not a finite number", self._place(bad[0], name),
-                                 "correct the cell, or leave it empty")
-        return values
+        words = text.dropna().unique()
+        commas = [word for word in words if _DECIMAL_COMMA.fullmatch(word)]
+        if commas and all(parse_number(word.replace(",", ".")) is not None for word in words):
+            raise InputDataError(f"column '{name}' holds decimal commas, such as {show(commas[0])}", self.path,
+                                 "write decimal points")
+        return find_levels(text, self.path)
+
+    def numbers(self, name: str) -> Float[np.ndarray, " row"]:
+        """A column as numbers, NaN where it is missing. Raises: InputDataError naming the first cell that is none."""
+        text = self.text(name)
+        words = text.dropna().unique()
+        bad = [word for word in words if parse_number(word) is None]
+        if bad:
+            worst = next((word for word in bad if word.lower() not in PROGRAM_WORDS), bad[0])
+            mend = "correct the cell, or leave it empty"
+            if _DECIMAL_COMMA.fullmatch(worst):
+                mend = "write a decimal point"
+            elif worst.casefold() in DOUBTFUL_WORDS:
+                mend = f"correct the cell; if it means missing, add {_declare(name, worst)}"
+            raise InputDataError(f"{show(worst)} is not a finite number",
+                                 self._place(int(np.argmax(text == worst)), name), mend)
+        return text.astype(float).to_numpy()
 
     def binary(self, name: str) -> Int[np.ndarray, " row"]:
         """A column of 0 and 1, both there. Raises: InputDataError."""
@@ -55,15 +182,21 @@ class CsvTable:
         if bad.size:
             raise InputDataError(f"{values[bad[0]]:g} is neither 0 nor 1", self._place(bad[0], name), "use 0 and 1")
         if np.ptp(values) == 0:
-            raise InputDataError(f"column '{name}' has one class only, {values[0]:g}", self.path,
+            raise InputDataError(f"column '{name}' has one class only, {values[0]:g}", self.where,
                                  "both 0 and 1 are needed")
         return values.astype(int)
 
     def varying(self, name: str) -> Float[np.ndarray, " row"]:
-        """A column of numbers that are not all the same. Raises: InputDataError."""
+        """A column of numbers, NaN where missing, not all the same. Raises: InputDataError."""
         values = self.numbers(name)
-        if np.ptp(values) == 0:
-            raise InputDataError(f"column '{name}' is constant, {values[0]:g} in every row", self.path, "leave it out")
+        known = values[~np.isnan(values)]
+        if not known.size:
+            raise InputDataError(f"column '{name}' has no known value", self.where, "leave it out")
+        if np.ptp(known / 2) <= _ROUNDING * np.abs(known / 2).max():  # halves: the difference may be too large to hold
+            what = "in every row with a value" if known.size < values.size else "in every row"
+            rounding = " but for rounding" if known.min() < known.max() else ""
+            raise InputDataError(f"column '{name}' is constant{rounding}, {known[0]:g} {what}", self.where,
+                                 "leave it out")
         return values
 
     def times(self, name: str) -> Float[np.ndarray, " row"]:
@@ -78,27 +211,79 @@ class CsvTable:
         """A column of 0 and 1 with at least one event. Raises: InputDataError."""
         values = self.numbers(name)
         if np.isin(values, 0).all():
-            raise InputDataError(f"no events: column '{name}' is 0 in every row", self.path,
+            raise InputDataError(f"no events: column '{name}' is 0 in every row", self.where,
                                  "survival needs at least one event")
         return values.astype(int) if np.isin(values, 1).all() else self.binary(name)
 
-    def keep_known(self, names: Sequence[str], missing: Missing) -> "CsvTable":
-        """The rows in which none of these columns is empty.
-
-        Raises: InputDataError naming the first empty cell, unless such rows are to be dropped; or when none is left.
-        """
-        empty = pd.concat([self.text(name) for name in names], axis=1).isna()
-        rows, columns = np.nonzero(empty.to_numpy())
-        if rows.size and missing == "refuse":
-            raise InputDataError(f"{rows.size} empty cells", self._place(rows[0], names[columns[0]]),
-                                 "fill them, or leave these rows out with --missing drop")
-        kept = self.cells[~empty.any(axis=1)]
-        if kept.empty:
-            raise InputDataError("no row has all the columns asked for", self.path, "fill the empty cells")
-        return CsvTable(self.path, kept)
+    @property
+    def where(self) -> str:
+        """The file, and how many of its rows were left out, for messages about whole columns."""
+        left = f", without the {self.n_left_out} of {self.n_rows} rows left out" if self.n_left_out > 0 else ""
+        return f"{self.path}{left}"
 
     def _place(self, row: int, name: str) -> str:
         return f"{self.path}, row {self.cells.index[row]}, column {name}"
+
+
+class _Column(NamedTuple):
+    """A column as read."""
+
+    cells: pd.Series
+    """Text, NaN where missing."""
+    missing: dict[str, int]
+    """What stands in the missing cells, "" for an empty one -> how many."""
+    doubts: list[str]
+    """How the other cells were read, where that is open to doubt."""
+
+
+def _read_column(cells: pd.Series, codes: frozenset[str]) -> _Column:
+    composed = {text: compose(text) for text in cells.unique()}
+    doubts = [f"column {cells.name}: {show(text)} is read as {show(form)}, the same text in Unicode's composed form"
+              for text, form in composed.items() if text != form]
+    cells = cells.map(composed)
+    counts = {str(text): int(n) for text, n in cells.value_counts(sort=False).items()}
+    declared = {text for text in counts if codes and is_code(text, codes)}
+    others = [text for text in counts if text and text not in declared]
+    words = {text for text in others if text.lower() in PROGRAM_WORDS}
+    is_numeric = all(text in words or parse_number(text) is not None for text in others)
+    missing = declared | (words if is_numeric else set()) | {""}
+    doubtful = _find_number_codes([text for text in others if text not in words]) if is_numeric else [
+        text for text in others if text.casefold() in DOUBTFUL_WORDS and not (text == "-" and "+" in counts)]
+    doubts += [f"column {cells.name}: {show(text)} ({counts[text]} {'cell' if counts[text] == 1 else 'cells'}) is read "
+               f"as a value, not as missing; to declare it missing, add {_declare(str(cells.name), text)}"
+               for text in doubtful]
+    return _Column(cells.mask(cells.isin(missing)), {t: n for t, n in counts.items() if t in missing}, doubts)
+
+
+def _find_number_codes(numbers: list[str]) -> list[str]:
+    """The smallest and the largest number of a column, where it is often written for "unknown": -9, 999."""
+    values = {text: float(text) for text in numbers}
+    ends = (min(values.values(), default=0), max(values.values(), default=0))
+    return [text for text, value in values.items()
+            if value in ends and value in NUMBER_CODES and (value <= _CODES_UP_TO or value >= _CODES_FROM)]
+
+
+def _declare(column: str, code: str) -> str:
+    """The flag that declares a code, as a shell takes it."""
+    return f"--missing-codes {shlex.quote(f'{column}={code}')}"
+
+
+def _find_unused(code: str, column: str, missing: Mapping[str, Mapping[str, int]]) -> str:
+    """What is to be said of a declared code without effect; empty: a missing cell of these columns holds it."""
+    if not missing:
+        return f"column {column} is not used: its missing code {show(code)} has no effect"
+    if any(is_code(text, [code]) for texts in missing.values() for text in texts):
+        return ""
+    return f"no cell of {f'column {column}' if column else 'the columns used'} holds the missing code {show(code)}"
+
+
+def _describe_words(words: Mapping[str, int]) -> str:
+    """What stands in missing cells: `empty`, or `7 empty, 3 'NA'`."""
+    told = {show(word) if word else "empty": n for word, n in words.items()}
+    if len(told) == 1:
+        return next(iter(told))
+    named = [f"{n} {word}" for word, n in sorted(told.items(), key=lambda item: -item[1])]
+    return ", ".join([*named[:_MAX_NAMED], *([f"{len(named) - _MAX_NAMED} more"] if len(named) > _MAX_NAMED else [])])
 
 
 def load_csv(path: Path) -> CsvTable:
@@ -149,6 +334,7 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
         raise InputDataError(f"cannot read the table ({reason})", path, "give a CSV file, UTF-8") from error
 
 
-def _clean(cell: str) -> str | float:
+def _clean(cell: str) -> str:
+    """The cell without blanks around it; a cell of signs that nobody sees is empty."""
     text = cell.strip()
-    return math.nan if text.lower() in _MISSING else text
+    return text if text.isprintable() or drop_invisible(text).strip() else ""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bonemet_jax import schema
 from bonemet_jax.stats.roc_results import NETWORK
 from bonemet_jax.stats.survival_results import compute_planted_hazards
 
@@ -24,6 +25,7 @@ def compute_planted(roc: Mapping[str, Any], truth: Mapping[str, Any] | None, coh
         reason = "real cohort: nothing is planted"
         return {"synthetic": False, "reason": reason, "generator": None, "null_cohort": False, "rows": [],
                 "hazard_ratios": [], "hazard_ratios_reason": reason, "notes": []}
+    n_known = int(cohort[[schema.TIME, schema.EVENT]].notna().all(axis=1).sum())
     hazards, reason = compute_planted_hazards(cohort, truth.get("log_hazard_ratios") or {})
     tested = {(r["feature_set"], r["classifier"]): r for r in roc["rows"] if r["split"] == "test"}
     bayes = truth.get("bayes_auc") or {}
@@ -31,7 +33,8 @@ def compute_planted(roc: Mapping[str, Any], truth: Mapping[str, Any] | None, coh
         "synthetic": True, "reason": None, "generator": truth.get("generator"), "null_cohort": bool(truth.get("null")),
         "rows": [_compare(*model, tested[model], bayes.get(model[0])) for model in _MODELS if model in tested],
         "hazard_ratios": hazards, "hazard_ratios_reason": reason,
-        "notes": ["Hazard ratios are estimated without the planted texture factor, which no clinical column holds; "
+        "notes": [f"Hazard ratios: {n_known} of {len(cohort)} patients, those with a follow-up time.",
+                  "Hazard ratios are estimated without the planted texture factor, which no clinical column holds; "
                   "leaving it out draws them towards 1."],
     }
 

@@ -36,7 +36,7 @@ def compute_run_stats(run_dir: Path, cohort_dir: Path, is_honest: bool = False) 
     """
     run_dir, cohort_dir = Path(run_dir), Path(cohort_dir)
     folds = load_folds(run_dir / "folds.json")
-    cohort = _load_dealt(cohort_dir / "cohort.parquet", folds)
+    cohort, n_left_out = _load_dealt(cohort_dir / "cohort.parquet", folds)
     label = dict(zip(cohort[schema.PATIENT_ID], cohort[schema.LABEL].astype(int), strict=True))
     patient_ids, embedding, score = _load_embeddings(run_dir / "embeddings.npz", folds)
     repeats = _load_scores(run_dir / "scores.parquet", folds, label)
@@ -47,8 +47,8 @@ def compute_run_stats(run_dir: Path, cohort_dir: Path, is_honest: bool = False) 
     every = _join_network(scores, folds, patient_ids, score)
     roc = compute_roc_results(every)
     results: dict[str, dict[str, Any]] = {
-        "table1": compute_table1(cohort),
-        "table2": compute_table2(cohort, log_hr),
+        "table1": compute_table1(cohort) | {"n_left_out": n_left_out},
+        "table2": compute_table2(cohort, log_hr) | {"n_cohort": len(cohort)},
         "roc": roc,
         "repeats": compute_repeats(repeats),
         "leakage": compute_leakage(scores if paper is None else paper, None if paper is None else scores),
@@ -76,14 +76,17 @@ def _join_network(scores: pd.DataFrame, folds: Folds, patient_ids: list[str], sc
     return pd.concat([network, scores], ignore_index=True)
 
 
-def _load_dealt(path: Path, folds: Folds) -> pd.DataFrame:
-    """The cohort's rows that the folds deal. Raises: LeakageError when a dealt patient has no row."""
+def _load_dealt(path: Path, folds: Folds) -> tuple[pd.DataFrame, int]:
+    """The cohort's rows that the folds hold, and how many others it has.
+
+    Raises: LeakageError when a patient of the folds has no row or no label.
+    """
     cohort = load_cohort(path, need_label=False)
     dealt = cohort[cohort[schema.PATIENT_ID].isin(folds.splits)].reset_index(drop=True)
     if len(dealt) != len(folds.splits) or dealt[schema.LABEL].isna().any():
         raise LeakageError("folds.json deals patients that the cohort does not have, or has without a label", path,
                            "make the folds again for this cohort")
-    return dealt
+    return dealt, len(cohort) - len(dealt)
 
 
 def _load_embeddings(path: Path, folds: Folds) -> tuple[list[str], np.ndarray, np.ndarray]:

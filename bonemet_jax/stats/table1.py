@@ -16,6 +16,7 @@ from scipy import special, stats
 from bonemet_jax.stats.estimable import NotEstimableError, check_finite
 
 _EXACT_BELOW = 50  # R: exact Wilcoxon p when both groups are smaller and nothing is tied
+_CONSTANT = 10 * np.finfo(float).eps  # R: a standard error this many times smaller than the means is rounding
 _FISHER_SLACK = 1 + 1e-7  # R: tables this close to the observed probability count as equally extreme
 _MAX_CELLS = 40_000_000  # an upper bound; at most 320 MB, in practice a fraction
 
@@ -32,7 +33,7 @@ class GroupSummary:
 
 @dataclass(frozen=True)
 class MeanComparison:
-    """p values of Student (equal variance), Welch and Wilcoxon; None with a reason where undefined."""
+    """p values of Student (equal variance), Welch and Wilcoxon; None where R gives none, with the reason."""
 
     student_p: float | None
     welch_p: float | None
@@ -55,24 +56,54 @@ def summarise(values: ArrayLike) -> GroupSummary:
     x = check_finite("a value", values)
     if x.size == 0:
         return GroupSummary(0, None, None, None)
-    quartiles = tuple(float(q) for q in np.percentile(x, (0, 25, 50, 75, 100)))
-    return GroupSummary(x.size, float(x.mean()), float(x.std(ddof=1)) if x.size > 1 else None, quartiles)
+    exponent = math.frexp(float(np.abs(x).max()))[1]
+    scaled = np.ldexp(x, -exponent)  # squares and sums of very large values leave floating point
+    quartiles = tuple(math.ldexp(float(q), exponent) for q in np.percentile(scaled, (0, 25, 50, 75, 100)))
+    with np.errstate(over="ignore"):  # the SD alone may be larger than every value; infinity is shown as unknown
+        sd = float(np.ldexp(scaled.std(ddof=1), exponent)) if x.size > 1 else None
+    return GroupSummary(x.size, math.ldexp(float(scaled.mean()), exponent), sd, quartiles)
 
 
 def compare_means(a: ArrayLike, b: ArrayLike) -> MeanComparison:
-    """Compare two groups' known values. Raises: NotEstimableError where a value is missing."""
-    x, y = check_finite("a value", a), check_finite("a value", b)
-    if min(x.size, y.size) < 2:
+    """Compare two groups' known values as R does. Raises: NotEstimableError where a value is missing."""
+    x, y = _scale(check_finite("a value", a), check_finite("a value", b))
+    if min(x.size, y.size) == 0:
         return MeanComparison(None, None, None, f"groups of {x.size} and {y.size} known values")
-    if np.ptp(x) == 0 and np.ptp(y) == 0:
-        return MeanComparison(None, None, None, "constant in both groups")
-    moments = (x.mean(), x.std(ddof=1), x.size, y.mean(), y.std(ddof=1), y.size)
-    student, welch = (float(stats.ttest_ind_from_stats(*moments, equal_var=equal).pvalue) for equal in (True, False))
-    return MeanComparison(student, welch, _wilcoxon_p(x, y), None)
+    student, welch, reason = _t_tests(x, y)
+    return MeanComparison(student, welch, _wilcoxon_p(x, y), reason)
 
 
-def _wilcoxon_p(x: np.ndarray, y: np.ndarray) -> float:
+def _scale(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both by one power of two, which changes no p value: squares of very large values leave floating point."""
+    largest = max((float(np.abs(part).max()) for part in (x, y) if part.size), default=0.0)
+    exponent = math.frexp(largest)[1]
+    return np.ldexp(x, -exponent), np.ldexp(y, -exponent)
+
+
+def _t_tests(x: np.ndarray, y: np.ndarray) -> tuple[float | None, float | None, str | None]:
+    """p of Student's and Welch's test, and why one of them is None."""
+    n_x, n_y = x.size, y.size
+    squares = ((x - x.mean()) ** 2).sum(), ((y - y.mean()) ** 2).sum()
+    difference, size = x.mean() - y.mean(), max(abs(x.mean()), abs(y.mean()))
+    few = f"groups of {n_x} and {n_y} known values"
+    if n_x + n_y < 3:
+        return None, None, few
+    error = math.sqrt(sum(squares) / (n_x + n_y - 2) * (1 / n_x + 1 / n_y))
+    if error <= _CONSTANT * size:
+        return None, None, "constant in both groups" if x.min() == x.max() and y.min() == y.max() else (
+            "constant in both groups but for rounding")
+    student = 2 * float(stats.t.sf(abs(difference) / error, n_x + n_y - 2))
+    if min(n_x, n_y) < 2:
+        return student, None, few
+    parts = squares[0] / (n_x - 1) / n_x, squares[1] / (n_y - 1) / n_y
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (n_x - 1) + parts[1] ** 2 / (n_y - 1))
+    return student, 2 * float(stats.t.sf(abs(difference) / math.sqrt(sum(parts)), freedom)), None
+
+
+def _wilcoxon_p(x: np.ndarray, y: np.ndarray) -> float | None:
     both = np.concatenate([x, y])
+    if both.min() == both.max():
+        return None
     exact = max(x.size, y.size) < _EXACT_BELOW and np.unique(both).size == both.size
     return float(stats.mannwhitneyu(x, y, method="exact" if exact else "asymptotic").pvalue)
 
@@ -91,7 +122,9 @@ def compare_counts(counts: ArrayLike) -> CountComparison:
     table = np.asarray(counts, dtype=int)
     table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
     if min(table.shape) < 2:
-        return CountComparison(None, None, None, "one level, or one group, alone")
+        reason = "no known value" if not table.size else (
+            "one group alone has known values" if table.shape[0] == 1 else "one level alone")
+        return CountComparison(None, None, None, reason)
     plain, yates = (float(stats.chi2_contingency(table, correction=c).pvalue) for c in (False, True))
     try:
         return CountComparison(plain, yates, compute_fisher(table), None)

@@ -10,7 +10,8 @@ import unicodedata
 from dataclasses import dataclass
 
 from bonemet_jax import schema
-from data_pipelines.clinical.columns import BINARY, FIELDS, LEVEL_KEYS, MISSING, MISSING_CODES, Field, fold, make_key
+from bonemet_jax.table_cells import NUMBER_CODES, is_code
+from data_pipelines.clinical.columns import BINARY, FIELDS, LEVEL_KEYS, MISSING, Field, fold, make_key
 
 Value = float | str | None
 
@@ -62,7 +63,7 @@ class Style:
     column_is_outside: bool = False
     """Half of its numbers or more are out of range."""
     missing: frozenset[str] = frozenset()
-    """Declared codes for "unknown", as folded text."""
+    """Declared codes for "unknown"."""
 
 
 def has_decimal_comma(cells: list[str]) -> bool:
@@ -84,7 +85,7 @@ def are_shares(cells: list[str]) -> bool:
 def is_mostly_outside(cells: list[str], column: schema.Column) -> bool:
     """Are half of the known numbers or more out of the column's range? Codes for unknown do not count."""
     texts = [text.replace(",", ".") for text in map(fold, cells) if _PLAIN.fullmatch(text) or _COMMA.fullmatch(text)]
-    known = [value for value in map(float, texts) if value not in MISSING_CODES or _is_inside(value, column)]
+    known = [value for value in map(float, texts) if value not in NUMBER_CODES or _is_inside(value, column)]
     return 2 * sum(not _is_inside(value, column) for value in known) >= len(known) > 0
 
 
@@ -100,7 +101,7 @@ def read_cell(cell: str, field: Field, style: Style) -> Read:
     check_signs(cell)
     text = fold(cell)
     unknown: Value = None if field.column.kind == "category" else math.nan
-    if _is_declared(text, style.missing):
+    if is_code(text, style.missing):
         return Read(unknown, (("csv-missing-declared", f"{_show(text)} read as unknown"),))
     if text == "-" and field.column.kind == "binary":
         return _read_dash(style)
@@ -129,13 +130,6 @@ def check_signs(cell: str) -> None:
 def is_spoiled(text: str) -> bool:
     """Is a text cell a formula or a spreadsheet's error value?"""
     return text.startswith("=") or bool(_EXCEL_ERROR.fullmatch(text.lower()))
-
-
-def _is_declared(text: str, missing: frozenset[str]) -> bool:
-    """Declared codes match as text, and as numbers: 999 also means 999.0."""
-    if text.casefold() in missing:
-        return True
-    return bool(_PLAIN.fullmatch(text)) and any(_PLAIN.fullmatch(m) and float(m) == float(text) for m in missing)
 
 
 def _read_dash(style: Style) -> Read:
@@ -193,7 +187,7 @@ def _read_number(text: str, field: Field, style: Style) -> Read:
     value = float(text)
     if not _is_inside(value, field.column):
         raise _out_of_range(text, value, field, style)
-    if value in MISSING_CODES and value >= 888:
+    if value in NUMBER_CODES and value >= 888:
         assumed += (("csv-missing-doubtful", f"{value:g} is taken as measured; if it means unknown, declare it"),)
     return Read(field.convert(value), assumed)
 
@@ -240,7 +234,7 @@ def _out_of_range(text: str, value: float, field: Field, style: Style) -> CellEr
     column = field.column
     wanted = "0 or 1" if column.kind == "binary" else f"{column.low:g} to {column.high:g}"
     fault = f"{_show(text)} is out of range, {wanted}"
-    if value in MISSING_CODES:
+    if value in NUMBER_CODES:
         return CellError("csv-missing-undeclared", f"{fault}; it looks like a code for unknown")
     for twin in FIELDS.values():
         is_twin = twin.target == field.target and twin.name != field.name

@@ -7,6 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from bonemet_jax import schema
+from bonemet_jax.table_cells import UNKNOWN_WORDS
 
 SLICE_Z = "slice_z_mm"
 SLICE_INDEX = "slice_index"
@@ -127,11 +128,7 @@ OPEN_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 #: Cells that mean "unknown" in every column, compared in lower case.
-MISSING: frozenset[str] = frozenset(
-    ("", "na", "n/a", "nan", "null", ".", "-", "unknown", "missing", "未知", "不详")
-)
-#: Numbers often written for "unknown": never taken for it unless declared.
-MISSING_CODES: frozenset[float] = frozenset((9, 88, 99, 888, 999, 8888, 9999, -1, -9, -99, -999, -9999))
+MISSING: frozenset[str] = UNKNOWN_WORDS | {""}
 
 #: Spellings of 0 and 1, compared in lower case; each use is told.
 BINARY: dict[str, float] = {

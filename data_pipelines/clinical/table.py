@@ -10,9 +10,10 @@ from typing import TypeGuard, TypeVar
 from bonemet_jax import schema
 from bonemet_jax.errors import UsageError
 from bonemet_jax.patient_ids import MAX_PAIRS, describe_difference, make_key, quote
+from bonemet_jax.table_cells import parse_codes
 from data_pipelines.check_codes import VERDICTS
 from data_pipelines.clinical.cells import CellError, Value, are_shares, check_signs, is_spoiled, read_cell
-from data_pipelines.clinical.columns import COLUMNS, FIELDS, MISSING, SLICE_INDEX, SLICE_Z, fold
+from data_pipelines.clinical.columns import COLUMNS, FIELDS, MISSING, SLICE_INDEX, SLICE_Z
 from data_pipelines.clinical.consistency import check_row
 from data_pipelines.clinical.header import TableColumn, clean_name, count_known, find_columns, make_columns
 from data_pipelines.clinical.journal import Journal
@@ -110,12 +111,10 @@ def load_clinical(path: Path, missing: tuple[str, ...] = ()) -> ClinicalTable:
 
 def _parse_missing(missing: Iterable[str]) -> dict[str, frozenset[str]]:
     """Column ("": every one) -> its declared codes."""
-    codes: dict[str, frozenset[str]] = {}
-    for entry in missing:
-        column, _, code = entry.rpartition("=")
-        if column and column not in FIELDS:
-            raise UsageError(f"--missing names {column!r}, which is no column", "--missing", "use CODE or COLUMN=CODE")
-        codes[column] = codes.get(column, frozenset()) | {fold(code).casefold()}
+    codes = parse_codes(missing)
+    unknown = next((column for column in codes if column and column not in FIELDS), None)
+    if unknown is not None:
+        raise UsageError(f"--missing names {unknown!r}, which is no column", "--missing", "use CODE or COLUMN=CODE")
     return codes
 
 

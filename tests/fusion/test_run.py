@@ -1,5 +1,6 @@
 """Fusion from files to files: determinism, joins, leakage, damaged and missing parts."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,3 +194,15 @@ def test_screening_that_selects_nothing_keeps_all_columns(small_run: SmallRun) -
     models = [artifacts.load_json(small_run.run / "models" / f"fold_{k}.json") for k in range(N_FOLDS)]
     empty = [m for m in models if "selected none" in m["screening_reason"]]
     assert empty and all(m["screened_columns"] == list(schema.encoded_names()) for m in empty)
+
+
+def test_screening_counts_the_patients_without_a_follow_up_time(small_run: SmallRun) -> None:
+    table = small_run.table.copy()
+    table.loc[table.index[::4], [schema.TIME, schema.EVENT]] = np.nan
+    small_run.write(table, small_run.embedding)
+    fuse(small_run.run, small_run.cohort,
+         replace(FAST, screen=True, classifiers=("svm",), feature_sets=("clinical",)))
+    for k in range(N_FOLDS):
+        reason = artifacts.load_json(small_run.run / "models" / f"fold_{k}.json")["screening_reason"]
+        counts = re.search(r"; on (\d+) of (\d+) training patients, the others have no follow-up time$", reason)
+        assert counts and 0 < int(counts[1]) < int(counts[2])

@@ -14,7 +14,7 @@ from bonemet_jax.config import Config, to_dict
 from bonemet_jax.errors import CorruptFileError
 from bonemet_jax.report.channel_pictures import make_channel_pictures
 from bonemet_jax.report.render import render_report
-from bonemet_jax.report.tables import make_table2
+from bonemet_jax.report.tables import make_performance_row, make_table1, make_table2
 
 from .conftest import STATS, write_fake_run
 
@@ -89,6 +89,33 @@ def test_table2_shows_each_variables_test_of_proportional_hazards(rendered: Path
     table2 = STATS["table2"]()
     table2["refit"].update(schoenfeld_global_p=None, schoenfeld_reason="too few event times")
     assert "–: not available, too few event times." in make_table2(table2).notes
+
+
+def test_tables_say_whom_they_leave_out() -> None:
+    whole = STATS["table1"]()
+    gaps = whole | {"n_left_out": 4}
+    gaps["variables"] = [v | ({"n": [370, 50], "n_missing": [9, 2]} if v["name"] in ("cea_ng_ml", "lvi") else {})
+                         for v in whole["variables"]]
+    plain, table = make_table1(whole), make_table1(gaps)
+    labels = {v["name"]: v["label"] for v in whole["variables"]}
+    named = [row[0].text for row in table.rows if "(n = 370, 50)" in row[0].text]
+    assert [name.removesuffix(" (n = 370, 50)") for name in named] == [
+        v["label"] for v in whole["variables"] if v["name"] in ("cea_ng_ml", "lvi")]
+    assert any(note.startswith("Missing values: ") and f"{labels['lvi']} 11" in note for note in table.notes)
+    assert any(note.startswith("4 more patients of the cohort are not in folds.json") for note in table.notes)
+    assert "No value is missing." in plain.notes and not any("(n = 3" in row[0].text for row in plain.rows)
+
+    table2 = STATS["table2"]()
+    assert not any("left out" in note or "filled" in note for note in make_table2(table2).notes)
+    notes = make_table2(table2 | {"n_cohort": table2["n"] + 5, "n_imputed": {"lvi": 3, "menopause": 0}}).notes
+    wanted = f"of {table2['n'] + 5}; the others have no follow-up time and are left out"
+    assert any(wanted in note for note in notes)
+    assert "Missing values, filled by the median or mode: lvi 3." in notes
+
+    row = next(row for row in STATS["roc"]()["rows"] if row["split"] == "test")
+    assert make_performance_row("x", row)[3].detail == ""
+    found = make_performance_row("x", row | {"auc_folds": [0.7, None, 0.8]})[3]
+    assert found.detail == "2 of 3 folds, the others have one class"
 
 
 def test_calibration_and_clinical_use(rendered: Path) -> None:

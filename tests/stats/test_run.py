@@ -168,6 +168,29 @@ def test_tables(rows: tuple[Path, dict[tuple[str, str, str], Any], dict[str, Any
     assert np.shape(correlation["r_folds"]) == (3, 16, len(schema.encoded_names()))
 
 
+def test_patients_left_out_are_counted(make_run: MakeRun) -> None:
+    def make_gaps(cohort: pd.DataFrame) -> pd.DataFrame:
+        late = cohort.index >= 50
+        return cohort.assign(
+            cea_ng_ml=cohort["cea_ng_ml"].mask(cohort.index < 7),
+            dmfs_months=cohort[schema.TIME].mask(late), dmfs_event=cohort[schema.EVENT].mask(late))
+
+    run = make_run(60, truth=TRUTH, change=make_gaps)
+    extra = pd.read_parquet(run / "cohort" / "cohort.parquet").head(3)
+    extra[schema.PATIENT_ID] = ["X1", "X2", "X3"]
+    artifacts.save_table(run / "cohort" / "cohort.parquet",
+                         pd.concat([pd.read_parquet(run / "cohort" / "cohort.parquet"), extra], ignore_index=True))
+    stats = _stats(run)
+    table1, correlation = stats["table1"], stats["correlation"]
+    cea = next(variable for variable in table1["variables"] if variable["name"] == "cea_ng_ml")
+    assert (sum(cea["n"]), sum(cea["n_missing"]), table1["n_left_out"]) == (53, 7, 3)
+    assert (stats["table2"]["n"], stats["table2"]["n_cohort"]) == (50, 60)
+    assert stats["planted"]["notes"][0] == "Hazard ratios: 50 of 60 patients, those with a follow-up time."
+    assert correlation["n_known"][correlation["clinical"].index("cea_ng_ml")] == 53
+    assert max(correlation["n_known"]) == 60
+    assert correlation["notes"][-1].endswith("over n patients: CEA (ng/ml) 53.")
+
+
 def test_same_input_same_bytes(make_run: MakeRun) -> None:
     run = make_run(60, truth=TRUTH)
     _stats(run)

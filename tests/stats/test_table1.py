@@ -89,12 +89,43 @@ def test_wilcoxon_is_exact_only_below_50_without_ties() -> None:
     assert tied == stats.mannwhitneyu(np.round(x / 2), np.round(y / 2), method="asymptotic").pvalue
 
 
+@pytest.mark.parametrize(("x", "y", "student", "welch", "wilcoxon", "reason"), [
+    ([1], [2, 3], 0.333333333333333, None, 0.666666666666667, "groups of 1 and 2 known values"),
+    ([1], [2], None, None, 1, "groups of 1 and 1 known values"),
+    ([1], [2, 2], None, None, 0.479500122186953, "constant in both groups"),
+    ([2, 2], [3, 3, 3], None, None, 0.0955807045456294, "constant in both groups"),
+    ([2, 2, 2], [1, 5, 3], 0.435330942514376, 0.477767032132906, 0.642834826490804, None),
+    ([0.1 + 0.2, 0.3, 0.3], [0.3, 0.3], None, None, 0.683091398309609, "constant in both groups but for rounding"),
+    ([1, 1, 1, 1], [1, 1, 1, 1 + 1e-15], None, None, 0.453254704753736, "constant in both groups but for rounding"),
+])
+@pytest.mark.filterwarnings("error")
+def test_few_or_constant_values(x: list[float], y: list[float], student: float | None, welch: float | None,
+                                wilcoxon: float, reason: str | None) -> None:
+    """R 4.2.2: t.test (var.equal or not) and wilcox.test; where it stops with "data are essentially constant", None."""
+    found = compare_means(x, y)
+    for ours, wanted in ((found.student_p, student), (found.welch_p, welch), (found.wilcoxon_p, wilcoxon)):
+        assert ours == (None if wanted is None else pytest.approx(wanted, abs=1e-12))
+    assert found.reason == reason
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_of_any_size_compare_alike() -> None:
+    x, y = np.array([1.0, 2, 4]), np.array([3.0, 5])
+    for scale in (1e-200, 1e200, 1e307):
+        found = compare_means(x * scale, y * scale)
+        assert (found.student_p, found.welch_p) == pytest.approx((0.308068009250357, 0.318310943220256), rel=1e-9)  # R
+        assert summarise(x * scale).sd == pytest.approx(scale * 1.52752523165195)
+    assert summarise([1.7e308, -1.7e308]).mean == 0
+
+
 def test_reasons() -> None:
     assert compare_means([1.0], [2.0, 3.0]).reason == "groups of 1 and 2 known values"
     assert compare_means([2.0, 2.0], [2.0, 2.0, 2.0]).reason == "constant in both groups"
     constant_in_one = compare_means([2.0, 2.0, 2.0], [1.0, 5.0, 3.0])
     assert constant_in_one.reason is None and constant_in_one.welch_p is not None
-    assert compare_counts([[5, 0], [7, 0]]).reason == "one level, or one group, alone"
+    assert compare_counts([[5, 0], [7, 0]]).reason == "one level alone"
+    assert compare_counts([[5, 3], [0, 0]]).reason == "one group alone has known values"
+    assert compare_counts([[0, 0], [0, 0]]).reason == "no known value"
     empty_level = compare_counts([[5, 0, 3], [7, 0, 9]])
     assert empty_level == compare_counts([[5, 3], [7, 9]])
     nobody = summarise([])
