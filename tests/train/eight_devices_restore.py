@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
     found = {}
     for n in (1, 2, 4, 8):
         engine = Engine(CONFIG, devices=jax.devices()[:n])
-        state = engine.put_states(restore_common([CheckpointStore(folder, "key")], engine.state_template()).states)
+        state = engine.put_states(restore_common([CheckpointStore(folder, "key")], engine.state_template(), 1).states)
         n_devices = {len(leaf.devices()) for leaf in jax.tree.leaves(state)}
         pairs = zip(jax.tree.leaves(engine.fetch_states(state)[0]), jax.tree.leaves(wanted), strict=True)
         found[n] = [n_devices == {n}, sum(np.array(a).tobytes() == b.tobytes() for a, b in pairs)]

@@ -36,7 +36,7 @@ def test_keeps_the_two_newest_and_the_best(tmp_path: Path) -> None:
         store.save(epoch, _state(epoch), auc)
     assert store.epochs() == [2, 4, 5] and store.best_epoch() == 2
     again = CheckpointStore(tmp_path, "k")
-    place, states, parts = restore_common([again], _template())
+    place, states, parts = restore_common([again], _template(), 9)
     assert place == (5, 0) and parts == [NO_PART]
     np.testing.assert_array_equal(states[0].params["w"], np.full(64, 5))
 
@@ -55,7 +55,7 @@ def test_an_epoch_broken_off_goes_with_the_next_save(tmp_path: Path) -> None:
     store.save_part(place, _state(7), part)
     assert store.epochs() == [1] and store.best_epoch() == 1 and store.places() == [Place(1), place]
     again = CheckpointStore(tmp_path, "k")
-    found, states, parts = restore_common([again], _template())
+    found, states, parts = restore_common([again], _template(), 9)
     assert (found, parts) == (place, [part]) and states[0].step == 7
     again.save(2, _state(2), 0.4)
     assert again.places() == [Place(1), Place(2)]
@@ -69,7 +69,7 @@ def test_steps_outside_the_manifest_do_not_count(tmp_path: Path, capsys: pytest.
     (tmp_path / ".manifest.partial.json").touch()
     again = CheckpointStore(tmp_path, "k")
     assert again.epochs() == [1]
-    assert restore_common([again], _template()).place == (1, 0)
+    assert restore_common([again], _template(), 9).place == (1, 0)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "manifest.json"]
     assert f"left in {tmp_path}: .manifest.partial.json, 2.orbax-checkpoint-tmp, 3" in capsys.readouterr().err
 
@@ -107,7 +107,7 @@ def test_nothing_sound_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     next(f for f in (tmp_path / "1").rglob("*") if f.is_file()).unlink()
     with pytest.raises(CorruptFileError, match="missing"):
         store.restore(1, _template())
-    assert restore_common([store], _template()) == (Place(0), [], [NO_PART])
+    assert restore_common([store], _template(), 9) == (Place(0), [], [NO_PART])
     assert "epoch 1 is damaged" in capsys.readouterr().err and not (tmp_path / "1").exists()
 
 
@@ -119,7 +119,7 @@ def test_members_go_back_together(tmp_path: Path, capsys: pytest.CaptureFixture[
         store.save_part(Place(2, 3), _state(9), NO_PART)
         store.finish()
     _flip(max((tmp_path / "b" / "2+3").rglob("d/*"), key=lambda f: f.stat().st_size), 8)
-    place, states, _ = restore_common(stores, _template())
+    place, states, _ = restore_common(stores, _template(), 9)
     assert place == (2, 0) and [state.step for state in states] == [2, 2]
     assert "epoch 2, step 3 is damaged" in capsys.readouterr().err
     assert [store.places() for store in stores] == [[(1, 0), (2, 0)]] * 2

@@ -122,9 +122,9 @@ def test_last_epoch_and_wanted_best_are_saved_outside_the_interval(
     train = replace(config.train, checkpoint_epochs=9, embed_epoch="best")
     save, saved = CheckpointStore.save, []
 
-    def spy(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
+    def spy(self: CheckpointStore, epoch: int, state: Any, *facts: Any) -> None:
         saved.append(epoch)
-        save(self, epoch, state, val_auc)
+        save(self, epoch, state, *facts)
 
     monkeypatch.setattr(CheckpointStore, "save", spy)
     train_folds(records, folds, replace(config, train=train), tmp_path, (0,))
@@ -133,16 +133,15 @@ def test_last_epoch_and_wanted_best_are_saved_outside_the_interval(
 
 
 def test_best_epoch_that_was_not_saved_is_refused(
-    trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path
+    records: RecordArrays, folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(trained / "fold_0", tmp_path / "fold_0")
-    metrics = tmp_path / "fold_0" / "metrics.jsonl"
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    unsaved = next(line for line in lines if line["epoch"] not in _saved(trained))
-    unsaved["val_auc"] = 1.5
-    metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    best = replace(config, train=replace(config.train, embed_epoch="best"))
-    with pytest.raises(UsageError, match=f"epoch {unsaved['epoch']}, the best"):
+    aucs = iter([0.9, 0.5, 0.6, 0.7])
+    monkeypatch.setattr("bonemet_jax.train.loop.compute_auc", lambda *_: next(aucs))
+    last = replace(config, train=replace(config.train, checkpoint_epochs=2))
+    train_folds(records, folds, last, tmp_path, (0,))
+    assert _saved(tmp_path) == {2, 4}
+    best = replace(last, train=replace(last.train, embed_epoch="best"))
+    with pytest.raises(UsageError, match="epoch 1, the best"):
         train_folds(records, folds, best, tmp_path, (0,))
 
 

@@ -93,8 +93,8 @@ def test_a_training_may_go_on_in_the_other_mode(
     """Streamed for two epochs, stopped, then resident: the bytes of the resident run."""
     save = CheckpointStore.save
 
-    def stop(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
-        save(self, epoch, state, val_auc)
+    def stop(self: CheckpointStore, epoch: int, state: Any, *facts: Any) -> None:
+        save(self, epoch, state, *facts)
         if epoch == 2:
             raise KeyboardInterrupt
 
@@ -175,8 +175,8 @@ def test_a_shard_lost_during_training_stops_it(
     directory = shutil.copytree(small_records["tfrecord"], tmp_path / "records")
     reader, save = open_records(directory), CheckpointStore.save
 
-    def lose(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
-        save(self, epoch, state, val_auc)
+    def lose(self: CheckpointStore, epoch: int, state: Any, *facts: Any) -> None:
+        save(self, epoch, state, *facts)
         if epoch == 1:
             for shard in directory.glob("*.tfrecord-*"):
                 shard.write_bytes(b"")

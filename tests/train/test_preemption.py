@@ -66,12 +66,12 @@ def test_twice_in_one_epoch_and_once_behind_it(
     trained: Path, records: RecordArrays, folds: Folds, config: Config, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each goes on from the last; behind an epoch that is not due to be saved, it is saved all the same."""
+    """Each goes on from the last; behind an epoch that is not due to be saved, it is saved until the next one is."""
     own, save = replace(config, train=replace(config.train, checkpoint_epochs=2)), CheckpointStore.save
 
-    def stop(self: CheckpointStore, epoch: int, state: Any, val_auc: float | None) -> None:
+    def stop(self: CheckpointStore, epoch: int, state: Any, *facts: Any) -> None:
         terminate()
-        save(self, epoch, state, val_auc)
+        save(self, epoch, state, *facts)
 
     for label, places in [
         ("fold 0, epoch 1, training 1", [Place(0, 1)]),
@@ -85,7 +85,7 @@ def test_twice_in_one_epoch_and_once_behind_it(
     with monkeypatch.context() as patched, pytest.raises(Terminated, match="after epoch 2 saved"):
         patched.setattr(CheckpointStore, "save", stop)
         train_folds(records, folds, own, tmp_path, (0,))
-    assert _places(tmp_path) == [Place(1), Place(2)]
+    assert _places(tmp_path) == [Place(2)]
     train_folds(records, folds, own, tmp_path, (0,))
     assert_same_results(tmp_path, trained, config)
 
