@@ -8,7 +8,7 @@ from bonemet_jax import artifacts
 from bonemet_jax.errors import CorruptFileError, UsageError
 from bonemet_jax.study import stage_cache
 from bonemet_jax.study.run import Run, load_run_config
-from bonemet_jax.study.stages import BY_NAME, identify_cohort, list_needed
+from bonemet_jax.study.stages import BY_NAME, key_of_cohort, list_needed
 
 #: Part of every output of a network that was trained on synthetic patients.
 SYNTHETIC_WARNING = "trained on SYNTHETIC patients: the scores mean nothing for real ones"
@@ -64,7 +64,7 @@ def load_cohort_facts(run: Run) -> dict[str, Any] | None:
     if run.config.cohort_dir is None:
         is_own = stamp["outputs"].get(f"cohort/{artifacts.MANIFEST}") == artifacts.sha256_file(manifest)
     else:
-        is_own = stamp["key"] == stage_cache.make_key("cohort", identify_cohort(run.cohort_dir), {})
+        is_own = stamp["key"] == key_of_cohort(run.cohort_dir)
     return artifacts.load_json(manifest, artifacts.Manifest)["facts"] if is_own else None
 
 

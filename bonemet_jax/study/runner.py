@@ -7,11 +7,11 @@ from typing import Any, NotRequired, TypedDict
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.config import to_dict
-from bonemet_jax.errors import CorruptFileError, UsageError
+from bonemet_jax.errors import CorruptFileError, TryAgainError, UsageError
 from bonemet_jax.progress import say
 from bonemet_jax.study import stage_cache
 from bonemet_jax.study.run import Run
-from bonemet_jax.study.stages import BY_NAME, STAGES, Stage, list_needed
+from bonemet_jax.study.stages import BY_NAME, STAGES, Stage, key_of_cohort, list_needed
 
 _MAX_NAMED = 4
 _EPOCHS_DECIDE = "with the cosine schedule every learning rate depends on the number of epochs"
@@ -49,7 +49,7 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
             say(f"{name:<7} already done")
             continue
         with artifacts.disk_errors(run.directory):
-            seconds[name] = _do(run, BY_NAME[name], keys[name])
+            seconds[name] = _do(run, BY_NAME[name], keys)
         say(f"{name:<7} done, {seconds[name]:.1f} s")
     return seconds
 
@@ -73,7 +73,7 @@ def _is_done(run: Run, stage: Stage, key: str, may_remake: bool) -> bool:
     return False
 
 
-def _do(run: Run, stage: Stage, key: str) -> float:
+def _do(run: Run, stage: Stage, keys: Mapping[str, str]) -> float:
     start = time.perf_counter()
     hosts.once(lambda: _begin(run, stage))
     if stage.together:
@@ -81,10 +81,16 @@ def _do(run: Run, stage: Stage, key: str) -> float:
     else:
         hosts.once(lambda: stage.work(run))
     seconds = round(time.perf_counter() - start, 3)
-    hosts.once(
-        lambda: stage_cache.write_stamp(run.directory, stage.name, key, stage.needs, stage.outputs(run), seconds)
-    )
+    hosts.once(lambda: _finish(run, stage, keys, seconds))
     return seconds
+
+
+def _finish(run: Run, stage: Stage, keys: Mapping[str, str], seconds: float) -> None:
+    """Stamp the stage. Raises: TryAgainError when a given cohort was replaced while the stage may have read it."""
+    if run.config.cohort_dir is not None and keys["cohort"] != key_of_cohort(run.cohort_dir):
+        raise TryAgainError("the cohort was replaced while the run used it", run.cohort_dir,
+                            "run the same command again")
+    stage_cache.write_stamp(run.directory, stage.name, keys[stage.name], stage.needs, stage.outputs(run), seconds)
 
 
 def _begin(run: Run, stage: Stage) -> None:

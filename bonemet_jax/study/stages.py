@@ -15,6 +15,7 @@ from bonemet_jax.config import to_dict
 from bonemet_jax.errors import InputDataError, UsageError
 from bonemet_jax.progress import say
 from bonemet_jax.study.run import Run
+from bonemet_jax.study.stage_cache import make_key
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,18 @@ def _cohort_settings(run: Run) -> Any:
     if not (run.cohort_dir / artifacts.MANIFEST).is_file():
         raise InputDataError("no cohort in this folder", run.cohort_dir, "run `bonemet ingest` or `bonemet phantom`")
     artifacts.check_manifest(run.cohort_dir, "make the cohort again with `bonemet ingest`: it is never edited in place")
-    return identify_cohort(run.cohort_dir)
+    return _identify_cohort(run.cohort_dir)
 
 
-def identify_cohort(cohort_dir: Path) -> dict[str, str]:
-    """What a given cohort is recognised by."""
+def _identify_cohort(cohort_dir: Path) -> dict[str, str]:
     return {"manifest": artifacts.sha256_file(cohort_dir / artifacts.MANIFEST)}
+
+
+def key_of_cohort(cohort_dir: Path) -> str | None:
+    """Key of the stage `cohort` for a given cohort, whose files are not looked at; None where it is gone."""
+    if not (cohort_dir / artifacts.MANIFEST).is_file():
+        return None
+    return make_key("cohort", _identify_cohort(cohort_dir), {})
 
 
 def _make_cohort(run: Run) -> None:

@@ -70,9 +70,9 @@ class _PartEntry(TypedDict):
 
 class _Entry(TypedDict):
     files: dict[str, str]
-    metrics_sha256: str
+    metrics_sha256: NotRequired[str]  # this and the next are not in those of earlier versions, which have other keys
     val_auc: float | None
-    due: bool
+    due: NotRequired[bool]
     part: NotRequired[_PartEntry]
 
 

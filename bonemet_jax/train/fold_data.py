@@ -17,6 +17,9 @@ from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.models.pretrained import weights_sha256
 from bonemet_jax.train.validation import compute_class_weight
 
+#: Of the files a training leaves; raised when it cannot go on from those of earlier versions.
+_FILES_VERSION = 2
+
 
 class FoldData(NamedTuple):
     """Positions in the records, joined by patient_id. The test part is not here: training never sees it."""
@@ -80,6 +83,7 @@ def compute_training_key(records: Records, folds: Splits, fold: int, config: Con
     }
     if config.model.norm == "local":
         settings["n_data"] = n_data
+    settings["files"] = _FILES_VERSION
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.cohort.folds import Splits
@@ -49,7 +49,7 @@ class Done(TypedDict):
     """done.json."""
 
     epoch: int
-    epochs: int
+    epochs: NotRequired[int]
     """train.epochs; fewer were done where the training stopped early."""
     key: str
     params_sha256: str
@@ -85,10 +85,12 @@ class MemberRun:
         Raises: UsageError when it did, but not every epoch now asked for was saved.
         """
         path = self.member.directory / "done.json"
-        done = artifacts.load_json(path, Done) if path.is_file() else None
-        if done is None or (done["key"], done["epochs"]) != (self.key, self.member.config.train.epochs):
+        if not path.is_file():
             return False
         try:
+            done = artifacts.load_json(path, Done)
+            if (done["key"], done.get("epochs")) != (self.key, self.member.config.train.epochs):
+                return False
             _check_timing(self.member.directory / "timing.json", self.key)
             for epoch in self.store.epochs():
                 self.store.check(epoch)
