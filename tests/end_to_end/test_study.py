@@ -258,6 +258,7 @@ def test_phantom_then_build_by_hand(tmp_path: Path) -> None:
     assert set(told["versions"]) >= {"jax", "python", "bonemet-jax"}
 
 
+@pytest.mark.every_change
 def test_real_slice_ingest_measure_predict(
     run_dir: Path, shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

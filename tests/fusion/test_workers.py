@@ -30,6 +30,7 @@ def test_a_worker_that_dies_is_told() -> None:
         list(run_all(_die, [(1,), (1,)], FusionConfig(workers=2)))
 
 
+@pytest.mark.every_change
 def test_dask_cluster_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
