@@ -9,6 +9,8 @@ from bonemet_jax.errors import DeviceError, TryAgainError, UsageError
 from bonemet_jax.fusion.device import choose_device
 from bonemet_jax.fusion.workers import run_all
 
+pytestmark = pytest.mark.every_change
+
 
 def _square(value: int) -> tuple[int, int]:
     return value**2, os.getpid()
@@ -30,7 +32,6 @@ def test_a_worker_that_dies_is_told() -> None:
         list(run_all(_die, [(1,), (1,)], FusionConfig(workers=2)))
 
 
-@pytest.mark.every_change
 def test_dask_cluster_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:

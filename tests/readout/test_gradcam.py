@@ -31,6 +31,8 @@ from bonemet_jax.train.optim import make_optimizer
 from bonemet_jax.train.state import TrainState, make_state
 from tests.train.small import CONFIG, make_small_folds
 
+pytestmark = pytest.mark.every_change
+
 STAGES = ("stage1", "stage2")
 
 
@@ -88,7 +90,6 @@ def test_mean_of_all_networks(branches: str, records: RecordArrays, run_dir: Pat
         np.testing.assert_allclose(got[which], want, rtol=1e-4, atol=1e-6 * want.max())
 
 
-@pytest.mark.every_change
 def test_maps_of_a_network_equal_finite_differences(records: RecordArrays) -> None:
     """float64: a map's weight is the change of the logit when its feature map rises everywhere, over its pixels."""
     positions, (height, width) = [2, 7, 11], records.image_shape

@@ -165,6 +165,7 @@ def test_tables(rows: tuple[Path, dict[tuple[str, str, str], Any], dict[str, Any
     assert np.shape(correlation["r_folds"]) == (3, 16, len(schema.encoded_names()))
 
 
+@pytest.mark.every_change
 def test_same_input_same_bytes(make_run: MakeRun) -> None:
     run = make_run(60, truth=TRUTH)
     _stats(run)
