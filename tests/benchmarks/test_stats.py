@@ -11,10 +11,11 @@ from benchmarks.__main__ import main
 from benchmarks.peers.resampling import bootstrap_by_loop, compare_by_all_pairs
 from bonemet_jax.stats.roc import compute_paired_delong
 
+pytestmark = pytest.mark.every_change
+
 ROWS = stats_benchmark.make_cohort_rows(stats_benchmark.QUICK)
 
 
-@pytest.mark.every_change
 def test_quick_stats(tmp_path: Path) -> None:
     out = tmp_path / "records.jsonl"
     assert main(["stats", "--quick", "--json", str(out)]) == 0

@@ -11,6 +11,8 @@ from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.harness import Measurement, Options, Ratio, make_record
 from bonemet_jax.config import Config, ModelConfig
 
+pytestmark = pytest.mark.every_change
+
 
 def _records(benchmark: str = "step_time", network: str = "resnet50") -> list[dict[str, Any]]:
     """Ours, the peer's, their ratio, and a ratio whose numbers are no records."""

@@ -154,6 +154,7 @@ def _histograms_in_numpy(image: np.ndarray, n: int, size: int) -> np.ndarray:
     return cells
 
 
+@pytest.mark.every_change
 def test_batch_stays_on_its_devices() -> None:
     """Eight devices, each its own images, no talk between them."""
     subprocess.run([sys.executable, "-c", EIGHT_DEVICES], check=True,

@@ -491,6 +491,7 @@ def test_random_bytes(tmp_path: Path, data: bytes) -> None:
     st.sampled_from(",;\t|"),
     st.booleans(),
 )
+@pytest.mark.every_change
 def test_random_cells(tmp_path: Path, header: list[str], rows: list[list[str]], separator: str, quoted: bool) -> None:
     def line(cells: list[str]) -> str:
         return separator.join('"' + cell.replace('"', '""') + '"' if quoted else cell for cell in cells)

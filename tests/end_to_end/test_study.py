@@ -238,6 +238,7 @@ def test_folds_of_another_run_are_obeyed_and_old_folds_swept(run_dir: Path, tmp_
     assert sorted(f.name for f in copy.glob("fold_*")) == ["fold_0", "fold_1"]
 
 
+@pytest.mark.every_change
 def test_changing_which_epoch_is_used_trains_nothing_again(run_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run_dir, copy)
@@ -258,6 +259,7 @@ def test_phantom_then_build_by_hand(tmp_path: Path) -> None:
     assert set(told["versions"]) >= {"jax", "python", "bonemet-jax"}
 
 
+@pytest.mark.every_change
 def test_real_slice_ingest_measure_predict(
     run_dir: Path, shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,6 +316,7 @@ def _check_explained(run_dir: Path, out: Path, facts: dict[str, Any], printed: s
     assert not list(out.parent.glob(".*partial*"))
 
 
+@pytest.mark.every_change
 def test_failed_prediction_leaves_the_earlier_one(
     run_dir: Path, shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,6 +339,7 @@ def test_failed_prediction_leaves_the_earlier_one(
     assert "not an earlier output" in capfd.readouterr().err and (tmp_path / "p" / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.every_change
 def test_predict_with_clinical_data_tells_what_was_filled_in(run_dir: Path, shared: Path, tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("patient_id,age_years,height_m,lvi\nct_t11_dicom,51,1.62,1\n")
     source = ["-i", str(shared / "data" / "ct_t11_dicom"), "--slice-z", "-768.5"]

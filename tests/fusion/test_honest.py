@@ -19,6 +19,8 @@ from bonemet_jax.stats.roc import compute_auc
 
 from .conftest import N_FEATURES, N_FOLDS, N, SmallRun, make_small_run
 
+pytestmark = pytest.mark.every_change
+
 HONEST = FusionConfig(mode="honest", classifiers=("gbdt", "svm"), screen=False, workers=1)
 
 

@@ -17,6 +17,8 @@ from bonemet_jax.stats.threshold import choose_balanced_threshold
 
 from .conftest import N_FEATURES, N_FOLDS, N, SmallRun, make_small_run
 
+pytestmark = pytest.mark.every_change
+
 FAST = FusionConfig(classifiers=("gbdt", "svm"), screen=False)
 
 

@@ -9,6 +9,8 @@ from bonemet_jax.errors import DeviceError, TryAgainError, UsageError
 from bonemet_jax.fusion.device import choose_device
 from bonemet_jax.fusion.workers import run_all
 
+pytestmark = pytest.mark.every_change
+
 
 def _square(value: int) -> tuple[int, int]:
     return value**2, os.getpid()

@@ -21,6 +21,8 @@ from data_pipelines.ingest.picture import Picture
 from data_pipelines.ingest.source import Choice
 from tests.ingest.conftest import make_dicom, make_hu, save_dicom
 
+pytestmark = pytest.mark.every_change
+
 GIB = 1 << 30
 MAX_MIB = 1024
 """Of all processes together: the command and one reader."""

@@ -52,6 +52,7 @@ def test_cohort_directory(dicom_folder: Path, nifti_folder: Path, clinical: Path
     assert artifacts.load_json(out / "ingest.json")[row[schema.SLICE_ID]]["z_mm"] == Z
 
 
+@pytest.mark.every_change
 def test_salt_is_made_once_private_and_kept(dicom_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "cohort"
     ingest([dicom_folder], out, choice=Choice(slice_z_mm=Z))

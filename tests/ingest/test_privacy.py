@@ -22,7 +22,7 @@ from bonemet_jax.cli import main
 from data_pipelines.ingest.dicom_header import PLAIN_TAGS, SEQUENCES
 from tests.ingest.conftest import make_dicom, make_hu, save_dicom, save_nifti
 
-pytestmark = pytest.mark.usefixtures("one_process")
+pytestmark = [pytest.mark.usefixtures("one_process"), pytest.mark.every_change]
 
 TEXT, UID, DATE, NUMBER = "CANARY", "9.8765432.1", "18910203", "77.12345"
 NEEDLES = [needle for word in (TEXT, "canary", UID, DATE, NUMBER, "1891-02-03")

@@ -134,6 +134,7 @@ def test_ctrl_c_ends_the_processes(tmp_path: Path) -> None:
     assert len(children) == 2 and not [child for child in children if Path(f"/proc/{child}").exists()]
 
 
+@pytest.mark.every_change
 def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
     """Spawned processes import the script again."""
     script = tmp_path / "script.py"

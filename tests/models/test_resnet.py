@@ -111,6 +111,7 @@ def test_what_is_added_to_a_tap_has_its_gradient(branches: str, branch: str) -> 
     assert {tap for tap in other if not np.allclose(other[tap], plain.taps[tap])} == {first, last}
 
 
+@pytest.mark.every_change
 def test_a_cell_of_a_tap_looks_around_its_multiple_of_the_stride() -> None:
     """Cell (5, 6) of stage 2 sees as far above its pixel (40, 48) as below, as far to its left as to its right."""
     taps = _shapes(ModelConfig(network="resnet34"), 400, 500).taps

@@ -22,8 +22,10 @@ def _all_results(function: object, shape: tuple[int, ...], dtype: str) -> list[n
 
 
 @pytest.mark.parametrize("shape", [
-    (2, 5, 6, 3), *(pytest.param(shape, marks=pytest.mark.slow) for shape in
-                    [(2, 6, 8, 3), (1, 4, 7, 2), (3, 1, 1, 4), (2, 13, 16, 8)])])
+    pytest.param((2, 5, 6, 3), marks=pytest.mark.every_change),
+    *(pytest.param(shape, marks=pytest.mark.slow) for shape in
+      [(2, 6, 8, 3), (1, 4, 7, 2), (3, 1, 1, 4), (2, 13, 16, 8)]),
+])  # fmt: skip
 def test_equals_the_plain_convolution(shape: tuple[int, ...]) -> None:
     with jax.enable_x64(True):
         ours, plain = (_all_results(function, shape, "float64") for function in (convolve_3x3, _plain))

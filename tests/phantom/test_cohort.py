@@ -49,6 +49,7 @@ def test_table_is_make_tables(made):
     np.testing.assert_allclose(found, length_mm, rtol=1e-5)
 
 
+@pytest.mark.every_change
 def test_same_bytes_for_any_number_of_processes(made, tmp_path, monkeypatch):
     monkeypatch.setattr(cohort, "_SPAWN_FROM", 0)
     make_cohort(small(), tmp_path / "two", workers=2)

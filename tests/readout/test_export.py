@@ -39,6 +39,8 @@ from bonemet_jax.train.state import params_sha256
 from tests.study.stamped import stamp_stages
 from tests.train.small import CONFIG
 
+pytestmark = pytest.mark.every_change
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "export.md").read_text(), re.S | re.M)
 #: Another lowering of the same sums: float32 rounding through the network.

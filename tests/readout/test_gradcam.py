@@ -31,6 +31,8 @@ from bonemet_jax.train.optim import make_optimizer
 from bonemet_jax.train.state import TrainState, make_state
 from tests.train.small import CONFIG, make_small_folds
 
+pytestmark = pytest.mark.every_change
+
 STAGES = ("stage1", "stage2")
 
 

@@ -20,6 +20,8 @@ from data_pipelines.bonemet_ct.grid import to_grid
 from data_pipelines.bonemet_ct.tissue import TissueReader
 from data_pipelines.canonical import load_slice
 
+pytestmark = pytest.mark.every_change
+
 CONFIG = Config(
     name="small",
     records=RecordsConfig(height=64, width=80, spacing_mm=4.0),

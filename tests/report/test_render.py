@@ -183,6 +183,7 @@ def test_figures_draw_nothing_from_outside(rendered: Path) -> None:
         assert not re.search(r'href="(?!#|data:image/png;)|<script|<text', source)
 
 
+@pytest.mark.every_change
 def test_outside_text_is_escaped(tmp_path: Path) -> None:
     """A script in the run's name, a slice id, a CSV header, a level and a note shows as text."""
     run, cohort = write_fake_run(tmp_path, name=ATTACK, slice_id="<script>alert(1)<∕script>")
@@ -232,6 +233,7 @@ def test_damaged_file_is_named(fake_run: Run, part: str) -> None:
     assert not (fake_run[0] / "report.html").exists()
 
 
+@pytest.mark.every_change
 def test_near_duplicates_are_counted_not_named(rendered: Path, fake_run: Run) -> None:
     text = _Page(rendered / "report.html").text
     assert "Pairs of patients who share an image, of 431 patients: 2, 1 in every pixel" in text
@@ -240,6 +242,7 @@ def test_near_duplicates_are_counted_not_named(rendered: Path, fake_run: Run) ->
     assert "No two of 431 patients share an image" in _Page(render_report(*fake_run)).text
 
 
+@pytest.mark.every_change
 def test_nothing_computable_still_renders(fake_run: Run) -> None:
     """Every number null with a reason: dashes and reasons, no crash."""
     run = fake_run[0]
@@ -296,6 +299,7 @@ def test_nan_in_the_training_log_is_missing_not_a_number(tmp_path: Path) -> None
     assert artifacts.load_json(tmp_path / "report.json")["training"]["0"]["epochs"][-1]["val_loss"] is None
 
 
+@pytest.mark.every_change
 def test_same_run_same_bytes(rendered: Path, fake_run: Run) -> None:
     assert render_report(*fake_run).read_bytes() == (rendered / "report.html").read_bytes()
 

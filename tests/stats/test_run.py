@@ -191,6 +191,7 @@ def test_patients_left_out_are_counted(make_run: MakeRun) -> None:
     assert correlation["notes"][-1].endswith("over n patients: CEA (ng/ml) 53.")
 
 
+@pytest.mark.every_change
 def test_same_input_same_bytes(make_run: MakeRun) -> None:
     run = make_run(60, truth=TRUTH)
     _stats(run)

@@ -10,6 +10,7 @@ from bonemet_jax.train import parallel
 from bonemet_jax.train.dry_run import dry_run
 
 
+@pytest.mark.every_change
 def test_tiny(config: Config) -> None:
     facts = dry_run(config)
     assert math.isfinite(facts["loss"]) and facts["parameters"] > 0

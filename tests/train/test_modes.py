@@ -28,6 +28,8 @@ from bonemet_jax.train.loop import train_folds
 from bonemet_jax.train.parallel import Engine
 from bonemet_jax.train.step import needed_arrays
 
+pytestmark = pytest.mark.every_change
+
 VARY = {"images_per_s", "step_time_s", "data_wait_s", "seconds"}
 
 
@@ -66,7 +68,6 @@ def resident(
     return run_dir
 
 
-@pytest.mark.every_change
 def test_streamed_training_leaves_the_same_bytes(
     resident: Path, reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -85,7 +86,6 @@ def test_streamed_training_leaves_the_same_bytes(
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.every_change
 def test_a_training_may_go_on_in_the_other_mode(
     resident: Path, reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -134,7 +134,6 @@ def test_a_resident_cohort_is_read_once_for_all_folds(
 
 
 @pytest.mark.parametrize("mode", ["stream", pytest.param("resident", marks=pytest.mark.slow)])
-@pytest.mark.every_change
 def test_channels_on_the_device_train_from_ct_and_mask_alone(
     resident: Path, reader: RecordReader, reader_folds: Folds, config: Config, tmp_path: Path, mode: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -166,7 +165,6 @@ def test_the_key_names_records_and_channels_not_the_mode(
     assert key(config) != compute_training_key(other, reader_folds, 0, config)
 
 
-@pytest.mark.every_change
 def test_a_shard_lost_during_training_stops_it(
     small_records: dict[str, Path], reader_folds: Folds, config: Config, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -168,6 +168,7 @@ def test_stops_before_the_parameters_change(
           f"step and patients named, exit 6: {', '.join(sorted(set(stopped)))}")
 
 
+@pytest.mark.every_change
 def test_the_gradient_alone_is_enough(
     records: RecordArrays, folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from bonemet_jax.train.preemption import Preemption
 from tests.train.runs import assert_same, assert_same_results, load, load_metrics, terminate, terminate_at
 from tests.train.test_parallel import ROOT
 
+pytestmark = pytest.mark.every_change
+
 
 def _places(run_dir: Path) -> list[Place]:
     key = json.loads((run_dir / "fold_0" / "checkpoints" / "manifest.json").read_text())["key"]
@@ -40,7 +42,6 @@ def _places(run_dir: Path) -> list[Place]:
         ("fold 0, epoch 3, evaluation 1", Place(3)),
     ],
 )
-@pytest.mark.every_change
 def test_a_training_goes_on_within_the_epoch(
     mode: Any, label: str, place: Place, trained: Path, records: RecordArrays, folds: Folds, config: Config,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -110,7 +111,6 @@ def test_behind_the_last_epoch_and_before_the_first_step(
     assert_same(tmp_path, trained, config)
 
 
-@pytest.mark.every_change
 def test_an_epoch_in_one_program_goes_on_within_it(
     records: RecordArrays, folds: Folds, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
