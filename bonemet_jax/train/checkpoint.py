@@ -267,7 +267,9 @@ class CheckpointStore:
         newest, due = max(self._saved), sorted(place for place, entry in self._saved.items() if entry["due"])
         for_good = [place for place in due if self._keep_epochs and place.epoch % self._keep_epochs == 0]
         best = [place for place in due if place.epoch == self._find_best()]
-        return sorted({newest, *due[-_KEEP_NEWEST:], *for_good, *best})
+        whole = [place for place in self._saved if not place.step]
+        newest_two = sorted({*due, max(whole, default=newest)})[-_KEEP_NEWEST:]
+        return sorted({newest, *newest_two, *for_good, *best})
 
     def _find_best(self) -> int | None:
         due = {place.epoch: entry["val_auc"] for place, entry in self._saved.items() if entry["due"]}
