@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from bonemet_jax import artifacts, schema
-from bonemet_jax.cli import main, stages
+from bonemet_jax.cli import main
 from bonemet_jax.errors import NumericsError
+from bonemet_jax.study import runner
 
 SMOKE = str(Path(__file__).parents[2] / "configs" / "smoke.py")
 #: A smoke run small enough for a test: same config, fewer patients, bigger pixels, two epochs.
@@ -203,7 +204,7 @@ def test_cv_makes_cohort_and_records_in_a_new_folder(
 ) -> None:
     """Not trained here: that takes a minute, and the networks follow from cohort, records and folds."""
     done: list[str] = []
-    monkeypatch.setattr(stages, "_do", lambda run, stage, keys: done.append(stage.name) or 0.0)
+    monkeypatch.setattr(runner, "_do", lambda run, stage, keys: done.append(stage.name) or 0.0)
     assert main(["cv", SMOKE, "-o", str(tmp_path / "run"), *SMALL]) == 0
     assert done == ["cohort", "build", "near_duplicates", "folds", "cv", "cross"]
 

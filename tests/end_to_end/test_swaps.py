@@ -20,11 +20,13 @@ from tests.end_to_end.small_run import SMALL, SMOKE, digest_results
 OPTIONS = [*SMALL, "--fusion.mode", "honest"]
 OTHER = ["--phantom.seed", "1", "--folds.seed", "1", "--train.seed", "1"]
 #: Files that tell how to find others, or of which a stage is made: those of a fast look.
-TELLING = ("config.json", "folds.json", "near_duplicates.json", "embeddings.npz", "scores.parquet",
-           "paper_scores.parquet", "cohort/cohort.parquet", "cohort/truth.json", "cohort/manifest.json",
-           "fold_0/metrics.jsonl", "fold_1/done.json", "fold_2/timing.json", "cross/embeddings.npz", "cross/fold_0/metrics.jsonl", "models/fold_0.json",
-           "models/manifest.json", "shap.json", "gradcam.npz", "gradcam.json", "stats/roc.json", "report.json",
-           "stages/cv.json", "stages/embed.json", "stages/fuse.json", "stages/cv.started.json")
+TELLING = (
+    "config.json", "folds.json", "near_duplicates.json", "embeddings.npz", "scores.parquet", "paper_scores.parquet",
+    "cohort/cohort.parquet", "cohort/truth.json", "cohort/manifest.json", "fold_0/metrics.jsonl", "fold_1/done.json",
+    "fold_2/timing.json", "cross/embeddings.npz", "cross/fold_0/metrics.jsonl", "models/fold_0.json",
+    "models/manifest.json", "shap.json", "gradcam.npz", "gradcam.json", "stats/roc.json", "report.json",
+    "stages/cv.json", "stages/embed.json", "stages/fuse.json", "stages/cv.started.json",
+)  # fmt: skip
 
 
 class Command(NamedTuple):
