@@ -24,7 +24,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize(("schedule", "mode"), [("constant", "paper"), ("step", "honest")])
+@pytest.mark.parametrize(("schedule", "mode"), [
+    ("constant", "paper"), pytest.param("step", "honest", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_a_longer_run_equals_one_that_was_asked_for_at_once(tmp_path: Path, schedule: str, mode: str) -> None:
     """Every file but for recorded times; the networks of two folds each go on as well."""
     options = ["--optim.schedule", schedule, "--optim.step-epochs", "1", "--fusion.mode", mode]

@@ -138,7 +138,7 @@ def _judge(folder: Path, tmp_path: Path, name: str, swaps: Sequence[Sequence[str
     return counts
 
 
-@pytest.mark.every_change
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fuse", "report", "audit", "report --runs"])
 def test_telling_files_of_another_run(name: str, folder: Path, tmp_path: Path) -> None:
     present = [swap for swap in TELLING if (folder / "other" / swap).is_file()]
