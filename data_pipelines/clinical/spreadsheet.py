@@ -13,6 +13,8 @@ from data_pipelines.findings import Finding, find, refusal
 MAX_BYTES = 16 * 2**20
 MAX_ROWS = 100_000
 MAX_COLUMNS = 2_000
+MAX_CELL = 131_072
+_LONG_CELL = f"a cell is longer than {MAX_CELL} characters: a quote is likely never closed"
 #: Separator -> its name, in order of preference.
 SEPARATORS: dict[str, str] = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
@@ -135,6 +137,8 @@ def _read_records(text: str, separator: str, where: object) -> Iterator[tuple[in
             return
         except csv.Error as error:
             raise refusal("csv-quote", where, f"row {row + 1} (line {line + 1}): {_explain(error)}") from error
+        if any(len(cell) > MAX_CELL for cell in cells):  # csv's own limit is one of the process, which others raise
+            raise refusal("csv-quote", where, f"row {row + 1} (line {line + 1}): {_LONG_CELL}")
         row, line = row + 1, lines.line_num
         if cells and any(cell.strip() for cell in cells):
             kept += 1
@@ -148,7 +152,7 @@ def _explain(error: csv.Error) -> str:
     if "unexpected end" in text:
         return "a quoted cell begins here and is never closed"
     if "field larger" in text:
-        return "a cell is longer than 131072 characters: a quote is likely never closed"
+        return _LONG_CELL
     return "text follows a closing quote within a cell"
 
 

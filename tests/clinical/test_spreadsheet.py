@@ -1,5 +1,6 @@
 """From bytes to cells: what spreadsheets and text editors write is read, what is no table is refused."""
 
+import csv
 import gzip
 import io
 import zipfile
@@ -92,6 +93,15 @@ def test_what_is_no_table_is_refused(tmp_path: Path, name: str) -> None:
     assert refusal.value.code == code
     assert words in str(refusal.value)
     assert "table.csv" in str(refusal.value)
+
+
+def test_an_endless_cell_is_refused_whatever_limit_others_set(tmp_path: Path) -> None:
+    """The csv module has one limit for the whole process, and libraries raise it."""
+    before = csv.field_size_limit(10**9)
+    try:
+        test_what_is_no_table_is_refused(tmp_path, "endless cell")
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_no_file_and_a_folder(tmp_path: Path) -> None:
