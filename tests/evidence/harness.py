@@ -124,6 +124,10 @@ def _clean_environment(clone: Path) -> dict[str, str]:
     return {**kept, "PATH": f"{clone}/.venv/bin:{os.environ['PATH']}"}
 
 
+#: Times that a sample took: reading the memory of large processes must not slow down what is timed.
+_MOST_WATCHING = 50
+
+
 class _Watch(threading.Thread):
     """Samples the memory of a process tree (proportional set size, so shared pages count once) and kills on demand."""
 
@@ -134,10 +138,12 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while self.process.poll() is None:
+            began = time.perf_counter()
             self.peak_gib = max(self.peak_gib, sum(map(_pss_kib, _tree(self.process.pid))) / 2**20)
+            seconds = time.perf_counter() - began
             if time.perf_counter() > self.deadline or (self.kill_when is not None and self.kill_when()):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            time.sleep(0.5)
+            time.sleep(max(0.5, _MOST_WATCHING * seconds))
 
 
 def _tree(root: int) -> list[int]:

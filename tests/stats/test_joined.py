@@ -15,6 +15,8 @@ from bonemet_jax.stats.run import compute_run_stats
 from bonemet_jax.study.run import Run
 from tests.study.stamped import stamp_stages
 
+pytestmark = pytest.mark.every_change
+
 MakeRun = Callable[..., Path]
 
 

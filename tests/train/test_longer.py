@@ -14,6 +14,8 @@ from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.train.loop import train_folds
 from tests.train.runs import assert_same, assert_same_results, load, load_metrics
 
+pytestmark = pytest.mark.every_change
+
 Train = Callable[[Config, Path], Path]
 
 
