@@ -49,8 +49,8 @@ class Show:
             )
             watch = _Watch(process, kill_when, start + timeout)
             code = process.wait()
-            watch.join()
             seconds = time.perf_counter() - start
+            watch.join()
             log.write(f"# exit {code}, {seconds:.1f} s, peak {watch.peak_gib:.2f} GiB\n")
         with open(self.log, encoding="utf-8", errors="replace") as log:
             log.seek(mark)
@@ -143,7 +143,7 @@ class _Watch(threading.Thread):
             seconds = time.perf_counter() - began
             if time.perf_counter() > self.deadline or (self.kill_when is not None and self.kill_when()):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            time.sleep(max(0.5, _MOST_WATCHING * seconds))
+            time.sleep(0.5 if self.kill_when is not None else max(0.5, _MOST_WATCHING * seconds))
 
 
 def _tree(root: int) -> list[int]:
