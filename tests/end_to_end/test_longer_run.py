@@ -9,7 +9,7 @@ from bonemet_jax import artifacts
 from bonemet_jax.cli import main
 from tests.end_to_end.small_run import SMALL, SMOKE, digest_results
 
-pytestmark = pytest.mark.every_change
+pytestmark = pytest.mark.slow
 
 
 def _run(run: Path, *more: str) -> None:

@@ -20,7 +20,7 @@ def _start(run: Path, *more: str) -> subprocess.Popen[str]:
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.every_change),
+@pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.slow),
                                pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_two_runs_at_once_are_one(n: int, tmp_path: Path) -> None:
     """At random delays, the second with --wait every other time."""
