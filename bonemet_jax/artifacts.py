@@ -21,7 +21,7 @@ __all__ = ["load_json", "load_json_lines", "load_npz", "load_table"]  # of loade
 
 MANIFEST = "manifest.json"
 #: Name, in JSON files that are checked on their own, of the sha256 over the rest.
-_CHECKSUM = "sha256"
+CHECKSUM = "sha256"
 _PARTIAL = ".partial"
 #: Folder of a resumable directory that no manifest holds.
 NOTES = ".notes.partial"
@@ -269,6 +269,17 @@ def sha256_json(value: Any) -> str:
     return sha256_text(json.dumps(value, sort_keys=True))
 
 
+def add_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the sha256 over itself."""
+    return {**value, CHECKSUM: sha256_json(dict(value))}
+
+
+def has_own_checksum(value: Mapping[str, Any]) -> bool:
+    """Whether a JSON object holds the sha256 over the rest of itself."""
+    rest = {name: item for name, item in value.items() if name != CHECKSUM}
+    return value.get(CHECKSUM) == sha256_json(rest)
+
+
 def sha256_text(text: str) -> str:
     """Hex sha256 of UTF-8 text."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -307,7 +318,7 @@ def write_manifest(
         name: {"sha256": known.get(name) or sha256_file(f), "bytes": f.stat().st_size} for name, f in names.items()
     }
     manifest: dict[str, Any] = {"files": files, "facts": dict(facts or {})}
-    write_json(directory / MANIFEST, manifest | {_CHECKSUM: sha256_json(manifest)})
+    write_json(directory / MANIFEST, add_checksum(manifest))
     return manifest
 
 
@@ -330,9 +341,8 @@ def check_manifest(directory: Path | str, mend: str = "delete its folder and run
 def _load_manifest(path: Path, mend: str) -> dict[str, Any]:
     """files and facts, held against their checksum, which the first manifests did not have yet."""
     value, known = load_json(path, Manifest), {"files", "facts"}
-    if set(value) not in (known, known | {_CHECKSUM}):
+    if set(value) not in (known, known | {CHECKSUM}):
         raise CorruptFileError("not a manifest", path, mend)
-    manifest = {name: value[name] for name in known}
-    if value.get(_CHECKSUM, digest := sha256_json(manifest)) != digest:
+    if CHECKSUM in value and not has_own_checksum(value):
         raise CorruptFileError("manifest differs from its own checksum", path, mend)
-    return manifest
+    return {name: value[name] for name in known}

@@ -1,7 +1,5 @@
 """Cross-validation folds (row F1): decided once, written to a file, obeyed by every room."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -17,8 +15,6 @@ from bonemet_jax.patient_ids import describe_pairs, find_alike
 from bonemet_jax.strict_json import find_mismatch
 
 _KEYS = {"seed", "n_folds", "patients"}
-#: Written always, checked when there; a file made by hand may leave it out.
-_CHECKSUM = "sha256"
 
 
 class _Entry(TypedDict):
@@ -165,7 +161,7 @@ def save_folds(path: str | Path, folds: Folds) -> None:
     """Write folds.json (docs/contracts.md)."""
     patients = {p: {"test_fold": folds.test_fold(p), "splits": list(s)} for p, s in folds.splits.items()}
     value: dict[str, Any] = {"seed": folds.seed, "n_folds": folds.n_folds, "patients": patients}
-    artifacts.write_json(path, value | {_CHECKSUM: _digest(value)})
+    artifacts.write_json(path, artifacts.add_checksum(value))
 
 
 def load_folds(path: str | Path, patient_ids: Sequence[str] | None = None) -> Folds:
@@ -196,11 +192,12 @@ def load_folds(path: str | Path, patient_ids: Sequence[str] | None = None) -> Fo
 
 def _read_folds(value: Any, path: str | Path) -> Folds:
     remedy = "delete it and make the folds again"
-    if not isinstance(value, dict) or set(value) - {_CHECKSUM} != _KEYS:
+    if not isinstance(value, dict) or set(value) - {artifacts.CHECKSUM} != _KEYS:
         raise CorruptFileError(f"folds must hold exactly {', '.join(sorted(_KEYS))}", path, remedy)
-    if _CHECKSUM in value and _digest({k: v for k, v in value.items() if k != _CHECKSUM}) != value[_CHECKSUM]:
+    # Written always; a file made by hand may leave it out.
+    if artifacts.CHECKSUM in value and not artifacts.has_own_checksum(value):
         raise CorruptFileError("folds differ from their checksum", path,
-                               f'if edited by hand, take out its "{_CHECKSUM}" line; else {remedy}')
+                               f'if edited by hand, take out its "{artifacts.CHECKSUM}" line; else {remedy}')
     if mismatch := find_mismatch(value, _FoldsFile):
         raise CorruptFileError(f"folds cannot be read ({mismatch})", path, remedy)
     splits = {p: tuple(entry["splits"]) for p, entry in value["patients"].items()}
@@ -218,7 +215,3 @@ def _read_folds(value: Any, path: str | Path) -> Folds:
         if test_folds[patient] not in (None, folds.test_fold(patient)):
             raise LeakageError(f"test_fold and splits of patient {row} differ", path, "mend either, or make new folds")
     return folds
-
-
-def _digest(value: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

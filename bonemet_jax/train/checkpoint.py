@@ -26,7 +26,6 @@ _KEEP_NEWEST = 2
 #: Beside the state: metadata of every leaf, one line of metrics, one TensorBoard event.
 _SPARE_BYTES = 1 << 20
 _REMEDY = "delete the fold's folder and run the same command again"
-_CHECKSUM = "sha256"
 _PLACE = re.compile(r"[0-9]{1,9}(\+[0-9]{1,9})?")
 #: One save at a time, however many members train: they share a disk, and the devices want the cores.
 _SAVER = ThreadPoolExecutor(1, "bonemet-checkpoint")
@@ -266,7 +265,8 @@ class CheckpointStore:
     def _choose_kept(self) -> list[Place]:
         newest, due = max(self._saved), sorted(place for place, entry in self._saved.items() if entry["due"])
         for_good = [place for place in due if self._keep_epochs and place.epoch % self._keep_epochs == 0]
-        best = [place for place in due if place.epoch == self._find_best()]
+        best_epoch = self._find_best()
+        best = [place for place in due if place.epoch == best_epoch]
         whole = [place for place in self._saved if not place.step]
         newest_two = sorted({*due, max(whole, default=newest)})[-_KEEP_NEWEST:]
         return sorted({newest, *newest_two, *for_good, *best})
@@ -292,9 +292,10 @@ class CheckpointStore:
         if not self._manifest.is_file():
             return {}
         manifest = artifacts.load_json(self._manifest, _CheckpointsFile)
-        if set(manifest) - {_CHECKSUM} != {"key", "epochs"} or not all(map(_PLACE.fullmatch, manifest["epochs"])):
+        is_whole = set(manifest) - {artifacts.CHECKSUM} == {"key", "epochs"}
+        if not is_whole or not all(map(_PLACE.fullmatch, manifest["epochs"])):
             raise CorruptFileError("manifest must hold key and epochs", self._manifest, _REMEDY)
-        if manifest.pop(_CHECKSUM, None) != artifacts.sha256_json(manifest):
+        if not artifacts.has_own_checksum(manifest):
             raise CorruptFileError("manifest differs from its own sha256", self._manifest, _REMEDY)
         if manifest["key"] != self.key:
             say(f"note: {self.directory} was written by another training; starting this one from its first epoch")
@@ -303,7 +304,7 @@ class CheckpointStore:
 
     def _write_manifest(self) -> None:
         manifest = {"key": self.key, "epochs": {str(place): entry for place, entry in sorted(self._saved.items())}}
-        artifacts.write_json(self._manifest, manifest | {_CHECKSUM: artifacts.sha256_json(manifest)})
+        artifacts.write_json(self._manifest, artifacts.add_checksum(manifest))
 
     def _path(self, place: Place) -> Path:
         return self.directory / str(place)

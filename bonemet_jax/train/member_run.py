@@ -17,9 +17,6 @@ from bonemet_jax.train.fold_data import compute_training_key, make_fold_data
 from bonemet_jax.train.members import Member
 from bonemet_jax.train.state import TrainState, params_sha256
 
-#: Name, in timing.json, of the sha256 of the rest.
-_CHECKSUM = "sha256"
-
 
 class EpochResult(NamedTuple):
     """One member's numbers of one epoch, on the host."""
@@ -169,9 +166,7 @@ class MemberRun:
     def finish(self, state: TrainState, timing: dict[str, Any]) -> None:
         """timing.json and, last, done.json; for a training whose last epoch, with this state, is saved."""
         self.finished = True
-        timing = timing | {"key": self.key}
-        artifacts.write_json(self.member.directory / "timing.json",
-                             timing | {_CHECKSUM: artifacts.sha256_json(timing)})
+        artifacts.write_json(self.member.directory / "timing.json", artifacts.add_checksum(timing | {"key": self.key}))
         artifacts.write_json(self.member.directory / "done.json", Done(
             epoch=len(self._val_losses), epochs=self.member.config.train.epochs, key=self.key,
             params_sha256=params_sha256(state.variables),
@@ -181,7 +176,7 @@ class MemberRun:
 def _check_timing(path: Path, key: str) -> None:
     """Raises: CorruptFileError when it is not the timing that this training wrote."""
     timing = artifacts.load_json(path, dict[str, Any]) if path.is_file() else {}
-    if timing.pop(_CHECKSUM, None) != artifacts.sha256_json(timing) or timing.get("key") != key:
+    if not artifacts.has_own_checksum(timing) or timing.get("key") != key:
         raise CorruptFileError("the training's timing is missing or changed (sha256)", path, "train the fold again")
 
 
