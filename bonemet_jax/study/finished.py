@@ -8,7 +8,7 @@ from bonemet_jax import artifacts
 from bonemet_jax.errors import CorruptFileError, UsageError
 from bonemet_jax.study import stage_cache
 from bonemet_jax.study.run import Run, load_run_config
-from bonemet_jax.study.stages import BY_NAME, key_of_cohort, list_needed
+from bonemet_jax.study.stages import BY_NAME, key_of_cohort, list_with_needed
 
 #: Part of every output of a network that was trained on synthetic patients.
 SYNTHETIC_WARNING = "trained on SYNTHETIC patients: the scores mean nothing for real ones"
@@ -40,7 +40,7 @@ def find_unfinished(run: Run, used: Iterable[str]) -> str | None:
     Raises: CorruptFileError when a file of a used stage is missing or changed.
     """
     used, keys = set(used), dict[str, str]()
-    for stage in (BY_NAME[name] for name in BY_NAME if name in {*list_needed(used), *used}):
+    for stage in (BY_NAME[name] for name in list_with_needed(used)):
         stamp = stage_cache.load_stamp(run.directory, stage.name)
         if stamp is None:
             return stage.name

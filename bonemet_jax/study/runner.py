@@ -11,7 +11,7 @@ from bonemet_jax.errors import CorruptFileError, TryAgainError, UsageError
 from bonemet_jax.progress import say
 from bonemet_jax.study import stage_cache
 from bonemet_jax.study.run import Run
-from bonemet_jax.study.stages import BY_NAME, STAGES, Stage, key_of_cohort, list_needed
+from bonemet_jax.study.stages import BY_NAME, STAGES, Stage, key_of_cohort, list_with_needed
 
 _MAX_NAMED = 4
 _EPOCHS_DECIDE = "with the cosine schedule every learning rate depends on the number of epochs"
@@ -39,7 +39,7 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
         CorruptFileError when one of its outputs, or a record, differs from what that stage wrote.
     """
     keys = stage_keys(run)
-    for need in list_needed(names):
+    for need in (name for name in list_with_needed(names) if name not in names):
         if not hosts.once(lambda need=need: _is_done(run, BY_NAME[need], keys[need], may_remake=False)):
             raise UsageError(f"stage '{need}' is not done with this config", run.directory, "run `bonemet run` first")
     hosts.once(lambda: _write_config(run))

@@ -249,13 +249,13 @@ STAGES: tuple[Stage, ...] = (
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in STAGES}
 
 
-def list_needed(names: Iterable[str]) -> list[str]:
-    """Stages that these depend on, direct and indirect, without themselves, in the order of a run.
+def list_with_needed(names: Iterable[str]) -> list[str]:
+    """These stages and all that they depend on, direct and indirect, in the order of a run.
 
     Indirect ones count: `fuse` reads folds.json and the cohort table as well as the embeddings made from them.
     """
-    names, found = set(names), set[str]()
+    found = set(names)
     for name in reversed(BY_NAME):  # a stage comes after all that it needs
-        if name in names | found:
+        if name in found:
             found |= set(BY_NAME[name].needs)
-    return [name for name in BY_NAME if name in found - names]
+    return [name for name in BY_NAME if name in found]
