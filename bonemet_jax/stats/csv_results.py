@@ -256,8 +256,8 @@ def _describe(table: CsvTable, name: str, groups: Levels, is_continuous: bool) -
     levels = table.levels(name)
     _check_levels(table, name, levels, int(known.sum()))
     counts = [np.bincount(levels.index[known & rows], minlength=len(levels.names)).tolist() for rows in members]
-    told = {group: dict(zip(levels.names, row, strict=True)) for group, row in zip(groups.names, counts, strict=True)}
-    return found | {"counts": told} | make_plain(compare_counts(counts))
+    by_level = [dict(zip(levels.names, row, strict=True)) for row in counts]
+    return found | {"counts": dict(zip(groups.names, by_level, strict=True))} | make_plain(compare_counts(counts))
 
 
 def _check_levels(table: CsvTable, name: str, levels: Levels, n_known: int) -> None:

@@ -166,13 +166,13 @@ class CsvTable:
         bad = [word for word in words if parse_number(word) is None]
         if bad:
             worst = next((word for word in bad if word.lower() not in PROGRAM_WORDS), bad[0])
-            mend = "correct the cell, or leave it empty"
+            remedy = "correct the cell, or leave it empty"
             if _DECIMAL_COMMA.fullmatch(worst):
-                mend = "write a decimal point"
+                remedy = "write a decimal point"
             elif worst.casefold() in DOUBTFUL_WORDS:
-                mend = f"correct the cell; if it means missing, add {_declare(name, worst)}"
+                remedy = f"correct the cell; if it means missing, add {_declare(name, worst)}"
             raise InputDataError(f"{show(worst)} is not a finite number",
-                                 self._place(int(np.argmax(text == worst)), name), mend)
+                                 self._place(int(np.argmax(text == worst)), name), remedy)
         return text.astype(float).to_numpy()
 
     def binary(self, name: str) -> Int[np.ndarray, " row"]:
@@ -279,10 +279,10 @@ def _find_unused(code: str, column: str, missing: Mapping[str, Mapping[str, int]
 
 def _describe_words(words: Mapping[str, int]) -> str:
     """What stands in missing cells: `empty`, or `7 empty, 3 'NA'`."""
-    told = {show(word) if word else "empty": n for word, n in words.items()}
-    if len(told) == 1:
-        return next(iter(told))
-    named = [f"{n} {word}" for word, n in sorted(told.items(), key=lambda item: -item[1])]
+    counts = {show(word) if word else "empty": n for word, n in words.items()}
+    if len(counts) == 1:
+        return next(iter(counts))
+    named = [f"{n} {word}" for word, n in sorted(counts.items(), key=lambda item: -item[1])]
     return ", ".join([*named[:_MAX_NAMED], *([f"{len(named) - _MAX_NAMED} more"] if len(named) > _MAX_NAMED else [])])
 
 
