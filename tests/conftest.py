@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,29 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"real data and reference results not found at {path} (set BONEMET_SHARED)")
     return path
+
+
+@pytest.fixture(scope="session")
+def make_cases(shared: Path) -> ModuleType:
+    """The shared module whose functions each write the inputs of one case."""
+    spec = importlib.util.spec_from_file_location("make_cases", shared / "cases" / "make_cases.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def write_case(
+    make_cases: ModuleType, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
+    """Write the inputs of the shared case of this name into an empty folder and work there."""
+
+    def write(name: str) -> None:
+        getattr(make_cases, name)(tmp_path, shared / "data")
+        monkeypatch.chdir(tmp_path)
+
+    return write
 
 
 def _small_slice(random: np.random.Generator) -> CanonicalSlice:

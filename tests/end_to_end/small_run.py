@@ -1,6 +1,9 @@
 """A small study, and what of it must be equal whenever it is made: everything but recorded times."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,14 @@ SMOKE = str(ROOT / "configs" / "smoke.py")
 SMALL = ["--phantom.n", "36", "--phantom.spacing-mm", "3.0", "--phantom.height", "112", "--phantom.width", "144",
          "--records.height", "112", "--records.width", "144", "--records.spacing-mm", "3.0", "--train.epochs", "1",
          "--train.batch-size", "8", "--fusion.classifiers", "gbdt", "svm", "--fusion.workers", "1"]
+
+
+def start(verb: str, run: Path, *more: str, stream: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """A process of its own that does this verb on a small run; programs are cached beside the run's folder."""
+    program = "import sys; from bonemet_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    env = os.environ | {"PYTHONPATH": str(ROOT), "BONEMET_CACHE_DIR": str(run.parent / "cache")}
+    return subprocess.Popen([sys.executable, "-c", program, verb, SMOKE, "-o", str(run), *SMALL, *more], env=env,
+                            stdout=stream, stderr=stream, text=True)
 
 
 def digest_results(run: Path) -> dict[str, str]:

@@ -1,10 +1,8 @@
 """Embeddings, models and folds: killed while they are made, or damaged afterwards."""
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,12 +17,8 @@ from bonemet_jax.fusion.run import load_embeddings, score_new
 from bonemet_jax.study import stage_cache
 from bonemet_jax.study.run import Run
 from bonemet_jax.study.stages import BY_NAME
+from tests.end_to_end.small_run import SMALL, SMOKE, start
 
-ROOT = Path(__file__).parents[2]
-SMOKE = str(ROOT / "configs" / "smoke.py")
-SMALL = ["--phantom.n", "36", "--phantom.spacing-mm", "3.0", "--phantom.height", "112", "--phantom.width", "144",
-         "--records.height", "112", "--records.width", "144", "--records.spacing-mm", "3.0", "--train.epochs", "1",
-         "--train.batch-size", "8", "--fusion.classifiers", "gbdt", "svm", "--fusion.workers", "1"]
 _OUTPUTS = {"embed": ["embeddings.npz"], "fuse": ["scores.parquet", "shap.json", "models"]}
 
 
@@ -50,13 +44,6 @@ def _forget(run: Path, stage: str) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _start(stage: str, run: Path, cache: Path) -> subprocess.Popen[bytes]:
-    env = os.environ | {"PYTHONPATH": str(ROOT), "BONEMET_CACHE_DIR": str(cache)}
-    snippet = "import sys; from bonemet_jax.cli import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.Popen([sys.executable, "-c", snippet, stage, SMOKE, "-o", str(run), *SMALL], env=env,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
 # With build (3), training (6), embed and fuse (1 each, in .ci/run) more than the 6 kills that every change owes.
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [1, pytest.param(20, marks=pytest.mark.timeout(1800))])
@@ -67,23 +54,23 @@ def test_killed_at_random_points(stage: str, n: int, run_dir: Path, tmp_path: Pa
     shutil.copytree(run_dir, run)
     _forget(run, stage)
     began = time.monotonic()
-    assert _start(stage, run, tmp_path / "cache").wait() == 0
+    assert start(stage, run, stream=subprocess.DEVNULL).wait() == 0
     seconds, killed = time.monotonic() - began, 0
     assert _digests(run, stage) == wanted
     for _ in range(5 * n):
         if killed == n:
             break
         _forget(run, stage)
-        process = _start(stage, run, tmp_path / "cache")
+        process = start(stage, run, stream=subprocess.DEVNULL)
         time.sleep(random.uniform(0.3, 1) * seconds)
         process.send_signal(signal.SIGKILL)  # nothing happens where it has ended by itself
         if process.wait() != -signal.SIGKILL:
             continue
         killed += 1
         if killed % 3 == 0:  # else the next one meets what this one left
-            assert _start(stage, run, tmp_path / "cache").wait() == 0
+            assert start(stage, run, stream=subprocess.DEVNULL).wait() == 0
             assert _digests(run, stage) == wanted
-    assert _start(stage, run, tmp_path / "cache").wait() == 0
+    assert start(stage, run, stream=subprocess.DEVNULL).wait() == 0
     assert killed == n and _digests(run, stage) == wanted
     assert not [path for path in run.rglob("*.partial*") if path.is_file()]
     print(f"{stage}: {killed}/{n} killed, the same bytes after the same command")

@@ -1,12 +1,10 @@
 """Inputs that were once measured wrongly, each with the right answer and how it was found (shared cases/README.md)."""
 
-import importlib.util
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -64,26 +62,13 @@ CASES: dict[str, list[Expected]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def make_cases(shared: Path) -> ModuleType:
-    file = shared / "cases" / "make_cases.py"
-    spec = importlib.util.spec_from_file_location("make_cases", file)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     ("name", "number"), [(name, number) for name, expected in CASES.items() for number in range(len(expected))]
 )
 def test_image_case(
-    name: str, number: int, make_cases: ModuleType, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    name: str, number: int, write_case: Callable[[str], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    write: Callable[[Path, Path], Any] = getattr(make_cases, name)
-    write(tmp_path, shared / "data")
-    monkeypatch.chdir(tmp_path)
+    write_case(name)
     expected = CASES[name][number]
     patients = sorted(map(str, Path("patients").iterdir())) if Path("patients").is_dir() else []
     arguments = [part for word in expected.arguments.split()

@@ -1,6 +1,5 @@
 """Tables that were once compared wrongly, each with R's answer (shared cases/README.md, Statistics)."""
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,6 @@ from bonemet_jax import artifacts
 from bonemet_jax.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("error")]
-
 
 #: Half of the sixth digit: R's values are printed with as many.
 ROUNDING = 5e-6
@@ -59,8 +57,10 @@ CASES: dict[str, list[Expected]] = {
 @pytest.mark.parametrize(
     ("name", "number"), [(name, number) for name, expected in CASES.items() for number in range(len(expected))]
 )
-def test_table_case(name: str, number: int, shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    _load_writer(shared, name)(tmp_path, shared / "data")
+def test_table_case(
+    name: str, number: int, write_case: Callable[[str], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_case(name)
     expected, report = CASES[name][number], tmp_path / "r.json"
     statistic, *flags = expected.arguments.split()
     exit_code = main(["stats", statistic, "--csv", str(tmp_path / "table.csv"), *flags, "--report", str(report)])
@@ -75,12 +75,3 @@ def test_table_case(name: str, number: int, shared: Path, tmp_path: Path, capfd:
             found = found[key]
         assert found == (pytest.approx(wanted, rel=ROUNDING) if isinstance(wanted, float) else wanted), place
     print(f"case {name}: exit {exit_code}, {len(expected.values)} values as R's; {terminal.splitlines()[0][:100]}")
-
-
-def _load_writer(shared: Path, name: str) -> Callable[[Path, Path], Any]:
-    """The function that writes a case's input."""
-    spec = importlib.util.spec_from_file_location("make_cases", shared / "cases" / "make_cases.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)

@@ -1,23 +1,12 @@
 """Two processes on one run directory: one works, the other waits or is told who does; the result is that of one."""
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.end_to_end.small_run import ROOT, SMALL, SMOKE, digest_results
-
-PROGRAM = "import sys; from bonemet_jax.cli import main; sys.exit(main(sys.argv[1:]))"
-
-
-def _start(run: Path, *more: str) -> subprocess.Popen[str]:
-    env = os.environ | {"PYTHONPATH": str(ROOT), "BONEMET_CACHE_DIR": str(run.parent / "cache")}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, "run", SMOKE, "-o", str(run), *SMALL, *more], env=env,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+from tests.end_to_end.small_run import digest_results, start
 
 
 @pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.slow),
@@ -25,14 +14,15 @@ def _start(run: Path, *more: str) -> subprocess.Popen[str]:
 def test_two_runs_at_once_are_one(n: int, tmp_path: Path) -> None:
     """At random delays, the second with --wait every other time."""
     random, began = np.random.default_rng(n), time.monotonic()
-    assert _start(tmp_path / "alone").wait() == 0
+    alone = start("run", tmp_path / "alone")
+    assert alone.communicate() and alone.returncode == 0
     seconds, wanted = time.monotonic() - began, digest_results(tmp_path / "alone")
     told: list[str] = []
     for i in range(n):
         run, waits = tmp_path / f"run_{i}", i % 2 == 0
-        first = _start(run)
+        first = start("run", run)
         time.sleep(random.uniform(0, 0.9 * seconds) if i else 0)
-        second = _start(run, *["--wait"] * waits)
+        second = start("run", run, *["--wait"] * waits)
         outputs = [process.communicate() for process in (first, second)]
         codes = [first.returncode, second.returncode]
         assert not [text for output in outputs for text in output if "Traceback" in text], outputs

@@ -5,7 +5,6 @@ that of T11 whatever the labels are: what it seems to show of a level is wrong e
 """
 
 import dataclasses
-import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,15 +40,6 @@ class Spine(NamedTuple):
     places: np.ndarray
     grid: Grid
     stats: LabelStats
-
-
-@pytest.fixture(scope="module")
-def make_cases(shared: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_cases", shared / "cases" / "make_cases.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _draw(make_cases: ModuleType, data: Path, count: int) -> Spine:
