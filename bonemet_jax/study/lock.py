@@ -7,7 +7,7 @@ library falls back to a lock file, which names its process.
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
@@ -41,14 +41,15 @@ def lock_run(directory: Path, wait: bool = False) -> Iterator[None]:
 
     Raises: TryAgainError naming host, process and start time of the process that holds it; DiskError.
     """
+    lock = directory / LOCK
     is_new = not directory.exists()
-    with _lock(directory / LOCK, directory, "works on this run", wait):
-        try:
-            yield
-        finally:
-            _remove_holder(directory / LOCK)
-            if is_new and [file.name for file in directory.iterdir()] == [LOCK]:  # nothing came of it
-                (directory / LOCK).unlink()
+
+    def clean() -> None:
+        if is_new and [file.name for file in directory.iterdir()] == [LOCK]:  # nothing came of it
+            lock.unlink()
+
+    with _lock(lock, directory, "works on this run", wait, clean):
+        yield
 
 
 @contextlib.contextmanager
@@ -63,16 +64,16 @@ def lock_output(directory: Path, wait: bool = False) -> Iterator[None]:
     """
     place = Path(os.path.realpath(directory))  # one lock, whatever name the folder is given by
     lock = place.with_name(f".{place.name}{LOCK}")
-    with _lock(lock, directory, "writes this folder", wait):
-        try:
-            yield
-        finally:
-            _remove_holder(lock)
-            lock.unlink(missing_ok=True)  # while it is held: who opened it before then finds it gone, and tries again
+
+    def clean() -> None:  # while it is held: who opened it before then finds it gone, and tries again
+        lock.unlink(missing_ok=True)
+
+    with _lock(lock, directory, "writes this folder", wait, clean):
+        yield
 
 
 @contextlib.contextmanager
-def _lock(lock: Path, directory: Path, doing: str, wait: bool) -> Iterator[None]:
+def _lock(lock: Path, directory: Path, doing: str, wait: bool, clean: Callable[[], None]) -> Iterator[None]:
     held = FileLock(lock)
     made = [folder for folder in lock.parents if not folder.exists()]
     with artifacts.disk_errors(lock):
@@ -90,6 +91,8 @@ def _lock(lock: Path, directory: Path, doing: str, wait: bool) -> Iterator[None]
             host=socket.gethostname(), pid=os.getpid(), since=datetime.now(UTC).isoformat(timespec="seconds")))
         yield
     finally:
+        _name_holder(lock).unlink(missing_ok=True)
+        clean()
         held.release()
         with contextlib.suppress(OSError):  # those that are not empty stay
             for folder in made:
@@ -98,10 +101,6 @@ def _lock(lock: Path, directory: Path, doing: str, wait: bool) -> Iterator[None]
 
 def _name_holder(lock: Path) -> Path:
     return lock.with_name(f"{lock.name}.json")
-
-
-def _remove_holder(lock: Path) -> None:
-    _name_holder(lock).unlink(missing_ok=True)
 
 
 def _describe_holder(lock: Path) -> str:

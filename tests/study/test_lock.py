@@ -8,16 +8,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from bonemet_jax import artifacts
 from bonemet_jax.cli import main
-from bonemet_jax.errors import TryAgainError
+from bonemet_jax.errors import DiskError, TryAgainError
 from bonemet_jax.study.lock import LOCK, lock_output, lock_run
 
 HOLD = """
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from bonemet_jax.study import lock
 with getattr(lock, sys.argv[1])(Path(sys.argv[2])):
@@ -136,3 +141,16 @@ def test_writers_in_turn(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert most == [1] * 20 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("lock", [lock_run, lock_output])
+def test_a_lock_whose_holder_cannot_be_written_leaves_nothing(
+    lock: Callable[[Path], AbstractContextManager[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise DiskError("could not write", tmp_path)
+
+    monkeypatch.setattr(artifacts, "write_json", fail)
+    with pytest.raises(DiskError), lock(tmp_path / "made" / "folder"):
+        raise AssertionError
+    assert list(tmp_path.iterdir()) == []
