@@ -126,7 +126,6 @@ class FoldsConfig:
     """Folds to obey instead of dealing new ones: the folds.json of another run, or one made by hand."""
 
     def __post_init__(self) -> None:
-        _require(self.file is None or Path(self.file).is_file(), "folds.file", self.file, "an existing folds.json")
         _require_range(self.n_folds, "folds.n_folds", 2, 20)
         _require_range(self.seed, "folds.seed", 0, _MAX_SEED)
         _require_range(self.val_fraction, "folds.val_fraction", 0.05, 0.5)
@@ -186,8 +185,6 @@ class ModelConfig:
                  True, "False when the mask channel is left out")
         _require(not (self.branches == "per_channel" and self.mask_bias.enabled), "model.mask_bias.enabled",
                  True, "False with branches per_channel")
-        _require(self.weights is None or Path(self.weights).is_file(), "model.weights", self.weights,
-                 "an existing file of `bonemet weights import`")
         _require_range(self.n_features, "model.n_features", 1, 65536)
         _require_range(self.n_classes, "model.n_classes", 2, 65536)
 

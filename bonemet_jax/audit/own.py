@@ -8,10 +8,10 @@ from typing import Any
 from bonemet_jax import artifacts
 from bonemet_jax.audit.tables import MEASURES
 from bonemet_jax.errors import InputDataError
+from bonemet_jax.stats.intervals import Z95
 
 Json = Mapping[str, Any]
 Row = dict[str, Any]
-_Z95 = 1.959963984540054
 #: Bounds of a hazard ratio are printed so finely that rounding moves log HR by at most this share of its SE.
 _SHARE_OF_SE = 0.005
 _MOST_DECIMALS = 12
@@ -107,7 +107,7 @@ def _choose_decimals(numbers: Sequence[float | None]) -> int:
     known = [number for number in numbers if number is not None and math.isfinite(number) and number > 0]
     if len(known) < 3 or known[2] <= known[1]:
         return 3
-    se = math.log(known[2] / known[1]) / (2 * _Z95)
+    se = math.log(known[2] / known[1]) / (2 * Z95)
     wanted = -math.log10(2 * _SHARE_OF_SE * se * min(known))
     return min(max(3, math.ceil(wanted)), _MOST_DECIMALS)
 

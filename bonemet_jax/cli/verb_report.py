@@ -155,8 +155,8 @@ def write_failure(argv: Sequence[str], error: BonemetError, exit_code: int, star
 
 def find_path(argv: Sequence[str]) -> Path | None:
     """The value of `--report` in flags that may not parse; of several the last."""
-    values = [value for flag, value in pairwise(argv) if flag == _FLAG and not value.startswith("-")]
-    values += [flag.partition("=")[2] for flag in argv if flag.startswith(f"{_FLAG}=")]
+    values = [value if flag == _FLAG else flag.partition("=")[2] for flag, value in pairwise([*argv, ""])
+              if (flag == _FLAG and not value.startswith("-")) or flag.startswith(f"{_FLAG}=")]
     return Path(values[-1]) if values and values[-1] else None
 
 

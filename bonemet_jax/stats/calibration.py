@@ -22,10 +22,9 @@ from bonemet_jax.stats.estimable import (
     check_vector,
     check_zeros_and_ones,
 )
-from bonemet_jax.stats.intervals import Proportion, compute_wilson
+from bonemet_jax.stats.intervals import Z95, Proportion, compute_wilson
 from bonemet_jax.stats.logistic import fit_logistic
 
-_Z95 = 1.959963984540054
 #: A probability nearer to 0 or 1 is judged as if it stood there: its logit would be infinite. Counted in `n_clipped`.
 EDGE = 1e-6
 #: The same for a score that is to be mapped. A forest whose 200 trees all agree says exactly 0; that is no evidence
@@ -165,7 +164,7 @@ def _attempt(
 
 def _estimate(x: np.ndarray, outcome: np.ndarray, index: int, offset: np.ndarray | float = 0.0) -> Estimate:
     fit = fit_logistic(x, outcome, offset)
-    value, half = float(fit.coef[index]), _Z95 * float(np.sqrt(fit.covariance[index, index]))
+    value, half = float(fit.coef[index]), Z95 * float(np.sqrt(fit.covariance[index, index]))
     return Estimate(value, (value - half, value + half))
 
 
@@ -212,7 +211,7 @@ def fit_curve(outcome: Float[np.ndarray, " patient"], logit: Float[np.ndarray, "
     fit = fit_logistic(_make_spline(logit, knots), outcome)
     grid = np.linspace(logit.min(), logit.max(), _CURVE_POINTS)
     basis = _make_spline(grid, knots)
-    centre, half = basis @ fit.coef, _Z95 * np.sqrt(np.einsum("pi,ij,pj->p", basis, fit.covariance, basis))
+    centre, half = basis @ fit.coef, Z95 * np.sqrt(np.einsum("pi,ij,pj->p", basis, fit.covariance, basis))
     return CalibrationCurve(expit(grid), expit(centre), expit(centre - half), expit(centre + half))
 
 

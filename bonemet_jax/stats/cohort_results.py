@@ -9,6 +9,7 @@ from jaxtyping import Float
 from bonemet_jax import schema
 from bonemet_jax.cohort.clinical import ClinicalEncoder, list_encoded
 from bonemet_jax.cohort.folds import Folds
+from bonemet_jax.stats.estimable import find_varying
 from bonemet_jax.stats.plain import make_plain
 from bonemet_jax.stats.table1 import compare_counts, compare_means, count_levels, summarise
 
@@ -92,10 +93,9 @@ def _correlate(features: pd.DataFrame, clinical: pd.DataFrame) -> Float[np.ndarr
 
 
 def _standardise(values: Float[np.ndarray, "patient column"]) -> Float[np.ndarray, "patient column"]:
-    """Columns of mean 0 and length 1; NaN where constant."""
+    """Columns of mean 0 and length 1; NaN where constant but for rounding."""
     centred = values - values.mean(axis=0)
-    varies = np.ptp(values, axis=0) > 0
-    return centred / np.where(varies, np.linalg.norm(centred, axis=0), np.nan)
+    return centred / np.where(find_varying(values), np.linalg.norm(centred, axis=0), np.nan)
 
 
 def label_encoded() -> dict[str, str]:

@@ -24,6 +24,7 @@ from bonemet_jax.stats.estimable import (
     check_vector,
     find_varying,
 )
+from bonemet_jax.stats.intervals import Z95
 from bonemet_jax.stats.separation import find_separation
 
 Ties = Literal["efron", "breslow"]
@@ -43,7 +44,6 @@ _NO_VARIANCE = 1e-10
 _COLLINEAR = 1e12
 _COLLINEAR_CHANGES = "the covariates' changes over time are collinear: no test of all together"
 _FEW_TIMES = "the covariates vary at too few event times for a test of proportional hazards"
-_Z95 = float(stats.norm.ppf(0.975))
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def compute_partial_loglik(
     """
     times, events = check_survival(time, event)
     beta = check_vector("coef", coef)
-    risk = _Risk.make(times, events, check_table("x", x, times.size, [str(i) for i in range(beta.size)]), ties)
+    risk = _Risk.make(times, events, check_table("x", x, times.size, [f"{i}" for i in range(1, beta.size + 1)]), ties)
     if np.ptp(risk.x @ beta) > _MAX_SPREAD:
         raise NotEstimableError("log hazards differ by more than floating point holds", "", "use smaller coefficients")
     return _evaluate(risk, beta).loglik
@@ -235,7 +235,7 @@ def _check_columns(
         raise NotEstimableError(f"constant column {', '.join(constant)}", "", "leave it out")
     constant = [name for name, varies in zip(names, find_varying(at_risk), strict=True) if not varies]
     if constant:
-        raise NotEstimableError(f"column {', '.join(constant)} is constant among those at risk", "", "leave one out")
+        raise NotEstimableError(f"column {', '.join(constant)} is constant among those at risk", "", "leave it out")
 
 
 def _climb(risk: _Risk, names: Sequence[str]) -> tuple[float, tuple[np.ndarray, _State] | None]:
@@ -304,7 +304,7 @@ def _tell_collinear(information: Float[np.ndarray, "covariate covariate"], names
 
 def _make_term(name: str, coef: float, se: float, schoenfeld_p: float | None) -> CoxTerm:
     z = float(coef / se)
-    return CoxTerm(name, float(coef), float(se), _exp(coef), (_exp(coef - _Z95 * se), _exp(coef + _Z95 * se)), z,
+    return CoxTerm(name, float(coef), float(se), _exp(coef), (_exp(coef - Z95 * se), _exp(coef + Z95 * se)), z,
                    float(2 * stats.norm.sf(abs(z))), schoenfeld_p)
 
 

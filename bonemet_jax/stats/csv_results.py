@@ -55,7 +55,7 @@ def compute_roc(
     if taken is not None:
         raise InputDataError(f"a score is named '{taken}' as a part of the results is", table.path, "rename it")
     truth = table.binary(label)
-    values = {name: table.varying(name) for name in scores}
+    values = {name: table.varying(name, exactly=True) for name in scores}
     who, labels = _find_patients(table, patient, label, truth)
     draws = draw_patients(labels, n_draws, seed) if labels.size * n_draws <= _MAX_WEIGHTS else None
     repeated = len(labels) < len(truth)
@@ -193,7 +193,7 @@ def _make_groups(table: CsvTable, by: str | None, cutoff: float | None) -> tuple
 
 
 def _cut(table: CsvTable, by: str, cutoff: float) -> tuple[np.ndarray, list[str]]:
-    values = table.varying(by)
+    values = table.varying(by, exactly=True)
     group = (values >= cutoff).astype(int)
     if np.ptp(group) == 0:
         side = "below" if group[0] else "at or above"

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 
 from bonemet_jax.errors import InputDataError
 from bonemet_jax.patient_ids import compose, describe_pairs, drop_invisible, group_alike
+from bonemet_jax.stats.estimable import find_varying
 from bonemet_jax.stats.levels import Levels, find_levels, show
 from bonemet_jax.table_cells import DOUBTFUL_WORDS, NUMBER_CODES, PROGRAM_WORDS, Codes, is_code, parse_number
 from bonemet_jax.table_formats import find_other_format
@@ -30,8 +31,6 @@ _HEADER_ROWS = 1
 _MAX_BYTES, _MAX_ROWS, _MAX_COLUMNS = 64 * 2**20, 1_000_000, 2_000
 #: Columns that one message names, and words of each.
 _MAX_NAMED = 8
-#: Numbers whose spread is this many times smaller than they are differ by rounding alone.
-_ROUNDING = 8 * np.finfo(float).eps
 #: Codes for "unknown" between these are common as measured values too: no note.
 _CODES_UP_TO, _CODES_FROM = -9, 888
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
@@ -186,13 +185,15 @@ class CsvTable:
                                  "both 0 and 1 are needed")
         return values.astype(int)
 
-    def varying(self, name: str) -> Float[np.ndarray, " row"]:
-        """A column of numbers, NaN where missing, not all the same. Raises: InputDataError."""
+    def varying(self, name: str, exactly: bool = False) -> Float[np.ndarray, " row"]:
+        """A column of numbers, NaN where missing, that differ by more than rounding, or at all where their order alone
+        counts (`exactly`). Raises: InputDataError.
+        """
         values = self.numbers(name)
         known = values[~np.isnan(values)]
         if not known.size:
             raise InputDataError(f"column '{name}' has no known value", self.where, "leave it out")
-        if np.ptp(known / 2) <= _ROUNDING * np.abs(known / 2).max():  # halves: the difference may be too large to hold
+        if known.min() == known.max() or not (exactly or find_varying(known[:, None])[0]):
             what = "in every row with a value" if known.size < values.size else "in every row"
             rounding = " but for rounding" if known.min() < known.max() else ""
             raise InputDataError(f"column '{name}' is constant{rounding}, {known[0]:g} {what}", self.where,

@@ -103,6 +103,14 @@ def check_scored(
     return positive, check_vector(name, score, positive.size)
 
 
+def check_counts(name: str, values: ArrayLike) -> Int[np.ndarray, "group level"]:
+    """`values` as a table of counts. Raises: NotEstimableError for anything but two axes of whole numbers from 0."""
+    array = check_finite(name, values, 2)
+    if ((array != np.rint(array)) | (array < 0)).any():
+        raise NotEstimableError(f"{name} holds values other than whole numbers from 0", "", "pass counts")
+    return array.astype(int)
+
+
 def check_members(name: str, values: ArrayLike, n_patients: int) -> Int[np.ndarray, " row"]:
     """`values` as indices of patients. Raises: NotEstimableError for anything but 0 .. n_patients - 1."""
     array = check_vector(name, values)
@@ -151,4 +159,5 @@ def find_varying(values: Float[np.ndarray, "row column"]) -> Bool[np.ndarray, " 
     """Which columns vary by more than rounding does: 0.3 and 0.1 + 0.2 are one value."""
     if not len(values):
         return np.zeros(values.shape[1], dtype=bool)
-    return values.max(axis=0) - values.min(axis=0) > _ROUNDING * np.abs(values).max(axis=0)
+    halves = values / 2  # a difference of two values may be too large to hold
+    return halves.max(axis=0) - halves.min(axis=0) > _ROUNDING * np.abs(halves).max(axis=0)

@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-_Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+#: 97.5 % quantile of the normal distribution.
+Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Proportion:
 UNKNOWN = Proportion(None, None, 0, 0)
 
 
-def compute_wilson(k: int, n: int, z: float = _Z95) -> Proportion:
+def compute_wilson(k: int, n: int, z: float = Z95) -> Proportion:
     """Proportion k / n with Wilson's score interval.
 
     Source: Wilson, J Am Stat Assoc 22 (1927) 209; no continuity correction.

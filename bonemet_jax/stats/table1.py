@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from bonemet_jax.stats.estimable import NotEstimableError, check_finite
+from bonemet_jax.stats.estimable import NotEstimableError, check_counts, check_finite
 
 _EXACT_BELOW = 50  # R: exact Wilcoxon p when both groups are smaller and nothing is tied
 _CONSTANT = 10 * np.finfo(float).eps  # R: a standard error this many times smaller than the means is rounding
@@ -118,8 +118,10 @@ def compare_counts(counts: ArrayLike) -> CountComparison:
 
     Args:
         counts: (group, level) integers.
+
+    Raises: NotEstimableError for anything but a table of whole numbers from 0.
     """
-    table = np.asarray(counts, dtype=int)
+    table = check_counts("counts", counts)
     table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
     if min(table.shape) < 2:
         reason = "no known value" if not table.size else (

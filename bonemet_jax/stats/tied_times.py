@@ -1,7 +1,7 @@
 """Times that are equal but for rounding are ties, as R's survival decides (aeqSurv, its option timefix).
 
-0.1 + 0.2 and 0.3 months are one time. Whoever is at risk, which pairs can be compared and what a curve steps over all
-depend on it, so times are tied once, over all patients of an analysis, before these are split into groups or folds.
+0.1 + 0.2 and 0.3 months are one time. Risk sets, comparable pairs and the steps of a curve depend on ties, so times
+are tied over all patients of an analysis, before these are split into groups or folds.
 """
 
 import numpy as np
@@ -16,6 +16,8 @@ def tie_times(time: Float[np.ndarray, " patient"]) -> Float[np.ndarray, " patien
 
     Args:
         time: finite, any unit, one per patient.
+
+    Returns: times of the same shape and unit.
 
     Source: aeqSurv of R survival 3.5-3. A chain of neighbours, each within the tolerance of the next, is one time.
     """

@@ -19,8 +19,8 @@ SCORING = ("cv", "embed", "fuse")
 def open_finished(directory: Path, used: Iterable[str] = SCORING) -> Run:
     """The run in this directory, for commands that read what these stages wrote. The cohort is not needed.
 
-    Raises: UsageError when it is no run, or naming a stage that is missing, of another config, or made from other
-        results than those that are there; CorruptFileError when a file of these stages is missing or changed.
+    Raises: UsageError when the directory is not a run, or a stage is missing, has another config, or used other inputs;
+        CorruptFileError when a file of these stages is missing or changed.
     """
     if not (directory / "config.json").is_file():
         raise UsageError("not a run directory: it holds no config.json", directory, "run `bonemet run` first")
@@ -69,7 +69,7 @@ def load_cohort_facts(run: Run) -> dict[str, Any] | None:
 
 
 def is_trained_on_synthetic(run: Run) -> bool | None:
-    """Whether the run's patients were synthetic; None where neither the run nor its cohort is left to decide.
+    """Whether the run's patients were synthetic; None when neither cohort nor statistics can tell.
 
     Only files that belong to the run count: its cohort's manifest as it was then, and its own statistics.
 

@@ -57,7 +57,8 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
 def _is_done(run: Run, stage: Stage, key: str, may_remake: bool) -> bool:
     """Whether the stage is done with this key, from what the stages before it hold now.
 
-    Raises: CorruptFileError when it was, but a file it left is missing or changed and must not be made again now.
+    False when all that it wrote is gone. Raises: CorruptFileError when a part of it is missing or changed and must not
+    be made again now.
     """
     if not stage_cache.is_current(run.directory, stage.name, key, stage.needs):
         return False

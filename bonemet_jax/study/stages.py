@@ -20,7 +20,10 @@ from bonemet_jax.study.stage_cache import make_key
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: a pure description and the call that does it."""
+    """One stage: its name, what it depends on, its settings, its outputs and the function that does it.
+
+    `settings` may read files that the config names. Raises: UsageError, InputDataError, CorruptFileError.
+    """
 
     name: str
     needs: tuple[str, ...]
@@ -36,7 +39,8 @@ class Stage:
     remade: bool = True
     """False when damage to what it left stops the run; else the stage is done again, and the damaged file named."""
     reads_outside: Callable[[Run], bool] = lambda run: False
-    """Whether its settings hold more than the run's config.json does: files elsewhere, or the program's method."""
+    """Whether its settings hold more than the run's config.json does: files elsewhere, or constants of the program.
+    A finished run is then judged by the key in the stage's stamp."""
 
 
 def _cohort_settings(run: Run) -> Any:
@@ -69,7 +73,16 @@ def _make_cohort(run: Run) -> None:
 def _folds_settings(run: Run) -> Any:
     settings = to_dict(run.config.folds)
     given = run.config.folds.file
-    return settings if given is None else {"n_folds": settings["n_folds"], "sha256": artifacts.sha256_file(given)}
+    if given is None:
+        return settings
+    return {"n_folds": settings["n_folds"], "sha256": _digest_given("folds.file", given, "an existing folds.json")}
+
+
+def _digest_given(name: str, file: str, wanted: str) -> str:
+    """sha256 of a file that the config names. Raises: UsageError where there is none."""
+    if not Path(file).is_file():
+        raise UsageError(f"no such file: {name} = {file}", "", f"use {wanted}")
+    return artifacts.sha256_file(file)
 
 
 def _cv_settings(run: Run) -> dict[str, Any]:
@@ -78,7 +91,8 @@ def _cv_settings(run: Run) -> dict[str, Any]:
              if name not in ("embed_epoch", "checkpoint_epochs", "keep_epochs")}
     model = to_dict(run.config.model)
     if run.config.model.weights is not None:  # what they are, wherever they lie
-        model["weights"] = artifacts.sha256_file(run.config.model.weights)
+        model["weights"] = _digest_given("model.weights", run.config.model.weights,
+                                         "an existing file of `bonemet weights import`")
     return {"model": model, "optim": to_dict(run.config.optim), "train": train,
             "input": {"channels": run.config.input.channels}}
 
@@ -201,6 +215,11 @@ def _gradcam(run: Run) -> None:
     ))
 
 
+def _fuse_outputs(run: Run) -> list[Path]:
+    names = ["scores.parquet", "models", "shap.json", *(["paper_scores.parquet"] if run.is_honest else [])]
+    return [run.directory / name for name in names]
+
+
 def _fuse(run: Run) -> None:
     from bonemet_jax.fusion.run import fuse
 
@@ -219,7 +238,6 @@ def _report(run: Run) -> None:
     render_report(run.directory, run.cohort_dir)
 
 
-_FUSED = ("scores.parquet", "models", "shap.json")
 STAGES: tuple[Stage, ...] = (
     Stage("cohort", (), _cohort_settings,
           lambda run: [] if run.config.cohort_dir else [run.cohort_dir], _make_cohort,
@@ -232,7 +250,8 @@ STAGES: tuple[Stage, ...] = (
           lambda run: [run.directory / "folds.json"], _folds,
           reads_outside=lambda run: run.config.folds.file is not None),
     Stage("cv", ("build", "near_duplicates", "folds"), _cv_settings, Run.fold_dirs, _cv, resumed="fold_*",
-          resume_settings=_cv_resume_settings, together=True),
+          resume_settings=_cv_resume_settings, together=True,
+          reads_outside=lambda run: run.config.model.weights is not None),
     Stage("embed", ("cv",), lambda run: run.config.train.embed_epoch,
           lambda run: [run.directory / "embeddings.npz"], _embed, together=True),
     Stage("gradcam", ("embed",), lambda run: None,
@@ -240,8 +259,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("cross", ("cv",), lambda run: run.config.train.embed_epoch if run.is_honest else None,
           lambda run: [run.cross_dir] if run.is_honest else [], _cross, resumed="cross",
           resume_settings=lambda run: run.is_honest, together=True),
-    Stage("fuse", ("embed", "cross"), _fuse_settings,
-          lambda run: [run.directory / name for name in _FUSED + ("paper_scores.parquet",) * run.is_honest], _fuse),
+    Stage("fuse", ("embed", "cross"), _fuse_settings, _fuse_outputs, _fuse),
     Stage("stats", ("fuse",), lambda run: None, lambda run: [run.directory / "stats"], _stats),
     Stage("report", ("stats", "gradcam"), lambda run: run.config.name,
           lambda run: [run.directory / "report.html", run.directory / "report.json"], _report),

@@ -70,6 +70,7 @@ def test_the_first_error_stays_first(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_the_flag_is_found_where_nothing_parses() -> None:
     assert find_path(["info", "--report", "a", "--report=b"]) == Path("b")
+    assert find_path(["info", "--report=a", "--report", "b"]) == Path("b")
     assert find_path(["info", "--report", "--json"]) is None and find_path(["info", "--report="]) is None
 
 

@@ -316,3 +316,13 @@ def test_selection_frequency(run_stats: Callable[..., dict[str, Any]]) -> None:
     frequency = run_stats("lasso-cox", strong, *_FLAGS["lasso-cox"], "--draws", "50")["selection_frequency"]
     assert frequency["a"] > 0.95 > frequency["b"] >= 0
     assert run_stats("lasso-cox", _good(200), *_FLAGS["lasso-cox"])["selection_frequency"] is None
+
+
+def test_scores_that_differ_by_little_are_ordered_and_not_constant(tmp_path: Path) -> None:
+    """The order of scores is all that counts, as in pROC: probabilities near 1 are no constant."""
+    table = pd.DataFrame({"y": [0, 0, 1, 0, 1, 1], "s": [f"{1 - k * 1e-14:.16f}" for k in (6, 5, 4, 3, 2, 1)]})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    report = tmp_path / "r.json"
+    assert main(["stats", "roc", "--csv", str(tmp_path / "t.csv"), "--label", "y", "--scores", "s",
+                 "--draws", "100", "--report", str(report)]) == 0
+    assert json.loads(report.read_text())["results"]["s"]["auc"] == pytest.approx(8 / 9)

@@ -68,7 +68,7 @@ def loaders(show: Show) -> str:
 def predictions(show: Show) -> str:
     """Threshold, class, risk with interval, files of every patient; synthetic runs refused."""
     return run_pytest(show, "tests/stats/test_decision_rule.py tests/report/test_predictions.py "
-                      "tests/cli/test_finished.py tests/end_to_end/test_study.py")
+                      "tests/study/test_finished.py tests/end_to_end/test_study.py")
 
 
 def channels(show: Show) -> str:

@@ -6,7 +6,7 @@ from tests.evidence.harness import Show, demo, lint, run_pytest, said, tests
 
 
 def install(show: Show) -> str:
-    """The locked requirements, and R with its package survival, which tests compare with."""
+    """The locked requirements, and R with its package survival, from apt-get if it is missing."""
     seconds = show.ok("make install").seconds
     found = show.ok("Rscript -e 'library(survival)' 2>&1 || (apt-get update && apt-get install -y r-cran-survival)")
     version = show.ok("Rscript -e 'cat(\"survival\", as.character(packageVersion(\"survival\")))'").out.split("\n")[0]
@@ -14,10 +14,11 @@ def install(show: Show) -> str:
 
 
 def statistics_cases(show: Show) -> str:
-    """The shared statistics cases: every row as its table gives it; other members of each class."""
+    """The shared statistics cases: every row gives what its table says; further cases of each class pass."""
     held = run_pytest(show, "--timeout 1800 tests/end_to_end/test_shared_statistics.py "
                       "tests/end_to_end/test_shared_table_cases.py")
-    others = run_pytest(show, "tests/stats tests/cli/test_statistics.py --deselect tests/stats/test_r_survival.py")
+    others = run_pytest(show, "tests/stats tests/cli/test_statistics.py tests/cli/test_statistics_cells.py "
+                       "--deselect tests/stats/test_r_survival.py")
     return f"{held}{said(show, 'case ')}; other members: {others}"
 
 

@@ -26,6 +26,7 @@ from bonemet_jax.stats import (
     permutation,
     roc,
     roc_results,
+    table1,
     threshold,
 )
 
@@ -98,6 +99,7 @@ _GOOD: dict[str, tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]] = {
     "roc.compute_paired_delong": (roc.compute_paired_delong, {
         "label": _LABEL, "score_a": _SCORE, "score_b": _P}, {}),
     "roc.compute_roc_curve": (roc.compute_roc_curve, {"label": _LABEL, "score": _SCORE}, {}),
+    "table1.compare_counts": (table1.compare_counts, {"counts": [[3, 4], [5, 6]]}, {}),
     "threshold.compute_operating_points": (threshold.compute_operating_points, {
         "label": _LABEL, "score": _SCORE}, {}),
     "threshold.choose_balanced_threshold": (threshold.choose_balanced_threshold, {
@@ -106,14 +108,14 @@ _GOOD: dict[str, tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]] = {
 }
 #: Functions that turn the error into None or a reason, and those of table1.py, whose columns may be of any length.
 _OTHERS = {"roc.compute_auc_or_none", "roc_results.describe_paired", "table1.summarise", "table1.compare_means",
-           "table1.compare_counts", "calibration.compute_logit"}
+           "calibration.compute_logit"}
 _BINARY = {"label", "event", "positive", "decision"}
 #: Arguments in which NaN is a value.
 _MAY_BE_NAN = {"left_out"}
 #: Arguments of which none is a value.
 _MAY_BE_EMPTY = {("compute_bca_interval", "left_out"), ("compute_path_loglik", "path")}
 #: Arguments that no other one has the length of.
-_ALONE = {("draw_patients", "label"), ("permute_labels", "label"), ("compute_treat_all", "label"),
+_ALONE = {("compare_counts", "counts"), ("draw_patients", "label"), ("permute_labels", "label"), ("compute_treat_all", "label"),
           ("standardise", "values")}
 
 

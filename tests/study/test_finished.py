@@ -19,6 +19,7 @@ from bonemet_jax.study.finished import (
     open_finished,
 )
 from bonemet_jax.study.run import Run
+from bonemet_jax.study.runner import stage_keys
 from bonemet_jax.study.stage_cache import load_stamp, write_stamp
 from tests.study.stamped import stamp_stages
 
@@ -62,6 +63,22 @@ def test_another_cohort_in_the_same_place_does_not_decide(tmp_path: Path) -> Non
     artifacts.write_json(run.directory / "stats" / "planted.json", {"synthetic": False})
     with pytest.raises(CorruptFileError, match=r"planted\.json"):
         is_trained_on_synthetic(run)
+
+
+@pytest.mark.parametrize("given", ["folds", "weights"])
+def test_a_run_is_read_when_a_file_that_it_was_given_is_gone(tmp_path: Path, given: str) -> None:
+    file = tmp_path / "given"
+    file.write_text("{}")
+    config = Config(name="x")
+    config = (replace(config, folds=replace(config.folds, file=str(file))) if given == "folds"
+              else replace(config, model=replace(config.model, weights=str(file))))
+    run = Run(tmp_path / "run", config)
+    stamp_stages(run, ["fuse"], {})
+    artifacts.write_json(run.directory / "config.json", {"fingerprint": config.fingerprint, "config": to_dict(config)})
+    file.unlink()
+    assert open_finished(run.directory).config == config
+    with pytest.raises(UsageError, match=rf"no such file: .* = {file}"):  # a stage would need it
+        stage_keys(run)
 
 
 def test_refused_allowed_and_unknown(tmp_path: Path) -> None:

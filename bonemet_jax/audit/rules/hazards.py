@@ -10,8 +10,8 @@ from scipy import stats
 from bonemet_jax.audit.finding import Outcome
 from bonemet_jax.audit.printed import Printed
 from bonemet_jax.audit.tables import Hazard, Tables
+from bonemet_jax.stats.intervals import Z95
 
-_Z95 = float(stats.norm.ppf(0.975))
 #: A p that printed bounds miss by more than this share, while unrounded ones may reach it, is worth a warning.
 _NOTICEABLE = 0.1
 
@@ -105,7 +105,7 @@ def _compute_wald(whole: _Whole) -> _Wald | None:
     logs = [abs(math.log(hr.low)), abs(math.log(hr.high))]
     nearest = 0.0 if hr.low <= 1 <= hr.high else min(logs)
     value, largest_z, smallest_z = (
-        abs(log_hr) * 2 * _Z95 / math.log(top / bottom) for log_hr, bottom, top in (
+        abs(log_hr) * 2 * Z95 / math.log(top / bottom) for log_hr, bottom, top in (
             (math.log(hr.value), lo.value, hi.value), (max(logs), lo.high, hi.low), (nearest, lo.low, hi.high)))
     return _Wald(*(float(2 * stats.norm.sf(z)) for z in (value, largest_z, smallest_z)))
 

@@ -9,10 +9,10 @@ from scipy import stats
 from bonemet_jax.audit.finding import Outcome
 from bonemet_jax.audit.printed import find_count
 from bonemet_jax.audit.tables import HELD_OUT, Estimate, Performance, Tables
-from bonemet_jax.stats.intervals import compute_wilson
+from bonemet_jax.stats.intervals import Z95, compute_wilson
 
 _HALF = 0.5  # AUC of chance
-_Z95, _Z90 = (float(stats.norm.ppf(p)) for p in (0.975, 0.95))
+_Z90 = float(stats.norm.ppf(0.95))
 #: An interval below this share of a binomial one's width is of more patients than there are.
 _TOO_NARROW = 0.5
 #: How far beside the stated patients a share is looked for, to say of how many it might be.
@@ -209,7 +209,7 @@ def _combine(aucs: list[float]) -> float:
 
 def _find_se(e: Estimate) -> float:
     """Standard error behind a printed 95 % interval; 0 without one."""
-    return (e.high.value - e.low.value) / (2 * _Z95) if e.low is not None and e.high is not None else 0.0
+    return (e.high.value - e.low.value) / (2 * Z95) if e.low is not None and e.high is not None else 0.0
 
 
 def _carry_se(parts: list[Estimate]) -> list[float]:
@@ -245,7 +245,7 @@ def _each_separation(tables: Tables) -> Iterator[tuple[str, float, float]]:
             least = gap / math.hypot(a["sd"].high, b["sd"].high)
             plain = abs(a["mean"].value - b["mean"].value) / math.hypot(a["sd"].value, b["sd"].value)
             auc = float(stats.norm.cdf(least))
-            yield row.name, auc - _Z95 * _compute_se(auc, *row.n.values()), float(stats.norm.cdf(plain))
+            yield row.name, auc - Z95 * _compute_se(auc, *row.n.values()), float(stats.norm.cdf(plain))
 
 
 def _compute_se(auc: float, n_negative: int, n_positive: int) -> float:
