@@ -92,7 +92,7 @@ _CPU8_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimizati
 TARGETS: dict[str, Target] = {target.name: target for target in (
     Target(
         "h100x8", "cuda", "NVIDIA H100 80GB HBM3", 8, "1x1x8", "resnet101", 400, 500, (32, 64),
-        plugin="jax_plugins.xla_cuda12", extra="aot-gpu", environment=_CPU,
+        plugin="jax_plugins.xla_cuda12", extra="aot-cuda12", environment=_CPU,
         link=Link(450, "https://resources.nvidia.com/en-us-tensor-core/nvidia-tensor-core-gpu-datasheet"),
     ),
     Target(

@@ -133,7 +133,7 @@ def check_xgboost() -> Checked:
     names = [name for name in ("xgboost-cpu", "xgboost") if name in installed]
     if not names:
         return Checked({"package": None}, [Problem("no XGBoost here, the stage fuse cannot run",
-                                                   "pip install jax", exit_code=1)])
+                                                   "pip install xgboost", exit_code=1)])
     import xgboost
 
     facts = {"package": ", ".join(names), "cuda": bool(xgboost.build_info().get("USE_CUDA"))}
