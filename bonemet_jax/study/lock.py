@@ -103,13 +103,15 @@ def _acquire(held: FileLock, lock: Path, made: list[Path], timeout: float = -1) 
 
     Folders that this process makes are added to `made`, innermost first.
     """
-    for _ in range(_TRIES):
+    for left in reversed(range(_TRIES)):
         made[:] = [folder for folder in lock.parents if folder in made or not folder.exists()]
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
             held.acquire(timeout=timeout)
             return
-    held.acquire(timeout=timeout)
+        except (FileNotFoundError, FileExistsError):
+            if not left:
+                raise
 
 
 def _name_holder(lock: Path) -> Path:
