@@ -26,6 +26,12 @@ _PARTIAL = ".partial"
 #: Folder of a resumable directory that no manifest holds.
 NOTES = ".notes.partial"
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+#: What to do where more space does not help.
+_DISK_REMEDIES = {
+    os.strerror(errno.EROFS): "write to a disk that is not read-only",
+    os.strerror(errno.EFBIG): "write to a file system that holds files of this size",
+    os.strerror(errno.EIO): "the disk or its connection fails: write to another disk",
+}
 
 
 class ManifestEntry(TypedDict):
@@ -67,9 +73,8 @@ def disk_errors(path: Path, n_bytes: int | None = None, partial: Path | None = N
         if reason is None:
             raise
         size = f"{_written_bytes(partial or path)} bytes written so far" if n_bytes is None else f"{n_bytes} bytes"
-        raise DiskError(
-            f"could not write ({reason})", f"{path}, {size}", "free some space and run the same command again"
-        ) from error
+        remedy = _DISK_REMEDIES.get(reason, "free some space and run the same command again")
+        raise DiskError(f"could not write ({reason})", f"{path}, {size}", remedy) from error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -286,12 +291,19 @@ def sha256_text(text: str) -> str:
 
 
 def list_files(directory: Path, with_manifests: bool = False) -> list[Path]:
-    """Every finished file below `directory`, sorted; temporary files left out, and manifests unless they are wanted."""
-    return sorted(
-        f for f in directory.rglob("*")
-        if f.is_file() and (with_manifests or f.name != MANIFEST)
-        and not any(_PARTIAL in part for part in f.relative_to(directory).parts)
-    )
+    """Every finished file below `directory`, sorted; temporary files left out, and manifests unless they are wanted.
+
+    Folders behind symbolic links count (records may lie on another disk), each once, however it is reached.
+    """
+    found, seen = list[Path](), set[str]()
+    for folder, names, files in os.walk(directory, followlinks=True):
+        names[:] = sorted(name for name in names if _PARTIAL not in name)
+        if (place := os.path.realpath(folder)) in seen:
+            names.clear()
+            continue
+        seen.add(place)
+        found += [Path(folder, name) for name in files if _PARTIAL not in name and (with_manifests or name != MANIFEST)]
+    return sorted(file for file in found if file.is_file())
 
 
 def is_listed(directory: Path, name: str) -> bool:

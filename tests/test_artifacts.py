@@ -141,3 +141,24 @@ def test_a_write_that_cannot_fit_is_refused_before_it_begins(tmp_path: Path) -> 
     artifacts.check_space(tmp_path / "not" / "yet", 1)
     with pytest.raises(DiskError, match=r"not/yet, 1152921504606846976 bytes, \d+ free"):
         artifacts.check_space(tmp_path / "not" / "yet", 1 << 60)
+
+
+def test_files_behind_links_are_listed_once(tmp_path: Path) -> None:
+    """Records may lie on another disk; a link back to a folder above must not make the list endless."""
+    other, folder = tmp_path / "other", tmp_path / "run"
+    (other / "inner").mkdir(parents=True)
+    folder.mkdir()
+    for name in ("a", "inner/b", f"c{artifacts.partial_name(Path('x')).name}"):
+        (other / name).touch()
+    (folder / "own").touch()
+    (folder / "link").symlink_to(other)
+    (other / "back").symlink_to(folder)
+    (folder / "gone").symlink_to(tmp_path / "nothing")
+    listed = artifacts.list_files(folder)
+    assert [str(file.relative_to(folder)) for file in listed] == ["link/a", "link/inner/b", "own"]
+
+
+def test_more_space_is_no_remedy_for_a_read_only_disk(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match="read-only") as caught, artifacts.disk_errors(tmp_path):
+        raise OSError(errno.EROFS, "Read-only file system")
+    assert "free some space" not in str(caught.value)

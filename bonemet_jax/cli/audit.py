@@ -3,6 +3,7 @@
 Exit codes: 0 nothing contradicts (warnings may stand), 8 contradictions, or a file that cannot be read.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,9 +39,9 @@ def main(verb: str, argv: list[str]) -> int:
     from bonemet_jax.audit.audit import EXAMPLE, audit_path
 
     path = args.file or EXAMPLE
-    if (path / "stats").is_dir():
-        open_finished(path, ("stats",))
-    result = audit_path(path)
+    is_run = (path / "stats").is_dir()
+    with open_finished(path, ("stats",)).unchanged() if is_run else contextlib.nullcontext():
+        result = audit_path(path)
     code = InputDataError.exit_code if result.count("error") else 0
     report.write(result.to_json(), [path], exit_code=code)
     print(*map(describe, result.findings), describe_verdict(path, result), sep="\n")

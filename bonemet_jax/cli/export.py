@@ -43,7 +43,7 @@ def main(verb: str, argv: list[str]) -> int:
     from bonemet_jax.readout.export import export_run
 
     with lock_output(args.output, args.wait):
-        facts = export_run(run.config, args.run, folds, args.output, batch)
+        facts = export_run(run.config, args.run, folds, args.output, batch, run.unchanged())
     report.write(facts, [args.run / "config.json"], [args.output], run.config)
     program = facts["program"]
     print(f"{facts['network']} of {len(folds)} fold{'s' * (len(folds) > 1)}, {program['n_weights']} tensors each; "

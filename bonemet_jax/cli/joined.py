@@ -1,5 +1,6 @@
 """`bonemet report --runs A B C -o DIR`: several finished runs on one folds.json side by side."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -30,9 +31,12 @@ def main(verb: str, argv: list[str]) -> int:
     from bonemet_jax.stats.joined_results import compute_joined, load_joined
 
     runs = [open_finished(directory, ("folds", "embed", "fuse", "stats")) for directory in args.runs]
-    joined = compute_joined(load_joined(list(args.runs)))
+    with contextlib.ExitStack() as reading:
+        for run in runs:
+            reading.enter_context(run.unchanged())
+        joined, facts = compute_joined(load_joined(list(args.runs))), load_cohort_facts(runs[0])
     with lock_output(args.output, args.wait):
-        page = render_joined(joined, load_cohort_facts(runs[0]), args.output)
+        page = render_joined(joined, facts, args.output)
     report.write(joined, [run / "stats" / "roc.json" for run in args.runs], [page, args.output / "joined.json"])
     print(page)
     return 0

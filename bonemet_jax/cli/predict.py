@@ -54,7 +54,7 @@ def main(verb: str, argv: list[str]) -> int:
     if output_paths.check_output_folder(args.output, _KIND, [args.run, *sources], beside=_list_unlisted()):
         say(f"the earlier output in {args.output} will be replaced")
     require_device(args.device)
-    with lock_output(args.output, args.wait), artifacts.atomic_dir(args.output) as out:
+    with lock_output(args.output, args.wait), artifacts.atomic_dir(args.output) as out, run.unchanged():
         results = _write(args, run, out, warning)
     code = exit_code(results)
     report.write(results, [args.run / "config.json", *sources], [args.output], run.config, exit_code=code)

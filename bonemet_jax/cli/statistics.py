@@ -147,10 +147,13 @@ def _compute(args: CsvArgs) -> tuple["CsvTable", dict[str, Any]]:
     if isinstance(args, RocArgs):
         used = [args.label, *args.scores, *([args.id] if args.id else [])]
         known = table.select(used, codes).keep_known(args.missing).note_alike_ids(args.id)
+        known = known.note_rounding(args.scores)
         return known, csv_results.compute_roc(known, args.label, args.scores, args.id, args.draws, args.seed)
     if isinstance(args, KmArgs):
         used = [args.time, args.event, *([args.by] if args.by else [])]
         known = table.select(used, codes).keep_known(args.missing)
+        if args.by is not None and args.cutoff is not None:
+            known = known.note_rounding([args.by], args.cutoff)
         return known, csv_results.compute_km(known, args.time, args.event, args.by, args.cutoff, args.times)
     assert isinstance(args, CoxArgs | LassoArgs)
     known = table.select([args.time, args.event, *args.covariates], codes).keep_known(args.missing)
@@ -166,6 +169,9 @@ def _check(args: CsvArgs) -> None:
     if empty is not None:
         raise UsageError(f"--missing-codes '{empty}' names no code", "",
                          "use CODE or COLUMN=CODE; empty cells are missing without a code")
+    _check_columns(args)
+    if isinstance(args, RocArgs | LassoArgs) and not 0 <= args.seed < 2**32:
+        raise UsageError(f"--seed {args.seed}", "", f"use 0 to {2**32 - 1}")
     if isinstance(args, RocArgs) and not 100 <= args.draws <= 1_000_000:
         raise UsageError(f"--draws {args.draws}", "", "use 100 to 1000000")
     if isinstance(args, LassoArgs) and not (0 <= args.draws <= 100_000 and all(0 < v < 1e6 for v in args.lambdas)):
@@ -176,6 +182,25 @@ def _check(args: CsvArgs) -> None:
     if isinstance(args, KmArgs):
         _check_finite("--times", args.times)
         _check_finite("--cutoff", () if args.cutoff is None else (args.cutoff,))
+
+
+#: Flags that name columns, of all statistics.
+_COLUMN_FLAGS = ("label", "scores", "id", "time", "event", "covariates", "by", "columns")
+
+
+def _check_columns(args: CsvArgs) -> None:
+    """Raises: UsageError for a flag that names no column though it must, and for a column that is named twice."""
+    flag_of: dict[str, str] = {}
+    for flag in (name for name in _COLUMN_FLAGS if hasattr(args, name)):
+        value = getattr(args, flag)
+        columns = (value,) if isinstance(value, str) else value or ()
+        if not columns and flag in ("scores", "covariates"):
+            raise UsageError(f"--{flag} names no column", "", "give one or more")
+        for column in columns:
+            if column in flag_of:
+                where = f"--{flag} twice" if flag_of[column] == flag else f"--{flag_of[column]} and --{flag}"
+                raise UsageError(f"column '{column}' is given as {where}", "", "give every column once")
+            flag_of[column] = flag
 
 
 def _check_finite(option: str, values: Sequence[float]) -> None:

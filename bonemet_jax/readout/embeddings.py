@@ -16,7 +16,7 @@ from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.epoch import evaluate
 from bonemet_jax.train.fold_data import make_eval_plan
 from bonemet_jax.train.loop import get_fed_engine
-from bonemet_jax.train.member_run import Done
+from bonemet_jax.train.member_run import load_done
 from bonemet_jax.train.members import count_side_by_side, make_waves
 from bonemet_jax.train.state import TrainState
 from bonemet_jax.train.watchdog import Watchdog
@@ -53,7 +53,7 @@ def embed(
 def load_state(config: Config, run_dir: Path, fold: int, template: TrainState) -> TrainState:
     """What the fold's chosen epoch has learned. Raises: CorruptFileError as `embed`."""
     fold_dir = Path(run_dir) / f"fold_{fold}"
-    done = artifacts.load_json(fold_dir / "done.json", Done)
+    done = load_done(fold_dir / "done.json")
     store = CheckpointStore(fold_dir / "checkpoints", done["key"])
     best = store.best_epoch() if config.train.embed_epoch == "best" else None
     return store.restore(best if best is not None else done["epoch"], template)

@@ -1,7 +1,9 @@
 """A run's networks as files that need nothing of this project to be used (docs/export.md, decision 0021)."""
 
+import contextlib
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,8 @@ NORMALISATION = {
 
 
 def export_run(
-    config: Config, run_dir: Path, folds: Sequence[int], out: Path, batch: int | None = None
+    config: Config, run_dir: Path, folds: Sequence[int], out: Path, batch: int | None = None,
+    reading: AbstractContextManager[None] | None = None,
 ) -> dict[str, Any]:
     """Write the weights of these folds, the one program that takes any of them, and the manifest.
 
@@ -49,6 +52,7 @@ def export_run(
         folds: Whose networks, at their chosen epoch.
         out: Folder; an earlier export there is replaced.
         batch: Patients a call of the program takes; None: any number.
+        reading: Entered while the run is read, and left before the export takes its place.
 
     Returns: The manifest's facts.
 
@@ -57,7 +61,7 @@ def export_run(
     output_paths.check_output_folder(out, KIND, [run_dir])
     program = export_program(config, batch)
     facts = describe_network(config) | {"kind": KIND, "folds": list(folds), "program": describe_program(program)}
-    with artifacts.atomic_dir(out) as partial:
+    with artifacts.atomic_dir(out) as partial, reading or contextlib.nullcontext():
         for fold in folds:
             artifacts.write_bytes(partial / f"fold_{fold}" / WEIGHTS, make_weights(config, run_dir, fold))
         artifacts.write_bytes(partial / PROGRAM, bytes(program.serialize()))

@@ -34,6 +34,9 @@ _MAX_NAMED = 8
 #: Codes for "unknown" between these are common as measured values too: no note.
 _CODES_UP_TO, _CODES_FROM = -9, 888
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
+#: Numbers whose difference is this share of their size, or less, differ by rounding alone.
+_ROUNDING = 8 * np.finfo(float).eps
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,15 @@ class CsvTable:
 
         Raises: InputDataError for a column that is not there.
         """
-        names = list(dict.fromkeys(names))
-        for name in (*names, *filter(None, codes)):
+        names, codes = list(dict.fromkeys(names)), {read_name(name): declared for name, declared in codes.items()}
+        for name in filter(None, codes):
             self.text(name)
-        read = {name: _read_column(self.cells[name], codes.get("", frozenset()) | codes.get(name, frozenset()))
+        read = {name: _read_column(self.text(name).rename(name),
+                                   codes.get("", frozenset()) | codes.get(read_name(name), frozenset()))
                 for name in names}
         doubts = [doubt for column in read.values() for doubt in column.doubts]
-        unused = [note for name, declared in codes.items() for code in sorted(declared)
-                  if (note := _find_unused(code, name, {one: read[one].missing for one in read if name in ("", one)}))]
+        unused = [note for name, declared in codes.items() for code in sorted(declared) if (note := _find_unused(
+            code, name, {one: read[one].missing for one in read if name in ("", read_name(one))}))]
         missing = {name: column.missing for name, column in read.items() if column.missing}
         cells = pd.DataFrame({name: column.cells for name, column in read.items()})
         return CsvTable(self.path, cells, missing, (*doubts, *unused), len(self.cells))
@@ -99,6 +103,22 @@ class CsvTable:
         ids = [] if name is None else self.text(name).dropna().unique()
         pairs = [(a, b) for group in group_alike(ids) for a, b in itertools.pairwise(group)]
         return replace(self, notes=(*self.notes, f"ids of column {name} {describe_pairs(pairs)}")) if pairs else self
+
+    def note_rounding(self, names: Iterable[str], cutoff: float | None = None) -> "CsvTable":
+        """The same table with a note of numbers of these columns that differ by rounding alone, from each other or from
+        a cut-off: they are compared exactly.
+        """
+        notes = []
+        for name in names:
+            known = self.numbers(name)
+            values = np.unique(known[~np.isnan(known)])
+            others = np.append(values[1:], np.nan) if cutoff is None else np.full(values.size, cutoff)
+            is_near = (values != others) & (np.abs(others - values) <= _ROUNDING * np.abs(values))
+            if is_near.any():
+                a, b = float(values[is_near][0]), float(others[is_near][0])
+                what = "are compared as two values" if cutoff is None else "it is compared with the cut-off exactly"
+                notes.append(f"column {name}: {a!r} and {b!r} differ by rounding alone; {what}")
+        return replace(self, notes=(*self.notes, *notes)) if notes else self
 
     def describe_reading(self) -> dict[str, Any]:
         """How the table was read, as JSON values (docs/contracts.md)."""
@@ -143,6 +163,8 @@ class CsvTable:
 
     def text(self, name: str) -> pd.Series:
         """A column as text, NaN where it is missing. Raises: InputDataError naming the nearest columns."""
+        if name not in self.cells.columns and read_name(name) in self.cells.columns:
+            name = read_name(name)
         if name not in self.cells.columns:
             near = difflib.get_close_matches(name, self.cells.columns, n=3, cutoff=0.5) or self.cells.columns[:6]
             raise InputDataError(f"no column '{name}'", self.path, f"use one of its columns, such as {', '.join(near)}")
@@ -154,8 +176,8 @@ class CsvTable:
         words = text.dropna().unique()
         commas = [word for word in words if _DECIMAL_COMMA.fullmatch(word)]
         if commas and all(parse_number(word.replace(",", ".")) is not None for word in words):
-            raise InputDataError(f"column '{name}' holds decimal commas, such as {show(commas[0])}", self.path,
-                                 "write decimal points")
+            raise InputDataError(f"column '{name}' holds numbers with a comma, such as {show(commas[0])}", self.path,
+                                 _explain_comma(commas[0]))
         return find_levels(text, self.path)
 
     def numbers(self, name: str) -> Float[np.ndarray, " row"]:
@@ -166,8 +188,8 @@ class CsvTable:
         if bad:
             worst = next((word for word in bad if word.lower() not in PROGRAM_WORDS), bad[0])
             remedy = "correct the cell, or leave it empty"
-            if _DECIMAL_COMMA.fullmatch(worst):
-                remedy = "write a decimal point"
+            if _THOUSANDS.fullmatch(worst) or _DECIMAL_COMMA.fullmatch(worst):
+                remedy = _explain_comma(worst)
             elif worst.casefold() in DOUBTFUL_WORDS:
                 remedy = f"correct the cell; if it means missing, add {_declare(name, worst)}"
             raise InputDataError(f"{show(worst)} is not a finite number",
@@ -257,11 +279,22 @@ def _read_column(cells: pd.Series, codes: frozenset[str]) -> _Column:
 
 
 def _find_number_codes(numbers: list[str]) -> list[str]:
-    """The smallest and the largest number of a column, where it is often written for "unknown": -9, 999."""
+    """Numbers beyond all others of a column that are often written for "unknown": -9, 888, 999."""
     values = {text: float(text) for text in numbers}
-    ends = (min(values.values(), default=0), max(values.values(), default=0))
-    return [text for text, value in values.items()
-            if value in ends and value in NUMBER_CODES and (value <= _CODES_UP_TO or value >= _CODES_FROM)]
+    codes = {text: value for text, value in values.items()
+             if value in NUMBER_CODES and (value <= _CODES_UP_TO or value >= _CODES_FROM)}
+    others = [value for text, value in values.items() if text not in codes]
+    low, high = min(others, default=0), max(others, default=0)
+    return [text for text, value in codes.items() if not low <= value <= high]
+
+
+def _explain_comma(number: str) -> str:
+    """What to write in place of a number with a comma, which may stand before decimals or between thousands."""
+    if not _THOUSANDS.fullmatch(number):
+        return "write a decimal point"
+    if number.count(",") > 1 or "." in number:
+        return "leave out the separator of thousands"
+    return f"write {number.replace(',', '.')} or {number.replace(',', '')}, whichever is meant"
 
 
 def _declare(column: str, code: str) -> str:
@@ -299,7 +332,7 @@ def load_csv(path: Path) -> CsvTable:
     if len(rows) > _MAX_ROWS + _HEADER_ROWS:
         raise InputDataError(f"the table has more than {_MAX_ROWS} rows", path, "give one row a patient")
     numbers, cells = zip(*rows, strict=True)
-    header = [name.strip() for name in cells[0]]
+    header = [read_name(name) for name in cells[0]]
     if len(header) > _MAX_COLUMNS:
         raise InputDataError(f"the table has {len(header)} columns, more than {_MAX_COLUMNS}", path,
                              "keep those that are used")
@@ -314,6 +347,13 @@ def load_csv(path: Path) -> CsvTable:
     return CsvTable(path, pd.DataFrame(text, columns=header, index=numbers[1:]))
 
 
+def read_name(text: str) -> str:
+    """A column's name as it is compared: in Unicode's composed form, without characters that nobody sees, every kind of
+    blank an ordinary one, none around it.
+    """
+    return "".join(" " if sign.isspace() else sign for sign in drop_invisible(compose(text))).strip()
+
+
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Number and cells of the rows that are not blank; of too many, one more than may be."""
     try:
@@ -325,6 +365,8 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
             raise InputDataError(f"this is {kind}, not a CSV", path, "save it as CSV UTF-8 and give that file")
         text = io.StringIO(data.decode("utf-8-sig"), newline="")
         first = next((line for line in text if line.strip()), "")
+        if first.lower().startswith("sep="):
+            raise InputDataError(f"the first line, {show(first.strip())}, is a spreadsheet's own", path, "delete it")
         text.seek(0)
         separator = max(",;\t", key=first.count)
         rows = ((i, row) for i, row in enumerate(csv.reader(text, delimiter=separator), start=1) if row)

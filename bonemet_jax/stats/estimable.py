@@ -65,6 +65,9 @@ def check_table(
     if array.shape != (n_rows, len(names)) or not names:
         raise NotEstimableError(f"{name} has shape {array.shape}, wanted ({n_rows}, {len(names)})", "",
                                 "one row per patient, one column per name, at least one")
+    doubled = next((name for name in names if list(names).count(name) > 1), None)
+    if doubled is not None:
+        raise NotEstimableError(f"column {doubled} is named twice", "", "name every column once")
     check_size(array, names)
     return array
 

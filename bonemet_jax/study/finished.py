@@ -1,11 +1,13 @@
 """A finished run: opened, its files checked against each other, and whether its patients were synthetic."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bonemet_jax import artifacts
-from bonemet_jax.errors import CorruptFileError, UsageError
+from bonemet_jax.errors import CorruptFileError, TryAgainError, UsageError
 from bonemet_jax.study import stage_cache
 from bonemet_jax.study.run import Run, load_run_config
 from bonemet_jax.study.stages import BY_NAME, key_of_cohort, list_with_needed
@@ -16,7 +18,33 @@ SYNTHETIC_WARNING = "trained on SYNTHETIC patients: the scores mean nothing for 
 SCORING = ("cv", "embed", "fuse")
 
 
-def open_finished(directory: Path, used: Iterable[str] = SCORING) -> Run:
+@dataclass(frozen=True)
+class FinishedRun(Run):
+    """A run whose files belonged together when it was opened."""
+
+    used: tuple[str, ...] = ()
+    """Stages whose files are read."""
+    state: tuple[str, ...] = ()
+    """Digests of the config and of the stamps of these stages, and of all that they depend on."""
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Around the reading of the run and all that is made of it.
+
+        Raises: TryAgainError at its end when a stage was run again since the run was opened.
+        """
+        yield
+        if _describe_state(self.directory, self.used) != self.state:
+            raise TryAgainError("another process changed the run while it was read", self.directory,
+                                "run the same command again")
+
+
+def _describe_state(directory: Path, used: Iterable[str]) -> tuple[str, ...]:
+    stamps = stage_cache.digest_stamps(directory, list_with_needed(used))
+    return (artifacts.sha256_file(directory / "config.json"), *stamps.values())
+
+
+def open_finished(directory: Path, used: Iterable[str] = SCORING) -> FinishedRun:
     """The run in this directory, for commands that read what these stages wrote. The cohort is not needed.
 
     Raises: UsageError when the directory is not a run, or a stage is missing, has another config, or used other inputs;
@@ -24,7 +52,9 @@ def open_finished(directory: Path, used: Iterable[str] = SCORING) -> Run:
     """
     if not (directory / "config.json").is_file():
         raise UsageError("not a run directory: it holds no config.json", directory, "run `bonemet run` first")
-    run = Run(directory, load_run_config(directory / "config.json"))
+    used = tuple(used)
+    state = _describe_state(directory, used)
+    run = FinishedRun(directory, load_run_config(directory / "config.json"), used=used, state=state)
     name = find_unfinished(run, used)
     if name is not None:
         raise UsageError(f"stage '{name}' is not done with the config in config.json and the files of the run",

@@ -21,6 +21,8 @@ from bonemet_jax.progress import say
 LOCK = ".lock"
 #: Time for a holder that is just removing its lock.
 _PATIENCE_S = 0.5
+#: A folder can be removed between its making and the lock's: so often in a row only if something else removes it.
+_TRIES = 100
 
 
 class _Holder(TypedDict):
@@ -42,10 +44,9 @@ def lock_run(directory: Path, wait: bool = False) -> Iterator[None]:
     Raises: TryAgainError naming host, process and start time of the process that holds it; DiskError.
     """
     lock = directory / LOCK
-    is_new = not directory.exists()
 
     def clean() -> None:
-        if is_new and [file.name for file in directory.iterdir()] == [LOCK]:  # nothing came of it
+        if [file.name for file in directory.iterdir()] == [LOCK]:  # nothing came of it
             lock.unlink()
 
     with _lock(lock, directory, "works on this run", wait, clean):
@@ -74,18 +75,16 @@ def lock_output(directory: Path, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lock(lock: Path, directory: Path, doing: str, wait: bool, clean: Callable[[], None]) -> Iterator[None]:
-    held = FileLock(lock)
-    made = [folder for folder in lock.parents if not folder.exists()]
+    held, made = FileLock(lock), list[Path]()
     with artifacts.disk_errors(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            held.acquire(timeout=_PATIENCE_S)
+            _acquire(held, lock, made, _PATIENCE_S)
         except Timeout as error:
             holder = f"another process {doing} ({_describe_holder(lock)})"
             if not wait:
                 raise TryAgainError(holder, directory, "wait until it ends, or add --wait") from error
             say(f"waiting: {holder}; {directory}")
-            held.acquire()
+            _acquire(held, lock, made)
     try:
         artifacts.write_json(_name_holder(lock), _Holder(
             host=socket.gethostname(), pid=os.getpid(), since=datetime.now(UTC).isoformat(timespec="seconds")))
@@ -97,6 +96,22 @@ def _lock(lock: Path, directory: Path, doing: str, wait: bool, clean: Callable[[
         with contextlib.suppress(OSError):  # those that are not empty stay
             for folder in made:
                 folder.rmdir()
+
+
+def _acquire(held: FileLock, lock: Path, made: list[Path], timeout: float = -1) -> None:
+    """Acquire the lock; anew where a holder that just ended has removed the folders that it had made.
+
+    Folders that this process makes are added to `made`, innermost first.
+    """
+    for left in reversed(range(_TRIES)):
+        made[:] = [folder for folder in lock.parents if folder in made or not folder.exists()]
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            held.acquire(timeout=timeout)
+            return
+        except (FileNotFoundError, FileExistsError):
+            if not left:
+                raise
 
 
 def _name_holder(lock: Path) -> Path:

@@ -25,11 +25,16 @@ class Run:
 
     @property
     def records_dir(self) -> Path:
-        """Where the one version of the records lies."""
-        found = sorted((self.directory / "tfds" / "bonemet_ct").glob("*/*/" + artifacts.MANIFEST))
+        """Folder of the records. Raises: UsageError where there are none, CorruptFileError where there are several."""
+        folder = self.directory / "tfds" / "bonemet_ct" / self.config.name
+        found = sorted(folder.glob(f"*/{artifacts.MANIFEST}"))
         if not found:
             raise UsageError("the run has no records yet", self.directory, "run `bonemet run` first")
-        return found[-1].parent
+        if len(found) > 1:
+            raise CorruptFileError(f"{len(found)} versions of the records in one run: "
+                                   f"{', '.join(path.parent.name for path in found)}", folder,
+                                   "delete all but the one that this run built")
+        return found[0].parent
 
     @property
     def is_honest(self) -> bool:

@@ -41,7 +41,7 @@ def is_current(run_dir: Path, stage: str, key: str, needs: Iterable[str]) -> boo
     What became of its own files since is for `find_damage` to say.
     """
     stamp = load_stamp(run_dir, stage)
-    return stamp is not None and stamp["key"] == key and stamp["inputs"] == _digest_stamps(run_dir, needs)
+    return stamp is not None and stamp["key"] == key and stamp["inputs"] == digest_stamps(run_dir, needs)
 
 
 def find_damage(run_dir: Path, stage: str) -> Path | None:
@@ -68,7 +68,7 @@ def write_stamp(
     for output in outputs:
         files += artifacts.list_files(output, with_manifests=True) if output.is_dir() else [output]
     artifacts.write_json(_stamp_path(run_dir, stage), {
-        "key": key, "inputs": _digest_stamps(run_dir, needs), "seconds": round(seconds, 3),
+        "key": key, "inputs": digest_stamps(run_dir, needs), "seconds": round(seconds, 3),
         "outputs": {str(f.relative_to(run_dir)): artifacts.sha256_file(f) for f in files},
     })
 
@@ -78,7 +78,7 @@ def remove_stamp(run_dir: Path, stage: str) -> None:
     _stamp_path(run_dir, stage).unlink(missing_ok=True)
 
 
-def _digest_stamps(run_dir: Path, stages: Iterable[str]) -> dict[str, str]:
+def digest_stamps(run_dir: Path, stages: Iterable[str]) -> dict[str, str]:
     """Digest of each stage's stamp less the wall time; of a stage without one, empty."""
     stamps = {stage: load_stamp(run_dir, stage) for stage in stages}
     return {stage: _digest(stamp) if stamp else "" for stage, stamp in stamps.items()}

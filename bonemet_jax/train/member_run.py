@@ -85,7 +85,7 @@ class MemberRun:
         if not path.is_file():
             return False
         try:
-            done = artifacts.load_json(path, Done)
+            done = load_done(path)
             if (done["key"], done.get("epochs")) != (self.key, self.member.config.train.epochs):
                 return False
             _check_timing(self.member.directory / "timing.json", self.key)
@@ -167,10 +167,18 @@ class MemberRun:
         """timing.json and, last, done.json; for a training whose last epoch, with this state, is saved."""
         self.finished = True
         artifacts.write_json(self.member.directory / "timing.json", artifacts.add_checksum(timing | {"key": self.key}))
-        artifacts.write_json(self.member.directory / "done.json", Done(
-            epoch=len(self._val_losses), epochs=self.member.config.train.epochs, key=self.key,
-            params_sha256=params_sha256(state.variables),
-        ))
+        artifacts.write_json(self.member.directory / "done.json", artifacts.add_checksum({
+            "epoch": len(self._val_losses), "epochs": self.member.config.train.epochs, "key": self.key,
+            "params_sha256": params_sha256(state.variables),
+        }))
+
+
+def load_done(path: Path) -> Done:
+    """A finished training's done.json. Raises: CorruptFileError when it is not as the training wrote it."""
+    done = artifacts.load_json(path, Done)
+    if not artifacts.has_own_checksum(done):
+        raise CorruptFileError("the record of a finished training is changed (sha256)", path, "train the fold again")
+    return done
 
 
 def _check_timing(path: Path, key: str) -> None:

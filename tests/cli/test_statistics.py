@@ -326,3 +326,26 @@ def test_scores_that_differ_by_little_are_ordered_and_not_constant(tmp_path: Pat
     assert main(["stats", "roc", "--csv", str(tmp_path / "t.csv"), "--label", "y", "--scores", "s",
                  "--draws", "100", "--report", str(report)]) == 0
     assert json.loads(report.read_text())["results"]["s"]["auc"] == pytest.approx(8 / 9)
+
+
+@pytest.mark.parametrize(("argv", "words"), [
+    (["cox", "--time", "t", "--event", "e", "--covariates"], "--covariates names no column"),
+    (["lasso-cox", "--time", "t", "--event", "e", "--covariates"], "--covariates names no column"),
+    (["roc", "--label", "y", "--scores"], "--scores names no column"),
+    (["cox", "--time", "t", "--event", "e", "--covariates", "a", "a"], "column 'a' is given as --covariates twice"),
+    (["lasso-cox", "--time", "t", "--event", "e", "--covariates", "a", "a"], "'a' is given as --covariates twice"),
+    (["roc", "--label", "y", "--scores", "s", "a", "s"], "column 's' is given as --scores twice"),
+    (["roc", "--label", "y", "--scores", "y"], "column 'y' is given as --label and --scores"),
+    (["cox", "--time", "t", "--event", "e", "--covariates", "t"], "column 't' is given as --time and --covariates"),
+    (["km", "--time", "t", "--event", "e", "--by", "e"], "column 'e' is given as --event and --by"),
+    (["table1", "--by", "g", "--columns", "a", "g"], "column 'g' is given as --by and --columns"),
+    (["roc", "--label", "y", "--scores", "s", "--seed", "-1"], "--seed -1"),
+    (["lasso-cox", "--time", "t", "--event", "e", "--covariates", "a", "--seed", str(2**32)], "--seed 4294967296"),
+])  # fmt: skip
+def test_flags_that_no_table_could_mend(
+    argv: list[str], words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _good().to_csv(tmp_path / "t.csv", index=False)
+    assert main(["stats", argv[0], "--csv", str(tmp_path / "t.csv"), *argv[1:]]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert words in line

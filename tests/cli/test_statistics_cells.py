@@ -100,7 +100,7 @@ def test_cells_of_one_level(run: Run, cells: list[str], levels: list[str]) -> No
     (["grade 2", "grade2", "x"], "blanks"),
     (["0.3", "0.30000000000000004", "1"], "'0.3' and '0.30000000000000004' (rounding)"),
     (["12345678901234567890", "12345678901234567891"], "(rounding)"),
-    (['"1,0"', '"0,5"', "1"], "column 'c' holds decimal commas, such as '1,0'"),
+    (['"1,0"', '"0,5"', "1"], "column 'c' holds numbers with a comma, such as '1,0'"),
 ])
 def test_levels_that_look_alike_are_refused_by_name(run: Run, cells: list[str], words: str) -> None:
     ran = run("table1", _column(cells), "--by", "g", "--categorical", "c")
@@ -302,10 +302,11 @@ def test_a_level_called_none_in_survival(run: Run) -> None:
     (("--by", "x", "--cutoff", "4"), "no value is at or above 4, they range from 1 to 3"),
     (("--by", "x", "--cutoff", "1"), "no value is below 1, they range from 1 to 3"),
     (("--by", "x", "--cutoff", "nan"), "--cutoff nan; give a finite number"),
-    (("--by", "t"), "'t' has 20 groups, more than 12"),
+    (("--by", "id"), "'id' has 20 groups, more than 12"),
 ])
 def test_reasons_of_groups(run: Run, tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
-    text = "t,e,g,x\n" + "".join(f"{i + 1},{i % 3 % 2},{'a' if i % 2 else ''},{i % 3 + 1}\n" for i in range(20))
+    text = "t,e,g,x,id\n" + "".join(
+        f"{i + 1},{i % 3 % 2},{'a' if i % 2 else ''},{i % 3 + 1},{i}\n" for i in range(20))
     ran = run("km", text, "--time", "t", "--event", "e", *flags)
     assert ran.exit_code and words.format(tmp_path / "t.csv") in ran.err, ran.err
 
@@ -327,3 +328,48 @@ def test_the_cutoff_belongs_to_the_upper_group_and_is_named_in_full(run: Run) ->
 def test_cells_that_are_no_numbers(run: Run, tmp_path: Path, text: str, words: str) -> None:
     ran = run("roc", text, "--label", "y", "--scores", "s")
     assert ran.exit_code == 8 and words.format(tmp_path / "t.csv") in ran.err, ran.err
+
+
+@pytest.mark.parametrize(("header", "asked"), [
+    ("e\u0301tat", "\u00e9tat"), ("\u00e9tat", "e\u0301tat"), ("c\u200b", "c"), ("SFI\u00a0cm2", "SFI cm2"),
+    (" c ", "c"),
+])  # fmt: skip
+def test_a_column_is_found_by_the_name_that_a_reader_sees(run: Run, header: str, asked: str) -> None:
+    text = _column(["1", "2", "4"]).replace("g,c\n", f"g,{header}\n")
+    found = run("table1", text, "--by", "g", "--columns", asked, "--missing-codes", f"{asked}=4", "--missing", "drop")
+    assert found.exit_code == 0 and found.results[asked]["n_missing"] == [4, 4]
+
+
+def test_headers_that_look_the_same_are_one_name(run: Run) -> None:
+    assert "comes twice" in run("table1", "g,e\u0301,\u00e9\n0,1,2\n1,2,3\n", "--by", "g").err
+
+
+@pytest.mark.parametrize(("cell", "remedy"), [
+    ("1,234", "write 1.234 or 1234, whichever is meant"), ("1,5", "write a decimal point"),
+    ("1,234,567", "leave out the separator of thousands"), ("1,234.5", "leave out the separator of thousands"),
+])  # fmt: skip
+def test_a_comma_in_a_number_is_explained(run: Run, cell: str, remedy: str) -> None:
+    told = run("cox", f't,e,x\n1,1,"{cell}"\n2,1,2\n3,0,1\n', "--time", "t", "--event", "e", "--covariates", "x").err
+    assert remedy in told
+
+
+def test_every_code_beyond_the_numbers_is_named(run: Run) -> None:
+    notes = run("table1", _column(["3", "999", "2", "888", "1", "-9"]), "--by", "g").table["notes"]
+    assert [code for code in ("999", "888", "-9") if any(f"'{code}'" in note for note in notes)] == ["999", "888", "-9"]
+    assert run("table1", _column(["3", "999", "2", "1200"]), "--by", "g").table["notes"] == []
+
+
+def test_numbers_that_differ_by_rounding_are_told_where_they_are_compared(run: Run) -> None:
+    text = "t,e,y,x\n" + "".join(f"{i},1,{i % 2},{x}\n" for i, x in enumerate(
+        ("0.09999999999999998", "0.05", "0.2", "0.1", "0.3", "0.15"), start=1))
+    km = ("--time", "t", "--event", "e", "--by", "x")
+    (note,) = run("km", text, *km, "--cutoff", "0.1").table["notes"]
+    assert "0.09999999999999998 and 0.1 differ by rounding alone; it is compared with the cut-off exactly" in note
+    assert run("km", text, *km, "--cutoff", "0.12").table["notes"] == []
+    (note,) = run("roc", text, "--label", "y", "--scores", "x").table["notes"]
+    assert "are compared as two values" in note
+
+
+def test_a_spreadsheets_first_line_is_named(run: Run) -> None:
+    told = run("table1", "sep=;\ng;c\n0;1\n1;2\n", "--by", "g").err
+    assert "the first line, 'sep=;', is a spreadsheet's own" in told and "delete it" in told

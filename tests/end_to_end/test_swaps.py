@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from bonemet_jax.study.stages import BY_NAME
 from tests.end_to_end.small_run import SMALL, SMOKE, digest_results
 
 #: Mode honest has every kind of file: networks of two folds each, and the scores of both modes.
-OPTIONS = [*SMALL, "--fusion.mode", "honest"]
+OPTIONS = [*SMALL, "--fusion.mode", "honest", "--fusion.classifiers", "gbdt"]
 OTHER = ["--phantom.seed", "1", "--folds.seed", "1", "--train.seed", "1"]
 #: Files that tell how to find others, or of which a stage is made: those of a fast look.
 TELLING = (
@@ -121,20 +122,34 @@ def _call(command: Command, run: Path, out: Path) -> tuple[int, Any, str]:
     return code, command.read(run, out) if code == 0 else None, said.getvalue()
 
 
-def _judge(folder: Path, tmp_path: Path, name: str, swaps: Sequence[Sequence[str]]) -> dict[str, int]:
-    """How many exchanges were refused, and how many changed nothing; one that changes something fails."""
+def _judge(folder: Path, tmp_path: Path, name: str, swaps: Sequence[Sequence[Sequence[str]]]) -> dict[str, int]:
+    """How many exchanges were refused, and how many changed nothing; one that changes something fails.
+
+    Args:
+        folder: see the fixture.
+        tmp_path: free.
+        name: of a command.
+        swaps: groups of exchanges. Exchanges of a group are made together; where that is refused, of each half, and so
+            on to single ones.
+    """
     command, run, out = COMMANDS[name], folder / "swapped", tmp_path / "out"
     _swap(folder, run, [])
     code, wanted, said = _call(command, run, out)
     assert code == 0, said
-    counts = {"refused": 0, "without influence": 0}
-    for names in swaps:
+    counts, left = {"refused": 0, "without influence": 0, "calls": 0}, [*swaps]
+    while left:
+        group = left.pop()
+        names = [name for exchange in group for name in exchange]
         _swap(folder, run, names)
         code, found, said = _call(command, run, out)
         assert "Traceback" not in said, (names, said)
         assert code == 0 or (code in (2, 4, 7, 8) and said.strip().splitlines()[-1].startswith("bonemet: ")), said
         assert code != 0 or found == wanted, (name, names, said)
-        counts["refused" if code else "without influence"] += 1
+        counts["calls"] += 1
+        if code and len(group) > 1:
+            left += [group[: len(group) // 2], group[len(group) // 2:]]
+        else:
+            counts["refused" if code else "without influence"] += len(group)
     return counts
 
 
@@ -143,7 +158,7 @@ def _judge(folder: Path, tmp_path: Path, name: str, swaps: Sequence[Sequence[str
 def test_telling_files_of_another_run(name: str, folder: Path, tmp_path: Path) -> None:
     present = [swap for swap in TELLING if (folder / "other" / swap).is_file()]
     assert len(present) == len(TELLING)
-    print(f"swaps, {name}: {_judge(folder, tmp_path, name, [[swap] for swap in present])}")
+    print(f"swaps, {name}: {_judge(folder, tmp_path, name, [[[swap]] for swap in present])}")
 
 
 @pytest.mark.slow
@@ -155,6 +170,7 @@ def test_every_file_of_another_run(name: str, folder: Path, tmp_path: Path) -> N
     outputs = {stage: [str(path.relative_to(folder / "other")) for path in BY_NAME[stage].outputs(
         Run(folder / "other", config))] for stage in BY_NAME}
     with_stamps = [[*names, f"stages/{stage}.json"] for stage, names in outputs.items()]
-    swaps = [*([one] for one in _list_swaps(folder)), *with_stamps]
+    singles = [list(group) for _, group in groupby(_list_swaps(folder), key=lambda name: Path(name).parts[0])]
+    swaps = [*([[name] for name in group] for group in singles), *([together] for together in with_stamps)]
     counts = _judge(folder, tmp_path, name, swaps)
     print(f"swaps of another run's files, {name}: {counts}, 0 silent")

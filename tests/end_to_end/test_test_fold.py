@@ -48,7 +48,8 @@ def _scramble(cohort: Path, test: list[str], rng: np.random.Generator) -> None:
 def _trained(folder: Path) -> dict[str, Any]:
     """What a network's training left, less times and the key, which holds the records' checksum."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    done = {name: value for name, value in artifacts.load_json(folder / "done.json").items() if name != "key"}
+    done = {name: value for name, value in artifacts.load_json(folder / "done.json").items()
+            if name not in ("key", "sha256")}
     return {"done": done, "metrics": [{k: v for k, v in json.loads(s).items() if k not in _TIMES} for s in lines]}
 
 

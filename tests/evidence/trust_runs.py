@@ -29,7 +29,8 @@ def r_survival(show: Show) -> str:
 
 def swaps(show: Show) -> str:
     """Every file of a run exchanged for another run's, for each command: refused, or without influence."""
-    return run_pytest(show, "--timeout 3600 tests/study tests/end_to_end/test_swaps.py") + said(show, "swaps of ")
+    tests = "tests/study tests/end_to_end/test_swaps.py"
+    return run_pytest(show, f"-n 2 --capture=fd --timeout 3600 {tests}") + said(show, "swaps of ")
 
 
 def two_runs(show: Show) -> str:

@@ -10,7 +10,7 @@ import pytest
 from bonemet_jax import artifacts
 from bonemet_jax.cli.predict import describe
 from bonemet_jax.config import Config, to_dict
-from bonemet_jax.errors import CorruptFileError, UsageError
+from bonemet_jax.errors import CorruptFileError, TryAgainError, UsageError
 from bonemet_jax.study.finished import (
     SYNTHETIC_WARNING,
     check_training_patients,
@@ -126,14 +126,14 @@ def test_results_of_another_run_with_their_stamp_are_refused(finished: Run) -> N
     write_stamp(finished.directory, "embed", stamp["key"], ["cv"], [finished.directory / "of_embed.bin"], 0)
     with pytest.raises(UsageError, match="stage 'fuse' is not done"):
         open_finished(finished.directory)
-    assert open_finished(finished.directory, ["embed"]) == finished
+    assert open_finished(finished.directory, ["embed"]).config == finished.config
 
 
 @pytest.mark.parametrize("stage", ["cv", "embed", "fuse"])
 def test_damage_to_a_finished_run_is_a_corrupt_file(finished: Run, stage: str) -> None:
     """Exit 4 with the file's name; a stage that was never done, or of another config, is exit 2 as before."""
     file = finished.directory / f"of_{stage}.bin"
-    assert open_finished(finished.directory) == finished
+    assert open_finished(finished.directory).config == finished.config
     for damage, what in ((lambda: file.write_bytes(b"whOle"), r"changed since it was written \(sha256\)"),
                          (file.unlink, "missing")):  # fmt: skip
         damage()
@@ -164,3 +164,19 @@ def test_the_interval_on_the_terminal_is_that_of_the_observed_share() -> None:
                          "0.595 (95 % interval 0.154 to 0.922)")  # fmt: skip
     facts["risk"] = {"value": 0.35, "observed": None, "ci95": None, "reason": "too few"}
     assert describe("p", facts).endswith("risk 0.350; observed share among similar held-out patients: – (too few)")
+
+
+def test_a_run_that_changes_while_it_is_read_is_noticed(finished: Run) -> None:
+    """As another process that trains again does: it removes stamps, and writes them anew at the end."""
+    run = open_finished(finished.directory)
+    with run.unchanged():
+        pass
+    stamp = finished.directory / "stages" / "cv.json"
+    told = stamp.read_text()
+    with pytest.raises(TryAgainError, match="another process changed the run while it was read"), run.unchanged():
+        stamp.unlink()
+    stamp.write_text(told)
+    with run.unchanged():  # the same again
+        stamp.touch()
+    with pytest.raises(TryAgainError), run.unchanged():
+        stamp.write_text(told.replace('"key"', '"key" ').replace(load_stamp(finished.directory, "cv")["key"], "0" * 16))

@@ -154,3 +154,24 @@ def test_a_lock_whose_holder_cannot_be_written_leaves_nothing(
     with pytest.raises(DiskError), lock(tmp_path / "made" / "folder"):
         raise AssertionError
     assert list(tmp_path.iterdir()) == []
+
+
+_LOOP = """
+import sys
+from pathlib import Path
+from bonemet_jax.study import lock
+for _ in range(60):
+    with getattr(lock, sys.argv[1])(Path(sys.argv[2]), wait=True):
+        pass
+"""
+
+
+@pytest.mark.parametrize("lock", ["lock_run", "lock_output"])
+def test_a_waiter_outlives_a_holder_that_removes_the_folders_it_made(lock: str, tmp_path: Path) -> None:
+    """Four processes in turn on a folder whose parent none of them leaves."""
+    argv = [sys.executable, "-c", _LOOP, lock, str(tmp_path / "made" / "folder")]
+    started = [subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in started:
+        _, told = process.communicate()
+        assert process.returncode == 0, told
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -43,3 +43,15 @@ def test_manifests_are_files_as_well(tmp_path: Path) -> None:
     assert stamp is not None and set(stamp["outputs"]) == {"records/shard", "records/manifest.json"}
     artifacts.write_manifest(tmp_path / "records", {"n": 2})
     assert find_damage(tmp_path, "build") == tmp_path / "records" / "manifest.json"
+
+
+def test_files_behind_a_link_belong_to_the_stage(tmp_path: Path) -> None:
+    run, disk = tmp_path / "run", tmp_path / "disk"
+    (run / "tfds").mkdir(parents=True)
+    (disk / "smoke").mkdir(parents=True)
+    (disk / "smoke" / "shard").write_text("1")
+    (run / "tfds" / "bonemet_ct").symlink_to(disk)
+    write_stamp(run, "build", "key", (), [run / "tfds"], 0)
+    assert find_damage(run, "build") is None
+    (disk / "smoke" / "shard").write_text("2")
+    assert find_damage(run, "build") == run / "tfds" / "bonemet_ct" / "smoke" / "shard"

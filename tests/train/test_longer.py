@@ -105,6 +105,16 @@ def test_files_of_another_training_count_for_nothing(
     assert_same(run_dir, whole, longer)
 
 
+def test_an_edited_last_epoch_is_noticed(train: Train, trained: Path, config: Config, tmp_path: Path,
+                                         capfd: pytest.CaptureFixture[str]) -> None:
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    path = run_dir / "fold_0" / "done.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"epoch": 3}))
+    train(config, run_dir)
+    assert "the record of a finished training is changed (sha256)" in capfd.readouterr().err
+    assert_same(run_dir, trained, config)
+
+
 def test_edited_metrics_are_noticed(train: Train, trained: Path, config: Config, tmp_path: Path,
                                     capfd: pytest.CaptureFixture[str]) -> None:
     run_dir = shutil.copytree(trained, tmp_path / "run")
