@@ -20,7 +20,7 @@ sys.exit(code)
 """
 VERBS = (
     "run", "phantom", "ingest", "measure", "build", "cv", "embed", "fuse", "report", "predict", "verify", "weights",
-    "doctor", "info", "stats", "audit", "export",
+    "configs", "doctor", "info", "stats", "audit", "export",
 )
 
 

@@ -51,6 +51,7 @@ COMMANDS: dict[tuple[str, str], list[Argv]] = {
     ],
     ("CheckedArgs", "output"): [lambda p, out: ["verify", "-i", p.folder, "--clinical", p.file, "-o", out]],
     ("BuildArgs", "output"): [lambda p, out: ["build", "-i", p.folder, "-o", out]],
+    ("CopyArgs", "output"): [lambda p, out: ["configs", "copy", "smoke", out]],
     ("ExportArgs", "output"): [lambda p, out: ["export", p.run, "-o", out]],
     ("PhantomArgs", "output"): [lambda p, out: ["phantom", "-o", out]],
     ("PhantomArgs", "dicom"): [lambda p, out: ["phantom", "-o", p.free, "--dicom", out]],
@@ -122,7 +123,7 @@ def test_benchmarks_have_no_unchecked_path() -> None:
     texts = [path.read_text() for path in (ROOT / "benchmarks").rglob("*.py")]
     assert not [text for text in texts if re.search(r"add_argument\([^)]*type=Path", text)]
     options = {flag for text in texts
-               for flag in re.findall(r'add_argument\((?:"-\w", )?"([\w-]+)",[^)]*local_path', text)}
+               for flag in re.findall(r'add_argument\((?:"-\w", )?"([\w-]+)",[^)]*(?:local|config)_path', text)}
     assert options == {"--json", "--out", "--plot", "--dump", "records", "--config", "--figures", "--budgets"}
 
 
@@ -347,6 +348,8 @@ def test_paths_are_found_in_flags_that_do_not_parse() -> None:
     assert find_named_paths(argv) == [Path(name) for name in ("a", "b", "m", "out")]
     assert find_named_paths(["km", "--csv", "t", "--by", "g", "--report=r"]) == [Path("t")]
     assert find_named_paths(["configs/x.py", "--cohort-dir", "c"]) == [Path("configs/x.py"), Path("c")]
+    assert find_named_paths(["smoke", "--cohort-dir", "smoke"]) == [Path("smoke")]  # first a name, then a folder
+    assert find_named_paths(["copy", "smoke", "my.py"]) == [Path("my.py")]
 
 
 @pytest.mark.parametrize("out", [".", "", "/"])
