@@ -24,7 +24,9 @@ VERBS = (
 )
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["info", "--json"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
+@pytest.mark.parametrize("argv", [
+    ["--help"], ["info", "--json"], ["configs", "list"], *([verb, "--help"] for verb in VERBS),
+], ids=" ".join)
 def test_answers_without_heavy_imports(argv: list[str]) -> None:
     start = time.perf_counter()
     done = subprocess.run(
