@@ -1,8 +1,9 @@
 """`python -m tests.dist [PYTHON ...]`, or `make dist`: builds sdist and wheel into dist/ and checks what a user gets.
 
-On every Python the wheel is installed with its dependencies into an environment of its own, where `bonemet configs
-list` and a small study run in an empty folder. Without arguments: the supported Pythons that are on PATH. Ends with a
-table, and exit code 1 if a check failed. An environment takes 3 GB in the temporary folder ($TMPDIR) while it is tried.
+On every Python the wheel is installed with its dependencies into an environment of its own. There `bonemet configs
+list`, a small study and a prediction from DICOM run in an empty folder. Without arguments: the supported Pythons that
+are on PATH. Ends with a table, and exit code 1 if a check failed. An environment takes 3 GB in the temporary folder
+($TMPDIR) while it is tried.
 """
 
 import filecmp
@@ -174,15 +175,22 @@ def try_wheel(table: Table, name: str, python: str, wheel: Path, scratch: Path) 
     def list_configs() -> str:
         return f"{len(run([inside.with_name('bonemet'), 'configs', 'list'], empty).splitlines())} configs"
 
-    def study() -> str:
-        command = [inside.with_name("bonemet"), "run", "smoke", "-o", "runs/smoke", *SMALL]
-        page = run(command, empty, **places).splitlines()[-1]
+    def use(*argv: str) -> str:
+        page = run([inside.with_name("bonemet"), *argv], empty, **places).splitlines()[-1].partition(": ")[0]
         return f"{page} {(empty / page).stat().st_size / 1e6:.1f} MB"
+
+    def predict() -> str:
+        size = ("--n", "12", "--height", "112", "--width", "144", "--spacing-mm", "3.0")
+        use("phantom", "-o", "cohort", "--dicom", "export", *size)
+        patients = sorted(str(path) for path in (empty / "export" / "patients").iterdir())[:2]
+        return use("predict", "--run", "runs/smoke", "--allow-synthetic", "-i", *patients, "--slice-index", "0", "-o",
+                   "prediction")
 
     if table.check(f"{name}install with dependencies", install):
         table.check(f"{name}pip check", check_dependencies)
         table.check(f"{name}bonemet configs list", list_configs)
-        table.check(f"{name}bonemet run smoke, small", study)
+        if table.check(f"{name}bonemet run smoke, small", lambda: use("run", "smoke", "-o", "runs/smoke", *SMALL)):
+            table.check(f"{name}bonemet predict, two from DICOM", predict)
 
 
 if __name__ == "__main__":
