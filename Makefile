@@ -26,7 +26,7 @@ help:
 	@echo "make peers      PyTorch, which benchmarks and parity tests compare with"
 	@echo "make genuine-weights  a published ResNet152 for CT (225 MB), which a slow test imports"
 	@echo "make evidence ISSUE=spine|intake|channels|engine|evidence|benchmarks   every must-show of an issue, from a fresh clone, one log each"
-	@echo "make dist       sdist and wheel in dist/, checked and tried on every supported Python found (10 to 20 minutes, network)"
+	@echo "make dist       sdist and wheel in dist/, checked and tried on every supported Python found (15 to 25 minutes, network)"
 	@echo "make lock       resolve requirements/*.lock anew from pyproject.toml"
 	@echo "make check-locks  dry run of the locks for GPU and TPU: they still resolve (seconds, nothing is installed)"
 
