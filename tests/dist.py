@@ -63,7 +63,7 @@ class Table:
     @staticmethod
     def format(row: Row) -> str:
         """One line of the table."""
-        return f"{'passed' if row.passed else 'FAILED':<6}  {row.seconds:>7.1f} s  {row.name:<38}  {row.result}"
+        return f"{'passed' if row.passed else 'FAILED':<6}  {row.seconds:>7.1f} s  {row.name:<43}  {row.result}"
 
 
 def main(pythons: Sequence[str]) -> int:
