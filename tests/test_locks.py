@@ -1,4 +1,4 @@
-"""The locks: each installs what pyproject.toml asks for on every supported Python, the same versions on every device."""
+"""The locks: each installs what pyproject.toml asks for on every supported Python, the same versions on all devices."""
 
 import re
 import subprocess

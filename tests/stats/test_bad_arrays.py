@@ -115,8 +115,8 @@ _MAY_BE_NAN = {"left_out"}
 #: Arguments of which none is a value.
 _MAY_BE_EMPTY = {("compute_bca_interval", "left_out"), ("compute_path_loglik", "path")}
 #: Arguments that no other one has the length of.
-_ALONE = {("compare_counts", "counts"), ("draw_patients", "label"), ("permute_labels", "label"), ("compute_treat_all", "label"),
-          ("standardise", "values")}
+_ALONE = {("compare_counts", "counts"), ("draw_patients", "label"), ("permute_labels", "label"),
+          ("compute_treat_all", "label"), ("standardise", "values")}
 
 
 def _spoil(function: str, name: str, good: Any) -> Iterator[tuple[str, Any]]:
