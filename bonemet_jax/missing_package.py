@@ -60,7 +60,7 @@ def to_missing_package(error: BaseException, command: str) -> MissingPackageErro
     """The one-line error for a failed import of one of PACKAGES or a part of it.
 
     Args:
-        error: What was raised.
+        error: What was raised; its notes say where.
         command: The user's command, for the text.
 
     Returns: None for any other error, also for a missing module of this project or of another package: those are
@@ -71,7 +71,8 @@ def to_missing_package(error: BaseException, command: str) -> MissingPackageErro
         return None
     package = PACKAGES[root]
     remedy = f"pip install {package}" if root in EXTRAS else f"pip install bonemet-jax (or pip install {package})"
-    return MissingPackageError(f"`{command}` needs {package}, which is not installed", "", remedy)
+    where = ", ".join(getattr(error, "__notes__", []))
+    return MissingPackageError(f"`{command}` needs {package}, which is not installed", where, remedy)
 
 
 def list_missing() -> list[str]:

@@ -77,8 +77,10 @@ class _Checks:
         for fold in run.glob("fold_*"):
             shutil.rmtree(fold)
         (run / "stages" / "cv.json").unlink(missing_ok=True)
-        for argv in (["cv", *flags], ["embed", *flags], ["info"], ["--help"], ["doctor", SMOKE]):
+        for argv in (["cv", *flags], ["info"], ["--help"], ["doctor", SMOKE]):
             self.run(f"bonemet {argv[0]}", [self.bonemet, *argv])
+        self.run("bonemet embed ends at Grad-CAM", [self.bonemet, "embed", *flags], wanted=2)
+        self._report("embeddings.npz is there", (run / "embeddings.npz").is_file(), 0.0)
         self.run("bonemet fuse is refused", [self.bonemet, "fuse", *flags], wanted=2)
 
     def refuse(self) -> None:

@@ -133,10 +133,10 @@ def find_memory() -> dict[str, float | None]:
 def check_packages() -> Checked:
     """Which packages of a full installation are missing."""
     missing = list_missing()
-    text = ", ".join(missing)
-    problem = Problem(f"not installed: {text}", "commands that need one of them end with exit code 2; "
-                                                "`pip install bonemet-jax` installs all")  # fmt: skip
-    return Checked({"light": _is_light(missing), "missing": text or None}, [problem] if missing else [])
+    problem = Problem(f"packages that are not installed: {len(missing)}; commands that need them end with exit code 2",
+                      "`pip install bonemet-jax` installs all")  # fmt: skip
+    facts = {"light": _is_light(missing), "missing": ", ".join(missing) or None}
+    return Checked(facts, [problem] if missing else [])
 
 
 def _is_light(missing: Collection[str]) -> bool:

@@ -175,7 +175,7 @@ def test_a_light_installation_can_train(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(diagnosis, "list_missing", lambda: ["pandas", "xgboost"])
     facts, problems = diagnosis.check_packages()
     assert facts == {"light": True, "missing": "pandas, xgboost"}
-    assert [(p.what, p.exit_code) for p in problems] == [("not installed: pandas, xgboost", 0)]
+    assert problems[0].what.startswith("packages that are not installed: 2;") and problems[0].exit_code == 0
     monkeypatch.setattr(diagnosis, "find_versions", lambda names: {"python": "3"})
     assert diagnosis.check_xgboost().problems == []
     assert main(["doctor"]) == 0
