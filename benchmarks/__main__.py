@@ -60,7 +60,7 @@ def _main(argv: list[str]) -> int:
         if argv and argv[0] in COMMANDS:
             return importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
         return _run_benchmarks(argv)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         missing = to_missing_package(error, " ".join(argv[:1]))
         if missing is None:
             raise

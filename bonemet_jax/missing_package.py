@@ -15,6 +15,7 @@ PACKAGES: dict[str, str] = {
     "array_record": "array-record",
     "distributed": "distributed",
     "filelock": "filelock",
+    "flatbuffers": "flatbuffers",
     "flax": "flax",
     "gdcm": "python-gdcm",
     "highdicom": "highdicom",
@@ -60,19 +61,28 @@ def to_missing_package(error: BaseException, command: str) -> MissingPackageErro
     """The one-line error for a failed import of one of PACKAGES or a part of it.
 
     Args:
-        error: What was raised; its notes say where.
+        error: What was raised, by the import itself or by a library because of it; its notes say where.
         command: The user's command, for the text.
 
     Returns: None for any other error, also for a missing module of this project or of another package: those are
         faults, and their traceback is needed.
     """
-    root = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    root = _find_root(error)
     if root not in PACKAGES or _is_found(root):
         return None
     package = PACKAGES[root]
     remedy = f"pip install {package}" if root in EXTRAS else f"pip install bonemet-jax (or pip install {package})"
     where = ", ".join(getattr(error, "__notes__", []))
     return MissingPackageError(f"`{command}` needs {package}, which is not installed", where, remedy)
+
+
+def _find_root(error: BaseException | None) -> str:
+    """First part of the missing module's name; empty for other errors."""
+    while isinstance(error, ImportError):
+        if isinstance(error, ModuleNotFoundError):
+            return (error.name or "").partition(".")[0]
+        error = error.__cause__
+    return ""
 
 
 def list_missing() -> list[str]:

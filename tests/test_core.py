@@ -105,6 +105,9 @@ def test_only_known_missing_packages_are_put_in_one_line() -> None:
     told = to_missing_package(missing, "fuse")
     if told is not None:  # the extra is not installed here
         assert str(told) == "`fuse` needs distributed, which is not installed; pip install distributed"
+        wrapped = ImportError("please install it")
+        wrapped.__cause__ = missing
+        assert str(to_missing_package(wrapped, "fuse")) == str(told)
     for name in ("bonemet_jax.nothing", "numpy.nothing", "nothing", None):
         assert to_missing_package(ModuleNotFoundError("no", name=name), "fuse") is None
     assert to_missing_package(ImportError("no", name="pandas"), "fuse") is None

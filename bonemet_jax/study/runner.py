@@ -60,7 +60,7 @@ def _name_stage(name: str) -> Iterator[None]:
     """Add the stage to the error for a package that is not installed."""
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         error.add_note(f"stage '{name}'")
         raise
 
