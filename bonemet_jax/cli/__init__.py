@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from bonemet_jax.cli.streams import GuardedStreams
 from bonemet_jax.cli.verbs import VERBS
 from bonemet_jax.errors import INTERRUPTED, BonemetError, DiskError, UsageError
+from bonemet_jax.missing_package import to_missing_package
 
 _MODULES = {"cv": "stage", "embed": "stage", "fuse": "stage", "report": "stage", "stats": "statistics"}
 EXIT_CODES = (
-    "exit codes: 0 ok, 2 usage, 3 device, 4 corrupt file, 5 disk, 6 numerics, 7 leakage, 8 input data, "
-    "75 try again, 129 hung up, 130 interrupted, 143 terminated"
+    "exit codes: 0 ok, 2 usage or a missing package, 3 device, 4 corrupt file, 5 disk, 6 numerics, 7 leakage, "
+    "8 input data, 75 try again, 129 hung up, 130 interrupted, 143 terminated"
 )
 
 
@@ -52,7 +53,7 @@ def _run(argv: list[str]) -> int:
     try:
         return _dispatch(argv)
     except (Exception, KeyboardInterrupt) as error:
-        told, exit_code = _explain(error)
+        told, exit_code = _explain(error, " ".join(argv[:1]))
         if told is not None:
             print(f"bonemet: {_one_line(told)}", file=sys.stderr)
         _write_failure(argv, told or BonemetError(f"unexpected {type(error).__name__}"), exit_code, started)
@@ -61,8 +62,10 @@ def _run(argv: list[str]) -> int:
         return exit_code
 
 
-def _explain(error: BaseException) -> tuple[BonemetError | None, int]:
+def _explain(error: BaseException, verb: str) -> tuple[BonemetError | None, int]:
     """The error in one line and its exit code; None for a fault of ours, to be seen whole."""
+    if (missing := to_missing_package(error, verb)) is not None:
+        return missing, missing.exit_code
     if isinstance(error, BonemetError):
         return error, error.exit_code
     if isinstance(error, KeyboardInterrupt):

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from bonemet_jax.config import Config, EngineConfig
 from bonemet_jax.errors import BonemetError, DeviceError, InputDataError
 from bonemet_jax.host_memory import find_host_memory
 from bonemet_jax.input_pipeline.choose import pick_mode
+from bonemet_jax.missing_package import list_missing
 from bonemet_jax.models.flops import compute_train_gflop_per_image, count_parameters
 from bonemet_jax.telemetry.compile_cache import VARIABLE, choose_directory
 from bonemet_jax.telemetry.device import PEAKS, cpu_model, describe_device
@@ -65,6 +66,7 @@ def diagnose(config: Config | None = None) -> Checked:
     checked = {
         "devices": check_devices(),
         "software": Checked(find_versions(_PACKAGES) | {name: os.environ.get(name) for name in _ENVIRONMENT}, []),
+        "packages": check_packages(),
         "compiler": check_compiler(EngineConfig() if config is None else config.engine),
         "cache": check_cache(),
         "memory": Checked(find_memory(), []),
@@ -94,7 +96,8 @@ def check_devices() -> Checked:
         "cpu": cpu_model(), "cores": os.cpu_count(), "peak": None if peak is None else peak._asdict(),
     }  # fmt: skip
     if device.platform == "cpu" and _NVIDIA.is_dir() and not os.environ.get("JAX_PLATFORMS"):
-        return Checked(facts, [Problem("an NVIDIA GPU is here, but jax runs on the CPU", "install the extra cuda12 or cuda13")])
+        return Checked(facts, [Problem("an NVIDIA GPU is here, but jax runs on the CPU",
+                                       "install the extra cuda12 or cuda13")])
     return Checked(facts, [])
 
 
@@ -127,10 +130,26 @@ def find_memory() -> dict[str, float | None]:
     return {"host_gb": memory.installed / 1e9, "limit_gb": _gb(memory.limit)}
 
 
+def check_packages() -> Checked:
+    """Which packages of a full installation are missing."""
+    missing = list_missing()
+    problem = Problem(f"packages that are not installed: {len(missing)}; commands that need them end with exit code 2",
+                      "`pip install bonemet-jax` installs all")  # fmt: skip
+    facts = {"light": _is_light(missing), "missing": ", ".join(missing) or None}
+    return Checked(facts, [problem] if missing else [])
+
+
+def _is_light(missing: Collection[str]) -> bool:
+    """Whether this is a light installation: without pandas no stage that reads a table runs."""
+    return "pandas" in missing
+
+
 def check_xgboost() -> Checked:
-    """Which build classifies, and whether it has CUDA."""
+    """Which build classifies, and whether it has CUDA. None is no problem in a light installation."""
     installed = find_versions(("xgboost-cpu", "xgboost"))
     names = [name for name in ("xgboost-cpu", "xgboost") if name in installed]
+    if not names and _is_light(list_missing()):
+        return Checked({"package": None}, [])
     if not names:
         return Checked({"package": None}, [Problem("no XGBoost here, the stage fuse cannot run",
                                                    "pip install xgboost", exit_code=1)])
@@ -192,13 +211,19 @@ def _plan_run(config: Config, memory: Mapping[str, float | None], free_gb: float
 
 
 def count_patients(config: Config) -> int:
-    """Patients of the config's cohort. Raises: InputDataError when it is not there; CorruptFileError."""
+    """Patients of the config's cohort, as its manifest says; of one without that number, rows of its table.
+
+    Raises: InputDataError when it is not there; CorruptFileError.
+    """
     if config.cohort_dir is None:
         return config.phantom.n
     table = Path(config.cohort_dir) / "cohort.parquet"
     if not table.is_file():
         raise InputDataError("no cohort.parquet in this folder", config.cohort_dir, "run `bonemet ingest` first")
-    return len(artifacts.load_table(table))
+    manifest = table.with_name(artifacts.MANIFEST)
+    facts = artifacts.load_json(manifest, artifacts.Manifest)["facts"] if manifest.is_file() else {}
+    n = facts.get("n")
+    return n if isinstance(n, int) else len(artifacts.load_table(table))
 
 
 def _bytes_per_patient(config: Config) -> int:

@@ -45,7 +45,8 @@ def main(verb: str, argv: list[str]) -> int:
         print(json.dumps(told, indent=1))
     else:
         lines = [f"problem: {problem.what}; {problem.mend}" for problem in problems]
-        print(*describe_facts(facts), *lines, f"verdict: runs are {'not ' if code else ''}possible", sep="\n")
+        possible = "training is" if facts["packages"]["light"] else "runs are"
+        print(*describe_facts(facts), *lines, f"verdict: {possible} {'not ' if code else ''}possible", sep="\n")
     return code
 
 

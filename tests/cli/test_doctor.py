@@ -171,6 +171,17 @@ def test_no_xgboost_stops_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert facts == {"package": None} and problems[0].exit_code == 1
 
 
+def test_a_light_installation_can_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(diagnosis, "list_missing", lambda: ["pandas", "xgboost"])
+    facts, problems = diagnosis.check_packages()
+    assert facts == {"light": True, "missing": "pandas, xgboost"}
+    assert problems[0].what.startswith("packages that are not installed: 2;") and problems[0].exit_code == 0
+    monkeypatch.setattr(diagnosis, "find_versions", lambda names: {"python": "3"})
+    assert diagnosis.check_xgboost().problems == []
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "verdict: training is possible"
+
+
 def test_an_idle_gpu_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setattr(diagnosis, "_NVIDIA", tmp_path)
