@@ -23,7 +23,7 @@ from data_pipelines.phantom.dicom import PATIENTS, save_dicom_cohort
 
 FULL = Config("measure", phantom=PhantomConfig(n=200))
 QUICK = Config("measure", phantom=PhantomConfig(n=12, height=112, width=144, spacing_mm=3.0))
-_COMMAND = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
+_COMMAND = "from bonemet_jax.cli import run_from_shell; run_from_shell()"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from benchmarks.processes import PeakMemory
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, PhantomConfig, RecordsConfig, TrainConfig, load_config, to_dict
 
-_RUN = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
+_RUN = "from bonemet_jax.cli import run_from_shell; run_from_shell()"
 _CONFIG = """import json
 from bonemet_jax.config import Config, from_dict
 

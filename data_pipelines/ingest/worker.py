@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from bonemet_jax.errors import BonemetError, InputDataError, UsageError
+from bonemet_jax.process_state import SharedChange, change_environment
 from data_pipelines.findings import refusal
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ _AHEAD = 4
 BYTES_PER_SECOND = 20e6
 #: Libraries that would start a thread a core in every process.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+#: Processes started inside compute with one thread; the libraries read these names when they are imported.
+_ONE_THREAD_EACH = SharedChange(lambda: change_environment(dict.fromkeys(_THREADS, "1")))
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def _run(
     """One pool's life; of each task arguments and time limit, s. Raises: BrokenProcessPool."""
     pool = ProcessPool(n_workers, context=get_context("spawn"), initializer=_prepare, initargs=(function, memory_gib))
     left, running = deque(tasks), deque[tuple[tuple[Any, ...], float, ProcessFuture[Any]]]()
-    with _one_thread_each():
+    with _ONE_THREAD_EACH:
         try:
             while left or running:
                 while left and len(running) < _AHEAD * n_workers:
@@ -160,21 +163,6 @@ def _take(task: tuple[Any, ...], seconds: float, future: "ProcessFuture[Any]") -
 
 def _crashed(task: tuple[Any, ...], fact: str) -> InputDataError:
     return refusal("file-crashed-reader", task[0], fact=fact)
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside compute with one thread; the libraries read these names when they are imported."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 # --- Inside the process -----------------------------------------------------------------------------
