@@ -69,7 +69,7 @@ def time_command(folder: Path, workers: int, n: int) -> Timing:
     command = [sys.executable, "-c", _COMMAND, "measure", "-i", *map(str, patients), "-o", str(out),
                "--workers", str(workers)]  # fmt: skip
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8") as process:
         peak = PeakMemory(process.pid)
         said = process.communicate()[1]
         seconds = time.perf_counter() - start

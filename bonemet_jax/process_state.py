@@ -5,6 +5,7 @@ A library call must leave the process of its caller as it was. The command line 
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -74,6 +75,15 @@ def change_environment(values: Mapping[str, str], *, replace: bool = True) -> Un
                 os.environ[name] = value
 
     return restore
+
+
+def _keep_start_method() -> Undo:
+    is_chosen = multiprocessing.get_start_method(allow_none=True) is not None
+    return bool if is_chosen else lambda: multiprocessing.set_start_method(None, force=True)
+
+
+#: Context for work that starts processes, which chooses Python's start method for good: that is left to the caller.
+KEEPS_START_METHOD = SharedChange(_keep_start_method)
 
 
 @contextlib.contextmanager

@@ -116,7 +116,7 @@ class Watchdog:
             return ""
         path = self._directory / f"stacks_{os.getpid()}.txt"
         with contextlib.suppress(BonemetError, OSError):
-            with artifacts.atomic_path(path) as part, part.open("w") as file:
+            with artifacts.atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
                 faulthandler.dump_traceback(file)
             return path
         return ""

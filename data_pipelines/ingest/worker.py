@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from bonemet_jax.errors import BonemetError, InputDataError, UsageError
-from bonemet_jax.process_state import SharedChange, change_environment
+from bonemet_jax.process_state import KEEPS_START_METHOD, SharedChange, change_environment
 from data_pipelines.findings import refusal
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ def _run(
     """One pool's life; of each task arguments and time limit, s. Raises: BrokenProcessPool."""
     pool = ProcessPool(n_workers, context=get_context("spawn"), initializer=_prepare, initargs=(function, memory_gib))
     left, running = deque(tasks), deque[tuple[tuple[Any, ...], float, ProcessFuture[Any]]]()
-    with _ONE_THREAD_EACH:
+    with KEEPS_START_METHOD, _ONE_THREAD_EACH:
         try:
             while left or running:
                 while left and len(running) < _AHEAD * n_workers:
@@ -181,7 +181,7 @@ def _prepare(function: Callable[..., Any], memory_gib: float) -> None:
         return
     import resource
 
-    n_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    n_pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     cap = n_pages * resource.getpagesize() + int(memory_gib * 2**30)
     for what, limit in ((resource.RLIMIT_AS, cap), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
         hard = resource.getrlimit(what)[1]

@@ -6,21 +6,18 @@ import locale
 import logging
 import multiprocessing
 import os
-import random
 import resource
 import signal
 import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import jax
 import matplotlib as mpl
 import numpy as np
-
-#: Threads that live on: of jax, tensorflow and grpc, which start them once in a process.
-_THREADS_OF_LIBRARIES = ("jax", "grpc", "asyncio", "ThreadPoolExecutor-", "Dummy-", "pymp", "pydevd", "base_pytree")
 
 
 def take() -> dict[str, Any]:
@@ -31,7 +28,7 @@ def take() -> dict[str, Any]:
         "faulthandler": faulthandler.is_enabled(),
         "limits": [resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")],
         "umask": _read_umask(),
-        "cwd": os.getcwd(),
+        "cwd": Path.cwd(),
         "standard files": [os.fstat(number)[:3] for number in range(3)],
         "streams": [sys.stdin, sys.stdout, sys.stderr],
         "hooks": [sys.excepthook, threading.excepthook, sys.unraisablehook, sys.displayhook],
@@ -40,7 +37,7 @@ def take() -> dict[str, Any]:
         "gc": [gc.isenabled(), gc.get_threshold()],
         "start method": multiprocessing.get_start_method(allow_none=True),
         "locale": locale.setlocale(locale.LC_ALL), "time zone": time.tzname,
-        "random": [random.getstate(), str(np.random.get_state())],
+        "random": str(np.random.get_state()),
         **{f"environment {name}": value for name, value in os.environ.items()},
         **_take_logging(),
         "warnings": [list(warnings.filters), warnings.showwarning],
@@ -70,8 +67,9 @@ def _take_logging() -> dict[str, Any]:
 
 
 def _list_threads() -> list[str]:
+    """All but idle ones of Beam, which keeps them for all pipelines of a process."""
     return [thread.name for thread in threading.enumerate()
-            if thread is not threading.current_thread() and not thread.name.startswith(_THREADS_OF_LIBRARIES)]
+            if thread is not threading.current_thread() and not type(thread).__module__.startswith("apache_beam.")]
 
 
 def _read_umask() -> int:

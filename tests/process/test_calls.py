@@ -1,8 +1,6 @@
 """Calls from Python leave the process as it was: signals, logging, warnings, environment, streams, jax, threads."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
