@@ -7,7 +7,7 @@
 #
 #   tests/hostile_environment.sh [--user] [pytest arguments]
 #
-# --user: as a user without an entry in the password file; his Python must be readable by all.
+# --user: as user 65534 without rights (started by root). A Python below a private folder, as /root, is made readable.
 # ASCII=1: Python's UTF-8 mode off too, so that all text without a named encoding is ASCII.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,12 +15,14 @@ python=${PYTHON:-$root/.venv/bin/python}
 as_user=
 if [ "${1:-}" = --user ]; then as_user=1; shift; fi
 if [ -z "${HOSTILE_NETWORK:-}" ]; then
-  if unshare --net true 2>/dev/null; then HOSTILE_NETWORK=off exec unshare --net "$0" ${as_user:+--user} "$@"; fi
+  if unshare --net --mount true 2>/dev/null; then
+    HOSTILE_NETWORK=off exec unshare --net --mount "$0" ${as_user:+--user} "$@"
+  fi
   echo "note: the network cannot be turned off here" >&2
 fi
 scratch=$(mktemp -d /tmp/hostile.XXXXXX)
 listener=
-trap '[ -z "$listener" ] || kill "$listener"; chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
+trap '[ -z "$listener" ] || kill "$listener"; chmod -R u+w "$scratch/clone"; rm -rf --one-file-system "$scratch"' EXIT
 
 clone=$scratch/clone
 mkdir "$clone"
@@ -55,6 +57,16 @@ if [ "$(id -u)" = 0 ]; then
     chmod 711 "$scratch"
     chown 65534:65534 "$temporary"
     rights=(setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all)
+    if ! "${rights[@]}" "$python" -c pass 2>/dev/null; then
+      base=$("$python" -c "import sys; print(sys.base_prefix)")
+      point=$(mktemp -d /tmp/python.XXXXXX)  # not in the folder that is deleted at the end
+      mount -o bind,ro "$base" "$point"
+      mount -t tmpfs -o mode=755 tmpfs "/$(cut -d / -f 2 <<< "$base")"
+      mkdir -p "$base"
+      mount -o bind,ro "$point" "$base"
+      umount "$point"
+      rmdir "$point"
+    fi
   else
     rights=(setpriv --inh-caps=-all --bounding-set=-dac_override,-dac_read_search)
   fi

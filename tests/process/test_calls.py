@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("where", ["main", "worker"])
-@pytest.mark.parametrize("group", ["light", pytest.param("heavy", marks=pytest.mark.every_change)])
+@pytest.mark.parametrize("group", ["light", "heavy"])
+@pytest.mark.every_change
 def test_calls_leave_the_process_as_it_was(group: str, where: str, tmp_path: Path) -> None:
     """From the main thread and from another one, errors included."""
     done = subprocess.run(
