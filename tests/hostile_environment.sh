@@ -57,7 +57,7 @@ if [ "$(id -u)" = 0 ]; then
     chmod 711 "$scratch"
     chown 65534:65534 "$temporary"
     rights=(setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all)
-    if ! "${rights[@]}" "$python" -c pass 2>/dev/null; then
+    if ! "${rights[@]}" env "$python" -c pass 2>/dev/null; then
       base=$("$python" -c "import sys; print(sys.base_prefix)")
       point=$(mktemp -d /tmp/python.XXXXXX)  # not in the folder that is deleted at the end
       mount -o bind,ro "$base" "$point"
