@@ -22,7 +22,7 @@ if [ -z "${HOSTILE_NETWORK:-}" ]; then
 fi
 scratch=$(mktemp -d /tmp/hostile.XXXXXX)
 listener=
-trap '[ -z "$listener" ] || kill "$listener"; chmod -R u+w "$scratch/clone"; rm -rf --one-file-system "$scratch"' EXIT
+trap '[ -z "$listener" ] || kill "$listener" || true; chmod -R u+w "$scratch/clone"; rm -rf --one-file-system "$scratch"' EXIT
 
 clone=$scratch/clone
 mkdir "$clone"
