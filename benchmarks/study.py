@@ -17,7 +17,7 @@ from benchmarks.processes import PeakMemory
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, PhantomConfig, RecordsConfig, TrainConfig, load_config, to_dict
 
-_RUN = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
+_RUN = "from bonemet_jax.cli import run_from_shell; run_from_shell()"
 _CONFIG = """import json
 from bonemet_jax.config import Config, from_dict
 
@@ -66,11 +66,11 @@ def run_study(config: Config, folder: Path) -> tuple[dict[str, Any], float]:
 
     Raises: RuntimeError when it fails.
     """
-    (folder / "study.py").write_text(_CONFIG.format(json.dumps(to_dict(config))))
+    (folder / "study.py").write_text(_CONFIG.format(json.dumps(to_dict(config))), encoding="utf-8")
     report = folder / "command.json"
     command = [sys.executable, "-c", _RUN, "run", str(folder / "study.py"), "-o", str(folder / "run"), "--report",
                str(report)]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8") as process:
         peak = PeakMemory(process.pid)
         said = process.communicate()[1]
         peak.stop()

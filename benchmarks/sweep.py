@@ -161,8 +161,8 @@ def run_apart(config: Config, n_steps: int, memory_gib: float, cache: Path) -> d
     """One heat of one combination in a process of its own; compiled programs wait in `cache` for the next heat."""
     bound = None if memory_gib == float("inf") else memory_gib
     request = json.dumps({"config": to_dict(config), "n_steps": n_steps, "memory_gib": bound})
-    done = subprocess.run([sys.executable, "-m", "benchmarks.sweep", request], cwd=ROOT, text=True, capture_output=True,
-                          env=os.environ | {"BONEMET_CACHE_DIR": str(cache)})  # fmt: skip
+    done = subprocess.run([sys.executable, "-m", "benchmarks.sweep", request], cwd=ROOT, encoding="utf-8",
+                          capture_output=True, env=os.environ | {"BONEMET_CACHE_DIR": str(cache)})  # fmt: skip
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
     lines = [line for line in done.stderr.splitlines() if "Error" in line] or done.stderr.splitlines() or ["killed"]

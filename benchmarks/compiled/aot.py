@@ -187,7 +187,7 @@ def _plot(measured: Figures, plot: Path) -> None:
 def _run(command: list[str], environment: dict[str, str]) -> list[str]:
     """Run it, pass on what is being compiled, give the other lines it told, without the compiler's own notes."""
     told = []
-    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=environment, encoding="utf-8", stderr=subprocess.PIPE) as process:
         for line in map(str.rstrip, process.stderr or ()):
             if line.startswith("compil"):
                 say(line)

@@ -73,7 +73,7 @@ class Target:
         if self.platform == "tpu":
             found = topologies.get_topology_desc(platform="tpu", topology_name=self.topology)
         else:
-            text = (_DESCRIPTIONS / f"{self.name.partition('x')[0]}_sxm.txt").read_text()
+            text = (_DESCRIPTIONS / f"{self.name.partition('x')[0]}_sxm.txt").read_text(encoding="utf-8")
             found = topologies.get_topology_desc(platform="cuda", target_config=text, topology=self.topology)
         return list(found.devices)
 

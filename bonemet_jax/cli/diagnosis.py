@@ -114,7 +114,11 @@ def check_compiler(engine: EngineConfig) -> Checked:
 
 def check_cache() -> Checked:
     """Where the compilation cache lies, its size, and whether it can be written."""
-    directory = choose_directory()
+    try:
+        directory = choose_directory()
+    except RuntimeError:
+        return Checked({"directory": None}, [Problem("there is no home directory for the compilation cache",
+                                                     f"set {VARIABLE} to a folder")])
     if directory is None:
         return Checked({"directory": None}, [Problem("the compilation cache is off", f"unset {VARIABLE}")])
     there = next(path for path in (directory, *directory.parents) if path.exists())

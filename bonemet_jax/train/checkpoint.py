@@ -7,6 +7,7 @@ the one of best validation AUC, and those that are due for good; of an epoch bro
 
 import re
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -28,7 +29,7 @@ _SPARE_BYTES = 1 << 20
 _REMEDY = "delete the fold's folder and run the same command again"
 _PLACE = re.compile(r"[0-9]{1,9}(\+[0-9]{1,9})?")
 #: One save at a time, however many members train: they share a disk, and the devices want the cores.
-_SAVER = ThreadPoolExecutor(1, "bonemet-checkpoint")
+_SAVING = threading.Lock()
 
 
 class Place(NamedTuple):
@@ -241,12 +242,14 @@ class CheckpointStore:
     def _begin(self, place: Place, state: TrainState, entry: dict[str, Any]) -> None:
         self.finish()
         entry = {"metrics_sha256": _digest_lines(self._metrics, place.epoch), **entry}
-        self._saving = _SAVER.submit(self._write, place, state, entry)
+        saver = ThreadPoolExecutor(1, "bonemet-checkpoint")
+        self._saving = saver.submit(self._write, place, state, entry)
+        saver.shutdown(wait=False)  # its thread ends with the save
 
     def _write(self, place: Place, state: TrainState, entry: dict[str, Any]) -> None:
         """Files, their checksums, the manifest, in this order; then what is no longer kept goes."""
         began, path = time.perf_counter(), self._path(place)
-        with artifacts.disk_errors(path):
+        with _SAVING, artifacts.disk_errors(path):
             shutil.rmtree(path, ignore_errors=True)
             try:
                 with _open_orbax() as checkpointer:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from bonemet_jax.errors import BonemetError, InputDataError, UsageError
+from bonemet_jax.process_state import KEEPS_START_METHOD, SharedChange, change_environment
 from data_pipelines.findings import refusal
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ _AHEAD = 4
 BYTES_PER_SECOND = 20e6
 #: Libraries that would start a thread a core in every process.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+#: Processes started inside compute with one thread; the libraries read these names when they are imported.
+_ONE_THREAD_EACH = SharedChange(lambda: change_environment(dict.fromkeys(_THREADS, "1")))
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def _run(
     """One pool's life; of each task arguments and time limit, s. Raises: BrokenProcessPool."""
     pool = ProcessPool(n_workers, context=get_context("spawn"), initializer=_prepare, initargs=(function, memory_gib))
     left, running = deque(tasks), deque[tuple[tuple[Any, ...], float, ProcessFuture[Any]]]()
-    with _one_thread_each():
+    with KEEPS_START_METHOD, _ONE_THREAD_EACH:
         try:
             while left or running:
                 while left and len(running) < _AHEAD * n_workers:
@@ -162,21 +165,6 @@ def _crashed(task: tuple[Any, ...], fact: str) -> InputDataError:
     return refusal("file-crashed-reader", task[0], fact=fact)
 
 
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside compute with one thread; the libraries read these names when they are imported."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 # --- Inside the process -----------------------------------------------------------------------------
 
 
@@ -193,7 +181,7 @@ def _prepare(function: Callable[..., Any], memory_gib: float) -> None:
         return
     import resource
 
-    n_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    n_pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     cap = n_pages * resource.getpagesize() + int(memory_gib * 2**30)
     for what, limit in ((resource.RLIMIT_AS, cap), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
         hard = resource.getrlimit(what)[1]

@@ -39,7 +39,7 @@ def _ask(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, dict
 def _ask_process(argv: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, whose jax is not started yet."""
     return subprocess.run(
-        [sys.executable, "-c", f"import sys; from bonemet_jax.cli import main; sys.exit(main({['doctor', *argv]!r}))"],
+        [sys.executable, "-c", "from bonemet_jax.cli import run_from_shell; run_from_shell()", "doctor", *argv],
         env={**os.environ, **environment}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
