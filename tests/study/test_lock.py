@@ -160,7 +160,7 @@ _LOOP = """
 import sys
 from pathlib import Path
 from bonemet_jax.study import lock
-for _ in range(60):
+for _ in range(25):
     with getattr(lock, sys.argv[1])(Path(sys.argv[2]), wait=True):
         pass
 """
