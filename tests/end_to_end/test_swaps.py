@@ -56,6 +56,13 @@ def _outputs(*stages: str) -> Callable[[Path, Path], Any]:
     return read
 
 
+def _read_predictions(_run: Path, out: Path) -> Any:
+    """Without the pictures' names, which are random in every new output."""
+    found = artifacts.load_json(out / "predictions.json", dict[str, Any])
+    patients = {name: {k: v for k, v in one.items() if k != "files"} for name, one in found["patients"].items()}
+    return found | {"patients": patients}
+
+
 COMMANDS: dict[str, Command] = {
     "cv": Command(("cv", "cross"), _stage("cv"), _outputs("cv", "cross")),
     "cv, nothing to do": Command((), _stage("cv"), _outputs("cv", "cross")),
@@ -71,7 +78,7 @@ COMMANDS: dict[str, Command] = {
     "predict": Command(
         (), lambda run, out: ["predict", "--run", str(run), "-i", *sorted(map(str, (run.parent / "new").iterdir())),
                               "--slice-index", "0", "--allow-synthetic", "-o", str(out)],
-        lambda run, out: artifacts.load_json(out / "predictions.json")),
+        _read_predictions),
 }  # fmt: skip
 
 
