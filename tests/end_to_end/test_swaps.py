@@ -38,7 +38,7 @@ class Command(NamedTuple):
     argv: Callable[[Path, Path], list[str]]
     """Flags, from the run and a free path."""
     read: Callable[[Path, Path], Any]
-    """What it wrote, recorded times left out."""
+    """What it wrote, recorded times left out; None where it says that it refused what was exchanged."""
 
 
 def _stage(verb: str, *more: str) -> Callable[[Path, Path], list[str]]:
@@ -57,8 +57,13 @@ def _outputs(*stages: str) -> Callable[[Path, Path], Any]:
 
 
 def _read_predictions(_run: Path, out: Path) -> Any:
-    """Without the pictures' names, which are random in every new output."""
+    """Without the pictures' names, which are random in every new output; None where the run's statistics were refused:
+    every risk is left out then, and this is the reason given.
+    """
     found = artifacts.load_json(out / "predictions.json", dict[str, Any])
+    reasons = [one["risk"]["reason"] or "" for one in found["patients"].values()]
+    if all("the run's statistics are missing or of other models" in reason for reason in reasons):
+        return None
     patients = {name: {k: v for k, v in one.items() if k != "files"} for name, one in found["patients"].items()}
     return found | {"patients": patients}
 
@@ -129,7 +134,8 @@ def _call(command: Command, run: Path, out: Path) -> tuple[bool, Any, str]:
     lines = said.getvalue().strip().splitlines()
     is_refused = code != 0 and bool(lines) and lines[-1].startswith("bonemet: ")
     assert not is_refused or code in (2, 4, 7, 8), lines
-    return is_refused, None if is_refused else (code, command.read(run, out)), said.getvalue()
+    found = None if is_refused else command.read(run, out)
+    return found is None, (code, found), said.getvalue()
 
 
 def _judge(folder: Path, tmp_path: Path, name: str, swaps: Sequence[Sequence[Sequence[str]]]) -> dict[str, int]:
