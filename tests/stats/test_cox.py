@@ -180,7 +180,8 @@ def test_a_collinear_column_is_named_with_what_it_is_made_of() -> None:
         ({"early": gone, "a": x[:, 0]}, "early is constant among those at risk"),
     ]
     for columns, wanted in cases:
-        with pytest.raises(NotEstimableError, match=f"column {wanted}; leave (one|it) out"):
+        remedy = "it" if "constant" in wanted else "one"
+        with pytest.raises(NotEstimableError, match=f"column {wanted}; leave {remedy} out"):
             fit_cox(time, event, np.stack(list(columns.values()), axis=1), list(columns))
     many = np.random.default_rng(1).normal(size=(12, 20))
     with pytest.raises(NotEstimableError, match=r"x11 is a linear combination of x0, x1, .*, x7 and 3 more; leave"):

@@ -21,8 +21,6 @@ from bonemet_jax.study.lock import LOCK, lock_output, lock_run
 
 HOLD = """
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from bonemet_jax.study import lock
 with getattr(lock, sys.argv[1])(Path(sys.argv[2])):
@@ -160,7 +158,7 @@ _LOOP = """
 import sys
 from pathlib import Path
 from bonemet_jax.study import lock
-for _ in range(60):
+for _ in range(25):
     with getattr(lock, sys.argv[1])(Path(sys.argv[2]), wait=True):
         pass
 """
