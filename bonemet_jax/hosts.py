@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bonemet_jax.errors import INTERRUPTED, Terminated, TryAgainError, UsageError
-from bonemet_jax.process_state import Undo
+from bonemet_jax.jax_workarounds import bind_cpu_collectives, find_store_client
 from bonemet_jax.roll_call import SILENCE_S, RollCall, read_silence_s, say_last
 
 #: Seconds in which all processes must have found each other.
@@ -175,11 +175,11 @@ def _join(spec: str, timeout_s: float, undo: contextlib.ExitStack) -> None:
         raise TryAgainError(f"the processes did not find each other within {timeout_s:.0f} s "
                             f"({str(error).splitlines()[0]})", where, "start all of them, with the same address and N"
                             ) from error
-    from jax._src.distributed import global_state  # jax names no other way to its key-value store
-
-    if address:
-        undo.callback(_bind_collectives(global_state.client, find_own_address(where)))
-    _roll_call = RollCall(global_state.client, jax.process_index(), jax.process_count())
+    client = find_store_client()
+    own_address = find_own_address(where) if address else None
+    if own_address is not None:
+        undo.callback(bind_cpu_collectives(client, own_address))
+    _roll_call = RollCall(client, jax.process_index(), jax.process_count())
     _roll_call.begin()
 
 
@@ -246,25 +246,6 @@ def find_own_address(address: str) -> str | None:
             return probe.getsockname()[0]
     except OSError:
         return None
-
-
-def _bind_collectives(client: Any, own_address: str | None) -> Undo:
-    """Let gloo, which joins the CPUs, listen at this address; by itself it takes that of the machine's name.
-
-    Returns: what restores jax's way to make the backend.
-    """
-    if own_address is None:
-        return bool
-    from jax._src import xla_bridge  # jax has no option for it
-    from jaxlib import _jax
-
-    def make_client() -> Any:
-        collectives = _jax.make_gloo_tcp_collectives(distributed_client=client, hostname=own_address)
-        return xla_bridge.make_cpu_client(collectives)
-
-    before = xla_bridge._backend_factories["cpu"]
-    xla_bridge.register_backend_factory("cpu", make_client, priority=0, fail_quietly=False)
-    return lambda: xla_bridge._backend_factories.update(cpu=before)
 
 
 def _await_coordinator(address: str, timeout_s: float) -> None:

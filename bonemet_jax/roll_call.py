@@ -5,10 +5,8 @@ wait for it for ever. jax's own heartbeat ends processes too, but names nobody a
 """
 
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -17,6 +15,7 @@ from typing import Any, NamedTuple
 
 from bonemet_jax.agreement import Agreement
 from bonemet_jax.errors import TryAgainError, UsageError
+from bonemet_jax.jax_workarounds import call_on_abort
 from bonemet_jax.process_state import has_process_control
 
 #: Seconds of silence after which a process counts as lost; BONEMET_WATCHDOG_S takes its place (docs/many-hosts.md).
@@ -85,11 +84,8 @@ class RollCall:
         elsewhere."""
         now = time.monotonic()
         self._heard_at = dict.fromkeys(set(range(self.count)) - {self.index}, now)
-        # XLA's client calls abort() when the coordinator is gone, and jaxlib's way to be asked first is broken (0.10.2:
-        # bad_cast). Only a handler of C's runs then; it must outlive the process, so it hangs on the instance.
         if self.may_end_process:
-            self._on_abort = _Handler(lambda _signal: self._name_lost(self._explain_abort()))
-            self._abort_before = _set_handler(signal.SIGABRT, self._on_abort)
+            self._undo_abort = call_on_abort(lambda: self._name_lost(self._explain_abort()))
         for thread in self._threads:
             thread.start()
 
@@ -97,7 +93,7 @@ class RollCall:
         """Stop: all are done."""
         self._ended.set()
         if self.may_end_process:
-            _set_handler(signal.SIGABRT, self._abort_before)
+            self._undo_abort()
         for thread in self._threads:
             thread.join(_ASK_MS / 1000)
 
@@ -208,16 +204,6 @@ class RollCall:
 
     def _name_lost(self, what: str) -> None:
         self.leave(TryAgainError(what, f"process {self.index} was at {self._mine.label}", _MEND), is_own=False)
-
-
-_Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
-
-
-def _set_handler(number: int, handler: Any) -> Any:
-    """Set a signal's handler in C; returns the one before."""
-    set_handler = ctypes.CDLL(None).signal
-    set_handler.argtypes, set_handler.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
-    return set_handler(int(number), ctypes.cast(handler, ctypes.c_void_p))
 
 
 def say_last(told: TryAgainError) -> None:

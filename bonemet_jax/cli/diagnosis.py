@@ -21,6 +21,7 @@ from bonemet_jax.config import Config, EngineConfig
 from bonemet_jax.errors import BonemetError, DeviceError, InputDataError
 from bonemet_jax.host_memory import find_host_memory
 from bonemet_jax.input_pipeline.choose import pick_mode
+from bonemet_jax.jax_workarounds import NO_DEVICE_ERRORS
 from bonemet_jax.missing_package import list_missing
 from bonemet_jax.models.flops import compute_train_gflop_per_image, count_parameters
 from bonemet_jax.telemetry.compile_cache import VARIABLE, choose_directory
@@ -73,7 +74,7 @@ def check_devices() -> Checked:
     """Kind and number, processes, memory of one device, its peaks. Raises: DeviceError when there is none."""
     try:
         device = jax.local_devices()[0]
-    except (RuntimeError, AssertionError) as error:  # jax 0.10 asserts where its platform cuda has no plugin
+    except NO_DEVICE_ERRORS as error:
         why = (str(error) or f"JAX_PLATFORMS {os.environ.get('JAX_PLATFORMS')}").splitlines()[0]
         raise DeviceError(f"jax finds no device ({why})", "",
                           "unset JAX_PLATFORMS, or install the matching extra") from error
