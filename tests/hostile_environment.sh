@@ -26,7 +26,7 @@ trap '[ -z "$listener" ] || kill "$listener" || true; chmod -R u+w "$scratch/clo
 
 clone=$scratch/clone
 mkdir "$clone"
-tar -C "$root" --exclude=./.git --exclude=./.venv --exclude=./runs --exclude=./evidence --exclude=__pycache__ --exclude=.pytest_cache -cf - . |
+tar -C "$root" --exclude=./.git --exclude=./.venv '--exclude=./.venv-*' --exclude=./runs --exclude=./evidence --exclude=__pycache__ --exclude=.pytest_cache -cf - . |
   tar -C "$clone" -xf -
 [ -d "$clone/../shared" ] || ln -s "${BONEMET_SHARED:-$root/../shared}" "$scratch/shared"
 mkdir "$scratch/bin"
