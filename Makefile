@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 help:
 	@echo "make demo       synthetic cohort to report.html (3 to 5 minutes on 2 cores after the install)"
-	@echo "make test       fast tests"
+	@echo "make test       fast tests; TESTS='tests/stats -rs' passes arguments on to pytest"
 	@echo "make test-slow  the rest"
 	@echo "make test-hostile  the fast tests with ports taken, no network, home, git or UTF-8 locale, a read-only clone"
 	@echo "make test-newest  part of the fast tests on the newest supported Python found, where it is newer than .venv's"
@@ -56,7 +56,7 @@ demo: $(STAMP)
 	$(BIN)/bonemet run smoke -o runs/smoke
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 # Tests of ten seconds and more that must pass before a change is merged.
 test-every-change: $(STAMP)
