@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import outputs
+
 ROOT = Path(__file__).parents[2]
 #: For the summary, and for a process to end.
 _RESERVE_S = 8
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser("benchmarks/device.sh", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results; it may exist, empty")
+    parser.add_argument("--out", type=outputs.local_path, required=True, help="folder for the results, new or empty")
     parser.add_argument("--minutes", type=float, default=8, help="time for everything")
     parser.add_argument("--quick", action="store_true", help="toy sizes")
     parser.add_argument("--checks", nargs="+", choices=list(CHECKS), default=list(CHECKS), help="these alone")
@@ -130,7 +132,8 @@ def _describe_device() -> dict[str, Any]:
     code = ("import json; from bonemet_jax.telemetry.device import describe_device, cpu_model; "
             "from bonemet_jax.versions import PACKAGES, find_versions; versions = find_versions((*PACKAGES, 'torch')); "
             "print(json.dumps({**describe_device(), 'cpu': cpu_model(), 'versions': versions}))")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          encoding="utf-8", check=False)
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"error": done.stderr[-500:]}
 
 
