@@ -18,7 +18,8 @@ def main(run: Path, other: Path) -> int:
     """Print the comparison."""
     reports = [artifacts.load_json(folder / "report.json", dict[str, Any]) for folder in (run, other)]
     versions = [report["versions"] for report in reports]
-    unlike = sorted(name for name in versions[0].keys() | versions[1].keys() if len({v.get(name) for v in versions}) > 1)
+    names = versions[0].keys() | versions[1].keys()
+    unlike = sorted(name for name in names if versions[0].get(name) != versions[1].get(name))
     print("differ: " + ", ".join(f"{name} {versions[0].get(name)} and {versions[1].get(name)}" for name in unlike))
     for what, patterns in {"cohort": "cohort/**/*", "records": "tfds/**/*record*", "folds": "folds.json"}.items():
         n, equal = _count_equal(run, other, patterns)

@@ -185,7 +185,8 @@ def _crashed(task: tuple[Any, ...], fact: str) -> InputDataError:
 def _prepare(function: Callable[..., Any], memory_gib: float, environment: dict[str, str]) -> None:
     """Cap memory beyond what the imports took (unpickling `function` imported its module), and shut the mouths.
 
-    The process it was forked from may have another environment. No core file (it would hold the patient's data), no file written at all, no line printed: libraries quote headers.
+    The process it was forked from may have another environment. No core file (it would hold the patient's data), no
+    file written at all, no line printed: libraries quote headers.
     """
     os.environ.clear()
     os.environ.update(environment)
