@@ -1,16 +1,21 @@
 """`python -m benchmarks [all | list | NAME] [--quick] [--json FILE] [--device cpu|gpu|tpu] [--peer NAME]`.
 
 `all`, which is also what no name means, runs every benchmark, each in a process of its own, and prints one table.
-The other commands of `list` take arguments of their own: `python -m benchmarks export --help`.
+The other commands of `list` take arguments of their own: `python -m benchmarks export --help`. One that needs a package
+that is not installed names it and ends with exit code 2.
 """
 
 import argparse
+import ast
 import importlib
+import importlib.util
 import sys
+from pathlib import Path
 
 from benchmarks import outputs
 from bonemet_jax.cli.streams import GuardedStreams
 from bonemet_jax.errors import BonemetError, DiskError
+from bonemet_jax.missing_package import to_missing_package
 
 #: name -> module; each has `measure(options) -> list[Measurement]` and says in its docstring what it times.
 BENCHMARKS = {
@@ -51,10 +56,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    if argv and argv[0] in COMMANDS:
-        return importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
-    parser = _make_parser()
-    args = parser.parse_args(argv)
+    try:
+        if argv and argv[0] in COMMANDS:
+            return importlib.import_module(COMMANDS[argv[0]]).main(argv[1:])
+        return _run_benchmarks(argv)
+    except ImportError as error:
+        missing = to_missing_package(error, " ".join(argv[:1]))
+        if missing is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
+        return missing.exit_code
+
+
+def _run_benchmarks(argv: list[str]) -> int:
+    args = _make_parser().parse_args(argv)
     try:
         outputs.check_file(args.json, outputs.RECORDS, "--json")
         return _list() if args.name == "list" else _run_all(args) if args.name == "all" else _run(args)
@@ -79,8 +94,12 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _list() -> int:
+    """Print names and first lines, which are read from the source: what a benchmark imports may not be installed."""
     for name, module in (BENCHMARKS | COMMANDS).items():
-        print(f"{name:<12} {(importlib.import_module(module).__doc__ or '').splitlines()[0]}")
+        spec = importlib.util.find_spec(module)
+        assert spec is not None and spec.origin is not None
+        docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+        print(f"{name:<12} {docstring.splitlines()[0]}")
     return 0
 
 

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # A CI job's part in benchmarks, for any CI system.
 #   benchmarks/ci.sh gates                 programs compiled for CPU and H100 held to their budgets; no device needed
-#   benchmarks/ci.sh timed DEVICE [BASE]   gpu, tpu or cpu: the whole set, exports, and HEAD against the revision BASE
+#   benchmarks/ci.sh timed DEVICE [BASE]   cuda12, cuda13, tpu or cpu: the whole set, exports, and HEAD against BASE
 # Writes runs/bench anew: records.jsonl, summary.md, lower.json, higher.json, verdicts.jsonl, *.svg. A failure stops
 # nothing that can go on without it; ends with the first one's exit code. Of a comparison 1 says regressed, 10 undecided.
 set -euo pipefail
-if [[ ! "$*" =~ ^(gates$|timed\ (gpu|tpu|cpu)) ]]; then
-  echo "usage: benchmarks/ci.sh gates | timed gpu|tpu|cpu [BASE]" >&2
+if [[ ! "$*" =~ ^(gates$|timed\ (cuda12|cuda13|tpu|cpu)(\ |$)) ]]; then
+  echo "usage: benchmarks/ci.sh gates | timed cuda12|cuda13|tpu|cpu [BASE]" >&2
   exit 2
 fi
 cd "$(dirname "$0")/.."
-make install
+# On an accelerator the whole set runs at full size.
+lock=$([[ $1 = timed ]] && echo "$2" || echo cpu)
+make install DEVICE="$lock"
 bench=(.venv/bin/python -m benchmarks)
 out=runs/bench
 rm -rf "$out"
@@ -26,16 +28,12 @@ try() {
 gates() {
   try "${bench[@]}" gate --target cpu8
   # Compilers for targets that are not here; nothing of CUDA comes along.
-  .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps jax-cuda12-plugin==0.10.2 jax-cuda12-pjrt==0.10.2
+  make compilers COMPILERS=jax-cuda12-p
   try "${bench[@]}" gate --target h100x8 --programs train evaluate
 }
 
 timed() {
-  local device=$1 base=${2:-}
-  # The set at full size on the accelerator, whose locked packages replace the CPU's.
-  if [[ $device != cpu ]]; then
-    .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r "requirements/$device.lock"
-  fi
+  local device=${1/cuda*/gpu} base=${2:-}
   try "${bench[@]}" all --device "$device" --json "$out/records.jsonl"
   [[ -s $out/records.jsonl ]] || return 0
   try "${bench[@]}" export --to markdown "$out/records.jsonl" -o "$out/summary.md"

@@ -56,7 +56,7 @@ def time_round(config: Config) -> dict[str, float]:
 def time_process(config: Config, cache: Path) -> float:
     """Seconds of tracing and compiling in a new process. Raises: RuntimeError when it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.compile", json.dumps(asdict(config))], capture_output=True, text=True,
+        [sys.executable, "-m", "benchmarks.compile", json.dumps(asdict(config))], capture_output=True, encoding="utf-8",
         check=False, cwd=Path(__file__).parents[1], env=make_environment(cache),
     )  # fmt: skip
     if done.returncode:

@@ -172,7 +172,7 @@ def check_device(wanted: str | None) -> None:
     if wanted is None:
         return
     code = "from bonemet_jax.telemetry.device import describe_device; print(describe_device()['platform'])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8")
     found = (done.stderr if done.returncode else done.stdout).strip().splitlines()[-1:]
     if done.returncode or found != [wanted]:
         raise DeviceError(f"this benchmark was asked for {wanted}, jax runs on {' '.join(found) or 'nothing'}", "",
@@ -234,7 +234,7 @@ def append_records(path: Path, records: list[dict[str, Any]]) -> None:
 def _git(*args: str) -> str | None:
     """Output of a git command in this checkout; None outside one."""
     try:
-        done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

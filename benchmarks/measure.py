@@ -23,7 +23,7 @@ from data_pipelines.phantom.dicom import PATIENTS, save_dicom_cohort
 
 FULL = Config("measure", phantom=PhantomConfig(n=200))
 QUICK = Config("measure", phantom=PhantomConfig(n=12, height=112, width=144, spacing_mm=3.0))
-_COMMAND = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
+_COMMAND = "from bonemet_jax.cli import run_from_shell; run_from_shell()"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def time_command(folder: Path, workers: int, n: int) -> Timing:
     command = [sys.executable, "-c", _COMMAND, "measure", "-i", *map(str, patients), "-o", str(out),
                "--workers", str(workers)]  # fmt: skip
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8") as process:
         peak = PeakMemory(process.pid)
         said = process.communicate()[1]
         seconds = time.perf_counter() - start

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from bonemet_jax.config_files import list_configs
 from bonemet_jax.errors import UsageError
 from bonemet_jax.output_paths import FileKind, FolderKind, check_local, check_output_file, has_json_keys
 
@@ -18,6 +19,11 @@ def local_path(text: str) -> Path:
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return Path(text)
+
+
+def config_path(text: str) -> Path:
+    """Type of an argument that is a config: the name of a packaged one, or a file. Raises: as local_path."""
+    return list_configs().get(text) or local_path(text)
 
 
 def has_lines_of(names: Collection[str]) -> Callable[[Path], bool]:

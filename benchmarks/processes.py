@@ -21,7 +21,7 @@ def cpu_seconds() -> float:
 
 def _ticks(pid: int) -> int:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:  # it has ended
         return 0
     return sum(map(int, fields[11:15]))  # utime, stime, and those of its ended children
@@ -59,7 +59,7 @@ def list_tree(pid: int) -> list[int]:
 def _read(path: Path) -> str:
     """Text of a file below /proc; none where the thread has ended."""
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError:
         return ""
 
@@ -67,7 +67,7 @@ def _read(path: Path) -> str:
 def resident_mib(pid: int) -> float:
     """Resident memory of a process, pages shared with others included; 0 when it has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return 0.0
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), 0.0)

@@ -51,7 +51,7 @@ def run_on_devices(run: Callable[[bool], dict[str, Any]], n_devices: int, quick:
         flags += " --xla_backend_optimization_level=0"
     env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", run.__module__, *(["--quick"] if quick else [])]
-    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise RuntimeError(f"{run.__module__} failed: {done.stderr[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,6 +1,6 @@
 """Seconds of the whole of `make demo`, from nothing to report.html, by stage; goodput of its trainings; peak memory.
 
-Full size: configs/smoke.py, 431 patients. Quick: 36 patients, 2 epochs, bigger pixels. One sample a number: a study is
+Full size: the config smoke, 431 patients. Quick: 36 patients, 2 epochs, bigger pixels. One sample a number: a study is
 minutes long, and its report the same every time. Memory is the sum over its processes, pages they share in each.
 """
 
@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import ROOT, Measurement, Options
+from benchmarks.harness import Measurement, Options
 from benchmarks.processes import PeakMemory
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, PhantomConfig, RecordsConfig, TrainConfig, load_config, to_dict
 
-_RUN = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
+_RUN = "from bonemet_jax.cli import run_from_shell; run_from_shell()"
 _CONFIG = """import json
 from bonemet_jax.config import Config, from_dict
 
@@ -27,7 +27,7 @@ config = from_dict(Config, json.loads({!r}))
 
 def measure(options: Options) -> list[Measurement]:
     """Seconds in all and of each stage, share of the training time that went into steps, memory."""
-    config = load_config(ROOT / "configs" / "smoke.py")
+    config = load_config("smoke")
     config = shrink(config) if options.quick else config
     with tempfile.TemporaryDirectory() as folder:
         told, peak_mib = run_study(config, Path(folder))
@@ -66,11 +66,11 @@ def run_study(config: Config, folder: Path) -> tuple[dict[str, Any], float]:
 
     Raises: RuntimeError when it fails.
     """
-    (folder / "study.py").write_text(_CONFIG.format(json.dumps(to_dict(config))))
+    (folder / "study.py").write_text(_CONFIG.format(json.dumps(to_dict(config))), encoding="utf-8")
     report = folder / "command.json"
     command = [sys.executable, "-c", _RUN, "run", str(folder / "study.py"), "-o", str(folder / "run"), "--report",
                str(report)]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8") as process:
         peak = PeakMemory(process.pid)
         said = process.communicate()[1]
         peak.stop()

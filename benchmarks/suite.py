@@ -39,7 +39,8 @@ def run_one(name: str, flags: Sequence[str]) -> tuple[list[Record], str]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "records.jsonl"
         command = [sys.executable, "-m", "benchmarks", name, "--json", str(out), *flags]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              encoding="utf-8")
         if done.returncode == 0:
             return load_records([out]), ""
     said = done.stderr.strip().splitlines()

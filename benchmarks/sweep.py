@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks import outputs
 from benchmarks.harness import ROOT
-from benchmarks.outputs import local_path
+from benchmarks.outputs import config_path, local_path
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, from_dict, load_config, to_dict
 from bonemet_jax.errors import BonemetError
@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks sweep", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--config", type=local_path, default=ROOT / "configs" / "paper.py", help="what is not swept")
+    parser.add_argument("--config", type=config_path, default="paper", help="what is not swept")
     parser.add_argument("--network", help="instead of the config's")
     parser.add_argument("--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="instead of the config's")
     for axis, (name, values) in AXES.items():
@@ -161,8 +161,8 @@ def run_apart(config: Config, n_steps: int, memory_gib: float, cache: Path) -> d
     """One heat of one combination in a process of its own; compiled programs wait in `cache` for the next heat."""
     bound = None if memory_gib == float("inf") else memory_gib
     request = json.dumps({"config": to_dict(config), "n_steps": n_steps, "memory_gib": bound})
-    done = subprocess.run([sys.executable, "-m", "benchmarks.sweep", request], cwd=ROOT, text=True, capture_output=True,
-                          env=os.environ | {"BONEMET_CACHE_DIR": str(cache)})  # fmt: skip
+    done = subprocess.run([sys.executable, "-m", "benchmarks.sweep", request], cwd=ROOT, encoding="utf-8",
+                          capture_output=True, env=os.environ | {"BONEMET_CACHE_DIR": str(cache)})  # fmt: skip
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
     lines = [line for line in done.stderr.splitlines() if "Error" in line] or done.stderr.splitlines() or ["killed"]

@@ -258,7 +258,9 @@ def save_npz(path: Path | str, arrays: Mapping[str, Any]) -> None:
 
 
 def save_table(path: Path | str, frame: Any) -> None:
-    """Write a pandas frame as parquet, atomically."""
+    """Write a pandas frame as parquet, atomically. Raises: ModuleNotFoundError without pyarrow."""
+    import pyarrow  # noqa: F401  pandas would report its absence as another kind of error
+
     with atomic_path(path) as partial:
         frame.to_parquet(partial, index=False)
 

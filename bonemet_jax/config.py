@@ -1,7 +1,7 @@
 """Frozen configs: what a run is, checked when it is made, named by a fingerprint.
 
-A config file under configs/ is plain Python that defines `config = Config(...)`. Every field is a command-line flag
-(`--optim.lr 1e-3`). Equal configs are equal values, so they never recompile.
+A config file, such as those in configs/, is plain Python that defines `config = Config(...)`. Every field is a
+command-line flag (`--optim.lr 1e-3`). Equal configs are equal values, so they never recompile.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from bonemet_jax import schema, strict_json
+from bonemet_jax import config_files, schema, strict_json
 from bonemet_jax.errors import UsageError
 from bonemet_jax.refused import REFUSED
 
@@ -361,16 +361,14 @@ def fingerprint(part: Any) -> str:
     return hashlib.sha256(json.dumps(to_dict(part), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def load_config(path: str | Path) -> Config:
-    """Load `config` from a Python file.
+def load_config(given: str | Path) -> Config:
+    """Load `config` from a packaged config file, given by name (smoke), or from any other, given by path.
 
-    Raises: UsageError when the file is missing, does not run, or defines no `config`.
+    Raises: UsageError when there is no such config, its file does not run, or defines no `config`.
     """
     import runpy
 
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError("config file not found", path, "name a file such as configs/smoke.py")
+    path = config_files.find_config(given)
     try:
         found = runpy.run_path(str(path)).get("config")
     except UsageError as error:

@@ -28,7 +28,7 @@ class HostMemory(NamedTuple):
 def find_host_memory() -> HostMemory:
     """What there is, and what of it is ours."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    told = [path.read_text().strip() for path in _CGROUP_LIMITS if path.is_file()]
+    told = [path.read_text(encoding="utf-8").strip() for path in _CGROUP_LIMITS if path.is_file()]
     limits = [int(text) for text in told if text.isdigit() and int(text) < installed]
     return HostMemory(installed, min(limits, default=None))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bonemet_jax.errors import INTERRUPTED, Terminated, TryAgainError, UsageError
+from bonemet_jax.jax_workarounds import bind_cpu_collectives, find_store_client
 from bonemet_jax.roll_call import SILENCE_S, RollCall, read_silence_s, say_last
 
 #: Seconds in which all processes must have found each other.
@@ -30,7 +31,10 @@ _roll_call: RollCall | None = None
 
 @contextlib.contextmanager
 def joined(spec: str, timeout_s: float = _JOIN_S) -> Iterator[None]:
-    """Be one of several processes meanwhile. Call before jax is used.
+    """Be one of several processes meanwhile. Call before jax is used; a process can join once.
+
+    In `process_control` this process ends when another one is lost, and when the block raises; elsewhere the error is
+    reported, and jax itself may wait for the others when the process ends.
 
     Args:
         spec: off: alone. auto: as Slurm, Kubernetes on TPU and others tell. HOST:PORT,N,I: process I of N, process 0
@@ -42,24 +46,21 @@ def joined(spec: str, timeout_s: float = _JOIN_S) -> Iterator[None]:
     if spec == "off":
         yield
         return
-    _join(spec, timeout_s)
-    terminated = None
-    try:
+    with contextlib.ExitStack() as undo:
+        _join(spec, timeout_s, undo)
+        terminated = None
         try:
-            yield
-        except Terminated as error:  # all are, as `stops` agreed
-            terminated = error
-        meet()
-    except BaseException as error:
-        if _roll_call is not None:
-            code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-            _roll_call.fail(error)
-            # jax would wait here for the others, who may be gone: this runs before what it registered.
-            atexit.register(_exit, code)
-        raise
-    _part()
-    if terminated is not None:
-        raise terminated
+            try:
+                yield
+            except Terminated as error:  # all are, as `stops` agreed
+                terminated = error
+            meet()
+        except BaseException as error:
+            _fail(error)
+            raise
+        _part()
+        if terminated is not None:
+            raise terminated
 
 
 def is_writer() -> bool:
@@ -100,7 +101,10 @@ def describe_laggards() -> str:
 
 
 def leave(told: TryAgainError) -> None:
-    """Tell this error and end the process at once, whatever its other threads wait for; the others hear why."""
+    """Tell this error and end the process at once, whatever its other threads wait for; the others hear why.
+
+    For callers inside `process_control` alone.
+    """
     if _roll_call is not None:
         return _roll_call.leave(told)
     say_last(told)
@@ -146,7 +150,8 @@ def _copy(leaves: list[Any]) -> list[Any]:
     return leaves
 
 
-def _join(spec: str, timeout_s: float) -> None:
+def _join(spec: str, timeout_s: float, undo: contextlib.ExitStack) -> None:
+    """Join; `undo` restores the settings of jax that this changes."""
     global _roll_call
     address: dict[str, Any] = {} if spec == "auto" else _parse(spec)
     import jax
@@ -156,8 +161,8 @@ def _join(spec: str, timeout_s: float) -> None:
         _await_coordinator(where, timeout_s)
     elif address:
         address["coordinator_bind_address"] = os.environ.get(BIND_VARIABLE) or find_bind_address(where)
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
+    _configure(undo, "jax_cpu_collectives_implementation", "gloo")
+    _configure(undo, "jax_enable_preemption_service", False)  # it would swallow SIGTERM
     try:
         jax.distributed.initialize(
             **address, initialization_timeout=int(timeout_s),
@@ -170,12 +175,19 @@ def _join(spec: str, timeout_s: float) -> None:
         raise TryAgainError(f"the processes did not find each other within {timeout_s:.0f} s "
                             f"({str(error).splitlines()[0]})", where, "start all of them, with the same address and N"
                             ) from error
-    from jax._src.distributed import global_state  # jax names no other way to its key-value store
-
-    if address:
-        _bind_collectives(global_state.client, find_own_address(where))
-    _roll_call = RollCall(global_state.client, jax.process_index(), jax.process_count())
+    client = find_store_client()
+    own_address = find_own_address(where) if address else None
+    if own_address is not None:
+        undo.callback(bind_cpu_collectives(client, own_address))
+    _roll_call = RollCall(client, jax.process_index(), jax.process_count())
     _roll_call.begin()
+
+
+def _configure(undo: contextlib.ExitStack, name: str, value: object) -> None:
+    import jax
+
+    undo.callback(jax.config.update, name, jax.config.values[name])
+    jax.config.update(name, value)
 
 
 def _parse(spec: str) -> dict[str, Any]:
@@ -236,20 +248,6 @@ def find_own_address(address: str) -> str | None:
         return None
 
 
-def _bind_collectives(client: Any, own_address: str | None) -> None:
-    """Let gloo, which joins the CPUs, listen at this address; by itself it takes that of the machine's name."""
-    if own_address is None:
-        return
-    from jax._src import xla_bridge  # jax has no option for it
-    from jaxlib import _jax
-
-    def make_client() -> Any:
-        collectives = _jax.make_gloo_tcp_collectives(distributed_client=client, hostname=own_address)
-        return xla_bridge.make_cpu_client(collectives)
-
-    xla_bridge.register_backend_factory("cpu", make_client, priority=0, fail_quietly=False)
-
-
 def _await_coordinator(address: str, timeout_s: float) -> None:
     """Return once process 0 listens: jax itself would end the process without a word. Raises: TryAgainError."""
     place = _split(address)
@@ -274,6 +272,21 @@ def _part() -> None:
         _roll_call.end()
         _roll_call = None
         jax.distributed.shutdown()
+
+
+def _fail(error: BaseException) -> None:
+    """This process raised: the others are told, and it ends without waiting for them where that is allowed."""
+    global _roll_call
+    if _roll_call is None:
+        return
+    _roll_call.fail(error)
+    if _roll_call.may_end_process:
+        code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+        # jax would wait for the others, which may be gone: this runs before what it registered.
+        atexit.register(_exit, code)
+    else:
+        _roll_call.end()
+        _roll_call = None
 
 
 def _exit(code: int) -> None:

@@ -148,11 +148,11 @@ def _check_entry(path: Path, flag: str, may_be_link: bool = False) -> int | None
 # --- Files ----------------------------------------------------------------------------------------------
 
 
-def check_output_file(path: Path, kind: FileKind, inputs: Iterable[Path] = (), flag: str = "--report") -> None:
+def check_output_file(path: Path, kind: FileKind | None, inputs: Iterable[Path] = (), flag: str = "--report") -> None:
     """Check that a file can be written to `path` without loss.
 
     Args:
-        kind: What is written; an earlier one may be replaced.
+        kind: What is written; an earlier one may be replaced. None: no existing file is replaced.
         inputs: Files and folders that are read; also other outputs of the command.
         flag: The option that names `path`, for messages.
 
@@ -166,7 +166,9 @@ def check_output_file(path: Path, kind: FileKind, inputs: Iterable[Path] = (), f
     own = find_own_folder(path)
     if own is not None:
         raise UsageError(f"{flag} is in a folder that bonemet wrote ({own})", path, "give a path outside of it")
-    if path.exists() and not kind.is_ours(path):
+    if path.exists() and kind is None:
+        raise UsageError(f"{flag}: this file exists", path, f"{_OTHER_OUTPUT}: nothing is replaced")
+    if path.exists() and kind is not None and not kind.is_ours(path):
         raise UsageError(f"{flag}: this file exists and is not an earlier output of this kind ({kind.noun})", path,
                          f"move it, or {_OTHER_OUTPUT}")
 

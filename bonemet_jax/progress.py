@@ -1,13 +1,13 @@
 """Progress of long work: a bar on a terminal, a quiet line now and then elsewhere."""
 
-import contextlib
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
+
+from bonemet_jax.process_state import SharedChange, Undo, change_environment
 
 T = TypeVar("T")
 _QUIET_SECONDS = 15.0
@@ -69,18 +69,26 @@ def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
             progress.advance()
 
 
-@contextlib.contextmanager
-def quiet_tensorflow() -> Iterator[None]:
-    """Keep tensorflow, TFDS and Beam from logging; import them inside. Their logs print whole configs, and a failure's
-    traceback; what fails raises all the same.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # tensorflow only reads records here; on, it prints two lines
+def _silence_tensorflow() -> Undo:
+    # oneDNN: tensorflow only reads records here; with it on, it prints two lines.
+    restore = change_environment({"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}, replace=False)
     levels = {log: log.level for log in (logging.getLogger(), logging.getLogger("absl"))}
     for log in levels:
         log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
+        restore()
         for log, level in levels.items():
             log.setLevel(level)
+
+    return undo
+
+
+_QUIET_TENSORFLOW = SharedChange(_silence_tensorflow)
+
+
+def quiet_tensorflow() -> SharedChange:
+    """Keep tensorflow, TFDS and Beam from logging; import them inside. Their logs print whole configs, and a failure's
+    traceback; what fails raises all the same.
+    """
+    return _QUIET_TENSORFLOW

@@ -5,10 +5,8 @@ wait for it for ever. jax's own heartbeat ends processes too, but names nobody a
 """
 
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -17,6 +15,8 @@ from typing import Any, NamedTuple
 
 from bonemet_jax.agreement import Agreement
 from bonemet_jax.errors import TryAgainError, UsageError
+from bonemet_jax.jax_workarounds import call_on_abort
+from bonemet_jax.process_state import has_process_control
 
 #: Seconds of silence after which a process counts as lost; BONEMET_WATCHDOG_S takes its place (docs/many-hosts.md).
 SILENCE_S = 20.0
@@ -75,22 +75,27 @@ class RollCall:
         self._failed = False
         self._ended = threading.Event()
         self._leaving = threading.Lock()
+        self.may_end_process = has_process_control()
+        self._threads = [threading.Thread(target=target, name=f"bonemet-roll-call{target.__name__}", daemon=True)
+                         for target in (self._exchange, self._judge)]
 
     def begin(self) -> None:
-        """Start calling and listening; from now on a lost process ends this one."""
+        """Start calling and listening. From now on a lost process ends this one in `process_control`, and is reported
+        elsewhere."""
         now = time.monotonic()
         self._heard_at = dict.fromkeys(set(range(self.count)) - {self.index}, now)
-        # XLA's client calls abort() when the coordinator is gone, and jaxlib's way to be asked first is broken (0.10.2:
-        # bad_cast). Only a handler of C's runs then; it must outlive the process, so it hangs on the instance.
-        self._on_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _signal: self._name_lost(self._explain_abort()))
-        ctypes.CDLL(None).signal(int(signal.SIGABRT), self._on_abort)
-        for target in (self._exchange, self._judge):
-            threading.Thread(target=target, name=f"bonemet-roll-call{target.__name__}", daemon=True).start()
+        if self.may_end_process:
+            self._undo_abort = call_on_abort(lambda: self._name_lost(self._explain_abort()))
+        for thread in self._threads:
+            thread.start()
 
     def end(self) -> None:
         """Stop: all are done."""
         self._ended.set()
-        ctypes.CDLL(None).signal(int(signal.SIGABRT), None)
+        if self.may_end_process:
+            self._undo_abort()
+        for thread in self._threads:
+            thread.join(_ASK_MS / 1000)
 
     def note(self, n_begun: int, label: str) -> None:
         """How far this process is; the next call says so."""
@@ -184,7 +189,8 @@ class RollCall:
         )
 
     def leave(self, told: TryAgainError, is_own: bool = True) -> None:
-        """As `hosts.leave`; what a second thread wants to tell meanwhile is left out.
+        """As `hosts.leave`; what a second thread wants to tell meanwhile is left out, and so is all after the first
+        time where the process goes on.
 
         Args:
             is_own: Whether the fault is this process's, for the others to hear; process 0 tells them in any case.
@@ -193,7 +199,8 @@ class RollCall:
             say_last(told)
             if is_own or self.index == 0:
                 self.tell(told.what)
-            os._exit(told.exit_code)
+            if self.may_end_process:
+                os._exit(told.exit_code)
 
     def _name_lost(self, what: str) -> None:
         self.leave(TryAgainError(what, f"process {self.index} was at {self._mine.label}", _MEND), is_own=False)

@@ -1,7 +1,7 @@
 """Paper: ResNet101 with mask bias, as the text of doi 10.3233/CBM-230219 describes it (docs/paper.md, D1 to G2).
 
 Claim    test AUC .699 imaging, .783 clinical, .922 both on the paper's own cohort, which is not public
-Command  bonemet run configs/paper.py -o runs/paper --cohort-dir COHORT   (`--dry-run` builds and times one step)
+Command  bonemet run paper -o runs/paper --cohort-dir COHORT   (`--dry-run` builds and times one step)
 Machine  one accelerator with 40 GB or more
 Time     not yet measured
 Result   not yet measured

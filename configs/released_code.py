@@ -4,7 +4,7 @@ Three one-channel ResNets (CT, LBP, HOG), no mask, batch 2, 300 epochs, Adam 1e-
 3 x 2048 features; LBP and HOG pictures flipped naively, random flips at validation and embedding too.
 
 Claim    none printed for this variant
-Command  bonemet run configs/released_code.py -o runs/released_code --cohort-dir COHORT
+Command  bonemet run released_code -o runs/released_code --cohort-dir COHORT
 Machine  one accelerator
 Time     not yet measured
 Result   not yet measured

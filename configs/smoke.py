@@ -1,7 +1,7 @@
 """Smoke: the whole system on the synthetic cohort, small enough for a laptop.
 
 Claim    every stage runs, and the planted truth is found again at least in part; no claim about the paper's figures
-Command  make demo   (bonemet run configs/smoke.py -o runs/smoke)
+Command  make demo   (bonemet run smoke -o runs/smoke)
 Machine  2 CPU cores, no accelerator
 Time     172 s, of which training 140 s, when nothing else runs
 Result   test AUC .787 (network), .748 / .765 / .807 (GBDT imaging / clinical / both), Bayes-optimal .844 / .789 / .920

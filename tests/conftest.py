@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,8 +18,17 @@ from bonemet_jax import artifacts, schema
 from data_pipelines.canonical import CanonicalSlice, save_slice
 
 ROOT = Path(__file__).parents[1]
+#: Settings of the user's that change what is computed, printed or kept; JAX_PLATFORMS says what machine this is.
+_USERS = ("BONEMET_", "JAX_", "XLA_", "TF_", "DASK_", "MPL", "OMP_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR",
+          "PYTHONWARNINGS", "PYTHONOPTIMIZE")  # fmt: skip
+_KEPT = ("BONEMET_SHARED", "JAX_PLATFORMS", "TF_CPP_MIN_LOG_LEVEL")
+for _name in [name for name in os.environ if name.startswith(_USERS) and name not in _KEPT]:
+    del os.environ[_name]
 # Tests neither read nor fill the user's compilation cache; those about it name one of their own.
 os.environ["BONEMET_CACHE_DIR"] = "off"
+# Examples are not kept in the clone, which may be read-only or have two test runs at once.
+hypothesis.settings.register_profile("bonemet", database=None)
+hypothesis.settings.load_profile("bonemet")
 # Under nohup it would be ignored, here and in the processes that tests start; tests send it.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -23,6 +23,7 @@ from bonemet_jax.config import (
     load_config,
     to_dict,
 )
+from bonemet_jax.config_files import list_configs
 from bonemet_jax.errors import UsageError
 from bonemet_jax.models.resnet import DEPTHS
 from bonemet_jax.refused import REFUSED, Refused
@@ -31,9 +32,10 @@ FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_config_files_load_and_open_with_their_header(path: Path) -> None:
-    config = load_config(path)
+@pytest.mark.parametrize(("name", "path"), list_configs().items())
+def test_packaged_configs_load_by_name_and_open_with_their_header(name: str, path: Path) -> None:
+    config = load_config(name)
+    assert config == load_config(path)
     assert config.name == path.stem
     text = path.read_text()
     for word in ("Claim", "Command", "Machine", "Time", "Result"):
@@ -117,7 +119,7 @@ def test_config_file_faults_are_one_line(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(UsageError, match=said):
             load_config(file)
-    with pytest.raises(UsageError, match="not found"):
+    with pytest.raises(UsageError, match="neither a packaged config nor a file"):
         load_config(tmp_path / "absent.py")
 
 

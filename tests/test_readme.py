@@ -2,12 +2,14 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bonemet_jax.cli.audit import AuditArgs
 from bonemet_jax.cli.build import BuildArgs
+from bonemet_jax.cli.configs import ACTIONS
 from bonemet_jax.cli.ingest import SourceArgs
 from bonemet_jax.cli.joined import JoinedArgs
 from bonemet_jax.cli.parse import parse
@@ -26,18 +28,21 @@ ARGS = {"audit": AuditArgs, "build": BuildArgs, "ingest": SourceArgs, "measure":
 RUNS = {"run": RunArgs, "cv": CvArgs}
 BLOCKS = re.findall(r"^ *```\w*\n(.*?)^ *```$", README, re.S | re.M)
 COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines()
-            if re.match(r"\s*bonemet [a-z]+ -|\s*bonemet (run|cv) +configs|\s*bonemet (weights import|stats)", line)]
-COMMANDS += re.findall(r"`(bonemet [a-z]+ (?:--|configs)[^`]*)`", README + MEASURED)
+            if re.match(r"\s*bonemet ([a-z]+ -|(run|cv) +\S+ +-|weights import|stats|configs)", line)]
+COMMANDS += re.findall(r"`(bonemet [a-z]+ (?:--|(?:smoke|paper) )[^`]*)`", README + MEASURED)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_parses(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
     if "--model.weights" in command:
         (tmp_path / "imagenet.npz").touch()
     monkeypatch.chdir(tmp_path)
     _, verb, *argv = shlex.split(command, comments=True)
-    if verb == "stats":
+    if "my.py" in argv and verb == "run":  # the line before has made it
+        shutil.copy(ROOT / "configs" / "smoke.py", "my.py")
+    if verb == "configs":
+        parse(ACTIONS[argv[0]], verb, argv[1:])
+    elif verb == "stats":
         parse(KINDS[argv[0]], verb, argv[1:])
     elif verb in RUNS:
         parse_run(RUNS[verb], verb, argv)

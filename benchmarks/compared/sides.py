@@ -95,7 +95,7 @@ def _end_at_signals() -> Iterator[None]:
 def _git(*args: str) -> str | None:
     """Output of a git command in this checkout; None where it fails."""
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True)
+        done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, encoding="utf-8")
     except OSError:
         return None
     return None if done.returncode else done.stdout.strip()
@@ -134,7 +134,7 @@ def run_once(checkout: Path, name: str, flags: Sequence[str]) -> list[Record]:
     with tempfile.TemporaryDirectory(prefix="bonemet_compare_") as temporary:
         file = Path(temporary) / "records.jsonl"
         command = [sys.executable, "-m", "benchmarks", name, "--json", str(file), *flags]
-        done = subprocess.run(command, env=env, cwd=checkout, capture_output=True, text=True)
+        done = subprocess.run(command, env=env, cwd=checkout, capture_output=True, encoding="utf-8")
         if done.returncode or not file.is_file():
             said = (done.stderr.strip().splitlines() or ["it wrote no record"])[-1]
             raise RunError(f"{name} failed with exit code {done.returncode} ({said})", checkout,

@@ -20,7 +20,7 @@ from benchmarks import outputs
 from benchmarks.compiled.budget import BUDGETS, Figures, find_broken, save_budget
 from benchmarks.compiled.targets import TARGETS, Target, find_target, make_environment
 from benchmarks.harness import ROOT
-from benchmarks.outputs import local_path
+from benchmarks.outputs import config_path, local_path
 from bonemet_jax import artifacts
 from bonemet_jax.config import Config, from_dict, load_config, to_dict
 from bonemet_jax.errors import BonemetError, DeviceError, UsageError
@@ -61,7 +61,7 @@ def make_parser(name: str, doc: str) -> argparse.ArgumentParser:
     """Flags that say what is compiled; benchmarks/compiled/gate.py shares them."""
     parser = argparse.ArgumentParser(name, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="cpu8", help=f"one of {', '.join(TARGETS)}")
-    parser.add_argument("--config", type=local_path, default=ROOT / "configs" / "paper.py", help="config of the run")
+    parser.add_argument("--config", type=config_path, default="paper", help="config of the run")
     parser.add_argument("--network", help="instead of the target's own")
     parser.add_argument("--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="instead of the target's")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="of activations")
@@ -187,7 +187,7 @@ def _plot(measured: Figures, plot: Path) -> None:
 def _run(command: list[str], environment: dict[str, str]) -> list[str]:
     """Run it, pass on what is being compiled, give the other lines it told, without the compiler's own notes."""
     told = []
-    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=environment, encoding="utf-8", stderr=subprocess.PIPE) as process:
         for line in map(str.rstrip, process.stderr or ()):
             if line.startswith("compil"):
                 say(line)

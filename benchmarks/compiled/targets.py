@@ -43,8 +43,8 @@ class Target:
     """Images a device: what a run would take, which the tables show, and a larger number for what an image adds."""
     programs: tuple[str, ...] = ()
     """Which are compiled; all when empty."""
-    plugin: str = ""
-    """Module that must be importable."""
+    plugins: tuple[str, ...] = ()
+    """Modules of which one must be importable."""
     extra: str = ""
     """Of this project, which installs it."""
     options: Mapping[str, str] = field(default_factory=dict)
@@ -60,8 +60,8 @@ class Target:
 
     def check(self) -> None:
         """Raises: DeviceError when what compiles for this target is not installed."""
-        if self.plugin and not _is_there(self.plugin):
-            raise DeviceError(f"what compiles for {self.name} is not installed ({self.plugin})", "",
+        if self.plugins and not any(map(_is_there, self.plugins)):
+            raise DeviceError(f"what compiles for {self.name} is not installed ({' or '.join(self.plugins)})", "",
                               f"pip install 'bonemet-jax[{self.extra}]', or use --target cpu8")
 
     def devices(self) -> list[jax.Device]:
@@ -73,7 +73,7 @@ class Target:
         if self.platform == "tpu":
             found = topologies.get_topology_desc(platform="tpu", topology_name=self.topology)
         else:
-            text = (_DESCRIPTIONS / f"{self.name.partition('x')[0]}_sxm.txt").read_text()
+            text = (_DESCRIPTIONS / f"{self.name.partition('x')[0]}_sxm.txt").read_text(encoding="utf-8")
             found = topologies.get_topology_desc(platform="cuda", target_config=text, topology=self.topology)
         return list(found.devices)
 
@@ -89,15 +89,21 @@ _CPU = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
 #: Level 0 gives the same HLO and compiles in half the time; AVX2, so that the HLO is the same on every x86-64.
 _CPU8_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_cpu_max_isa=AVX2"
 
+_CUDA = ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")
+_NVIDIA = "https://www.nvidia.com/en-us/data-center/"
+
 TARGETS: dict[str, Target] = {target.name: target for target in (
-    Target(
-        "h100x8", "cuda", "NVIDIA H100 80GB HBM3", 8, "1x1x8", "resnet101", 400, 500, (32, 64),
-        plugin="jax_plugins.xla_cuda12", extra="aot-gpu", environment=_CPU,
-        link=Link(450, "https://resources.nvidia.com/en-us-tensor-core/nvidia-tensor-core-gpu-datasheet"),
-    ),
+    *(Target(
+        name, "cuda", kind, 8, "1x1x8", "resnet101", 400, 500, (32, 64), plugins=_CUDA, extra="aot-cuda12",
+        environment=_CPU, link=Link(gb_s, source),
+    ) for name, kind, gb_s, source in (
+        ("h100x8", "NVIDIA H100 80GB HBM3", 450, f"{_NVIDIA}h100/"),
+        ("h200x8", "NVIDIA H200", 450, f"{_NVIDIA}h200/"),
+        ("a100x8", "NVIDIA A100-SXM4-80GB", 300, f"{_NVIDIA}a100/"),
+    )),
     Target(
         "v5e-4", "tpu", "TPU v5 lite", 4, "v5e:2x2", "tiny", 400, 500, (8, 16),
-        programs=("train",), plugin="libtpu", extra="aot-tpu", environment={**_CPU, "TPU_SKIP_MDS_QUERY": "1"},
+        programs=("train",), plugins=("libtpu",), extra="aot-tpu", environment={**_CPU, "TPU_SKIP_MDS_QUERY": "1"},
         link=Link(200, "https://cloud.google.com/tpu/docs/v5e"),
     ),
     Target(

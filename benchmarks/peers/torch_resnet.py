@@ -92,22 +92,37 @@ class ResNet(nn.Module):
         return self.classes(self.features(self.pooled(x)))
 
 
-def make_step(config: Config) -> Callable[[], float]:
-    """A training step on random channels: forward, cross-entropy, backward, Adam; returns the loss."""
+def make_step(config: Config, is_compiled: bool = False) -> Callable[[], float]:
+    """A training step on random channels: forward, cross-entropy, backward, Adam; returns the loss.
+
+    Channels last, on the GPU where PyTorch sees one. In bfloat16 under autocast, as PyTorch's guide has it; float32
+    through TF32 there.
+
+    Args:
+        config: Network, sizes, dtype, learning rate.
+        is_compiled: through torch.compile.
+    """
     torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
     model = config.model
     bias_stages = model.mask_bias.stages if model.mask_bias.enabled else ()
     net = ResNet(model.network, len(model.channels), model.n_features, model.n_classes, bias_stages)
-    net = net.to(memory_format=torch.channels_last).train()  # pyrefly: ignore  # its stubs leave this form out
-    optimizer = torch.optim.Adam(net.parameters(), lr=config.optim.lr)
+    net = net.to(device).to(memory_format=torch.channels_last).train()  # pyrefly: ignore  # its stubs leave this form out
+    optimizer = torch.optim.Adam(net.parameters(), lr=config.optim.lr, fused=device == "cuda")
     n, height, width = config.train.batch_size, config.records.height, config.records.width
     x = torch.rand(n, len(model.channels), height, width) * 2 - 1
     x[:, -1] = x[:, -1].sign() / 2
-    x, label = x.to(memory_format=torch.channels_last), torch.as_tensor(np.arange(n) % 2)
+    x = x.to(device).to(memory_format=torch.channels_last)
+    label = torch.as_tensor(np.arange(n) % 2).to(device)
+    forward: Callable[[Tensor], Tensor] = torch.compile(net) if is_compiled else net
+    is_half = model.compute_dtype == "bfloat16"
 
     def step() -> float:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(net(x), label)
+        with torch.autocast(device, torch.bfloat16, enabled=is_half):
+            loss = nn.functional.cross_entropy(forward(x), label)
         loss.backward()
         optimizer.step()
         return float(loss.detach())

@@ -34,15 +34,33 @@ def line_stencil(
 
     Raises: ValueError for a cell too small to hold a line.
     """
-    from skimage.draw import line  # here: only a process that draws pays for the import
-
     if min(pixels_per_cell) < 2:
         raise ValueError(f"pixels_per_cell is {pixels_per_cell}: a picture needs cells of at least 2 x 2 pixels")
     rows, columns = (_find_ends(np.array([at[axis]]), pixels_per_cell, orientations, axis)[0] for axis in (0, 1))
     stencil = np.zeros((orientations, *pixels_per_cell), np.float32)
     for index in range(orientations):
-        stencil[index][line(rows[index, 0], columns[index, 1], rows[index, 1], columns[index, 0])] = 1
+        stencil[index][draw_line((rows[index, 0], columns[index, 1]), (rows[index, 1], columns[index, 0]))] = 1
     return stencil
+
+
+def draw_line(start: Cell, end: Cell) -> tuple[Int[np.ndarray, " pixel"], Int[np.ndarray, " pixel"]]:
+    """Rows and columns of the pixels on a straight line, both ends included, by Bresenham's algorithm.
+
+    The pixels are those of `skimage.draw.line`, in the same order: one per step along the longer axis, and of two
+    pixels equally near to the line the one nearer to `end`.
+
+    Args:
+        start: Row and column of the first pixel.
+        end: Row and column of the last pixel.
+    """
+    (first_row, first_column), (last_row, last_column) = start, end
+    height, width = abs(last_row - first_row), abs(last_column - first_column)
+    long, short = max(height, width), min(height, width)
+    along = np.arange(long + 1)
+    across = (2 * along * short + long) // max(2 * long, 1)
+    down, right = (along, across) if height > width else (across, along)
+    return (first_row + (down if last_row > first_row else -down),
+            first_column + (right if last_column > first_column else -right))
 
 
 def _find_ends(

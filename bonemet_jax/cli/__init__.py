@@ -7,32 +7,67 @@ import contextlib
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from bonemet_jax.cli.streams import GuardedStreams
 from bonemet_jax.cli.verbs import VERBS
 from bonemet_jax.errors import INTERRUPTED, BonemetError, DiskError, UsageError
+from bonemet_jax.missing_package import to_missing_package
+from bonemet_jax.process_state import REPLACING_WARNINGS, SharedChange, Undo, process_control, restoring
 
 _MODULES = {"cv": "stage", "embed": "stage", "fuse": "stage", "report": "stage", "stats": "statistics"}
 EXIT_CODES = (
-    "exit codes: 0 ok, 2 usage, 3 device, 4 corrupt file, 5 disk, 6 numerics, 7 leakage, 8 input data, "
-    "75 try again, 129 hung up, 130 interrupted, 143 terminated"
+    "exit codes: 0 ok, 2 usage or a missing package, 3 device, 4 corrupt file, 5 disk, 6 numerics, 7 leakage, "
+    "8 input data, 75 try again, 129 hung up, 130 interrupted, 143 terminated"
 )
 
 
+def run_from_shell() -> NoReturn:
+    """The program `bonemet`: run `sys.argv` and end the process with the exit code.
+
+    The process is its own: trainings handle SIGTERM and SIGHUP, and a stuck step ends it.
+    """
+    with process_control():
+        sys.exit(main())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code; 5 where standard output could not be written."""
+    """Run one verb and return its exit code; 5 where standard output could not be written.
+
+    For Python callers, also in threads: settings of the process that change meanwhile (environment, logging, warnings,
+    streams, jax's configuration) are restored, signals keep their handlers, and the process is not ended.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
-    logging.disable(logging.ERROR)  # libraries log the traceback of what they also raise; ours is the one line
-    streams, exit_code = GuardedStreams(), 0
-    try:
-        with streams:
-            exit_code = _run(argv)
-    except SystemExit:  # after --help
-        if streams.error is None:
-            raise
+    streams = GuardedStreams()
+    with _QUIET_LOGGING, _OWN_WARNINGS, restoring(), streams:
+        exit_code = _run(argv)
     return exit_code if streams.error is None else _fail_output(argv, streams.error, exit_code)
+
+
+def _disable_logging() -> Undo:
+    """Libraries log the traceback of what they also raise; ours is the one line."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
+    return lambda: logging.disable(before)
+
+
+def _keep_warnings() -> Undo:
+    """Libraries add filters when they are imported."""
+    kept = warnings.catch_warnings()
+
+    def put_back() -> None:
+        with REPLACING_WARNINGS:
+            kept.__exit__(None, None, None)
+
+    with REPLACING_WARNINGS:
+        kept.__enter__()
+    return put_back
+
+
+_QUIET_LOGGING, _OWN_WARNINGS = SharedChange(_disable_logging), SharedChange(_keep_warnings)
 
 
 def _fail_output(argv: list[str], error: OSError, exit_code: int) -> int:
@@ -51,8 +86,10 @@ def _run(argv: list[str]) -> int:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         return _dispatch(argv)
+    except SystemExit as stop:  # after --help
+        return int(stop.code or 0)
     except (Exception, KeyboardInterrupt) as error:
-        told, exit_code = _explain(error)
+        told, exit_code = _explain(error, " ".join(argv[:1]))
         if told is not None:
             print(f"bonemet: {_one_line(told)}", file=sys.stderr)
         _write_failure(argv, told or BonemetError(f"unexpected {type(error).__name__}"), exit_code, started)
@@ -61,8 +98,10 @@ def _run(argv: list[str]) -> int:
         return exit_code
 
 
-def _explain(error: BaseException) -> tuple[BonemetError | None, int]:
+def _explain(error: BaseException, verb: str) -> tuple[BonemetError | None, int]:
     """The error in one line and its exit code; None for a fault of ours, to be seen whole."""
+    if (missing := to_missing_package(error, verb)) is not None:
+        return missing, missing.exit_code
     if isinstance(error, BonemetError):
         return error, error.exit_code
     if isinstance(error, KeyboardInterrupt):

@@ -4,10 +4,10 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +15,19 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bonemet_jax import artifacts
+from bonemet_jax.cli.checked import Checked, Problem
+from bonemet_jax.cli.gpu_diagnosis import check_gpu, find_gpu_host
 from bonemet_jax.config import Config, EngineConfig
 from bonemet_jax.errors import BonemetError, DeviceError, InputDataError
 from bonemet_jax.host_memory import find_host_memory
 from bonemet_jax.input_pipeline.choose import pick_mode
+from bonemet_jax.jax_workarounds import NO_DEVICE_ERRORS
+from bonemet_jax.missing_package import list_missing
 from bonemet_jax.models.flops import compute_train_gflop_per_image, count_parameters
 from bonemet_jax.telemetry.compile_cache import VARIABLE, choose_directory
 from bonemet_jax.telemetry.device import PEAKS, cpu_model, describe_device
+from bonemet_jax.telemetry.device_rates import measure_rates
+from bonemet_jax.train.cost_estimate import estimate_images_per_s, estimate_memory
 from bonemet_jax.train.dry_run import make_random_records
 from bonemet_jax.train.members import count_side_by_side, make_waves
 from bonemet_jax.train.parallel import Engine
@@ -33,28 +39,10 @@ from bonemet_jax.versions import find_versions
 _PACKAGES = ("jax", "jaxlib", "jax-cuda12-plugin", "libtpu", "flax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow",
              "xgboost-cpu", "xgboost")
 _ENVIRONMENT = ("XLA_FLAGS", "JAX_PLATFORMS", VARIABLE)
-#: The driver's list of NVIDIA's GPUs.
-_NVIDIA = Path("/proc/driver/nvidia/gpus")
 #: The health check multiplies matrices of ones of this size: powers of two, so that the sum is exact.
 _SIDE = 256
 #: Checkpoints kept of one fold: the two newest and the best.
 _KEPT = 3
-
-
-class Problem(NamedTuple):
-    """What stands in a run's way."""
-
-    what: str
-    mend: str
-    exit_code: int = 0
-    """Of the verb; 0: a run is possible all the same."""
-
-
-class Checked(NamedTuple):
-    """Facts of one subject, and what is wrong there."""
-
-    facts: dict[str, Any]
-    problems: list[Problem]
 
 
 def diagnose(config: Config | None = None) -> Checked:
@@ -62,9 +50,12 @@ def diagnose(config: Config | None = None) -> Checked:
 
     Raises: DeviceError when jax finds no device at all.
     """
+    gpu_host = find_gpu_host()  # before jax takes its part of the memory
     checked = {
         "devices": check_devices(),
+        "gpu": check_gpu(gpu_host, jax.default_backend(), bool(os.environ.get("JAX_PLATFORMS"))),
         "software": Checked(find_versions(_PACKAGES) | {name: os.environ.get(name) for name in _ENVIRONMENT}, []),
+        "packages": check_packages(),
         "compiler": check_compiler(EngineConfig() if config is None else config.engine),
         "cache": check_cache(),
         "memory": Checked(find_memory(), []),
@@ -83,7 +74,7 @@ def check_devices() -> Checked:
     """Kind and number, processes, memory of one device, its peaks. Raises: DeviceError when there is none."""
     try:
         device = jax.local_devices()[0]
-    except (RuntimeError, AssertionError) as error:  # jax 0.10 asserts where its platform cuda has no plugin
+    except NO_DEVICE_ERRORS as error:
         why = (str(error) or f"JAX_PLATFORMS {os.environ.get('JAX_PLATFORMS')}").splitlines()[0]
         raise DeviceError(f"jax finds no device ({why})", "",
                           "unset JAX_PLATFORMS, or install the matching extra") from error
@@ -93,8 +84,6 @@ def check_devices() -> Checked:
         "memory_limit_gb": _gb(stats.get("bytes_limit")), "memory_in_use_gb": _gb(stats.get("bytes_in_use")),
         "cpu": cpu_model(), "cores": os.cpu_count(), "peak": None if peak is None else peak._asdict(),
     }  # fmt: skip
-    if device.platform == "cpu" and _NVIDIA.is_dir() and not os.environ.get("JAX_PLATFORMS"):
-        return Checked(facts, [Problem("an NVIDIA GPU is here, but jax runs on the CPU", "install the extra gpu")])
     return Checked(facts, [])
 
 
@@ -111,7 +100,11 @@ def check_compiler(engine: EngineConfig) -> Checked:
 
 def check_cache() -> Checked:
     """Where the compilation cache lies, its size, and whether it can be written."""
-    directory = choose_directory()
+    try:
+        directory = choose_directory()
+    except RuntimeError:
+        return Checked({"directory": None}, [Problem("there is no home directory for the compilation cache",
+                                                     f"set {VARIABLE} to a folder")])
     if directory is None:
         return Checked({"directory": None}, [Problem("the compilation cache is off", f"unset {VARIABLE}")])
     there = next(path for path in (directory, *directory.parents) if path.exists())
@@ -127,17 +120,34 @@ def find_memory() -> dict[str, float | None]:
     return {"host_gb": memory.installed / 1e9, "limit_gb": _gb(memory.limit)}
 
 
+def check_packages() -> Checked:
+    """Which packages of a full installation are missing."""
+    missing = list_missing()
+    problem = Problem(f"packages that are not installed: {len(missing)}; commands that need them end with exit code 2",
+                      "`pip install bonemet-jax` installs all")  # fmt: skip
+    facts = {"light": _is_light(missing), "missing": ", ".join(missing) or None}
+    return Checked(facts, [problem] if missing else [])
+
+
+def _is_light(missing: Collection[str]) -> bool:
+    """Whether this is a light installation: without pandas no stage that reads a table runs."""
+    return "pandas" in missing
+
+
 def check_xgboost() -> Checked:
-    """Which build classifies, and whether it has CUDA."""
+    """Which build classifies, and whether it has CUDA. None is no problem in a light installation."""
     installed = find_versions(("xgboost-cpu", "xgboost"))
     names = [name for name in ("xgboost-cpu", "xgboost") if name in installed]
+    if not names and _is_light(list_missing()):
+        return Checked({"package": None}, [])
     if not names:
         return Checked({"package": None}, [Problem("no XGBoost here, the stage fuse cannot run",
-                                                   "install the extra cpu, gpu or tpu", exit_code=1)])
+                                                   "pip install xgboost", exit_code=1)])
     import xgboost
 
     facts = {"package": ", ".join(names), "cuda": bool(xgboost.build_info().get("USE_CUDA"))}
-    both = Problem("xgboost and xgboost-cpu are both installed, into one folder", "remove both, then install one")
+    both = Problem("xgboost and xgboost-cpu are both installed, into one folder",
+                   "pip uninstall -y xgboost xgboost-cpu; pip install xgboost")
     return Checked(facts, [both] if len(names) > 1 else [])
 
 
@@ -185,20 +195,51 @@ def _plan_run(config: Config, memory: Mapping[str, float | None], free_gb: float
         "idle_devices": jax.device_count() - engine.spread.mesh.size, "batch_size": config.train.batch_size,
         "per_device_batch_size": per_device, "image": [height, width, len(config.model.channels)],
         "parameters": count_parameters(config.model), "train_gflop_per_image": gflop,
-        "patients": n, "mb_per_patient": mb_per_patient, "cohort_gb": n * mb_per_patient / 1e3, "input": choice.mode,
+        **_estimate_costs(config, engine, device, memory), "patients": n, "mb_per_patient": mb_per_patient,
+        "cohort_gb": n * mb_per_patient / 1e3, "input": choice.mode,
         "why": choice.reason, "checkpoint_gb": state_gb, "checkpoints_gb": state_gb * n_kept * config.folds.n_folds,
     }  # fmt: skip
     return Checked(facts, [*_find_memory_problems(facts, memory, device), *_find_disk_problems(facts, free_gb)])
 
 
+def _estimate_costs(
+    config: Config, engine: Engine, device: jax.Device, memory: Mapping[str, float | None]
+) -> dict[str, float | int]:
+    """Memory of the config's batch, the largest that fits, hours of all trainings: estimates, nothing is compiled."""
+    need = estimate_memory(config)
+    rates = measure_rates(config.model.compute_dtype, compiler_options(device.platform))
+    images_per_s = estimate_images_per_s(config, need, rates) * engine.spread.mesh.size
+    k = config.folds.n_folds
+    n_times = k * (1 - 1 / k)  # that an image is seen in an epoch of all trainings
+    if config.fusion.mode == "honest":
+        n_times += k * (k - 1) / 2 * (1 - 2 / k)
+    n_images = count_patients(config) * n_times * config.train.epochs
+    room = _find_room_gb(device, memory) * 1e9
+    return {"batch_memory_gb": need.count(config.train.batch_size // engine.n_data) / 1e9,
+            "largest_batch": need.find_largest(room) * engine.n_data, "images_per_s_about": images_per_s,
+            "hours_about": n_images / images_per_s / 3600}
+
+
+def _find_room_gb(device: jax.Device, memory: Mapping[str, float | None]) -> float:
+    """Memory for one device; those without memory of their own share the host's."""
+    own = _gb((device.memory_stats() or {}).get("bytes_limit"))
+    return (memory["limit_gb"] or memory["host_gb"] or 0) / jax.local_device_count() if own is None else own
+
+
 def count_patients(config: Config) -> int:
-    """Patients of the config's cohort. Raises: InputDataError when it is not there; CorruptFileError."""
+    """Patients of the config's cohort, as its manifest says; of one without that number, rows of its table.
+
+    Raises: InputDataError when it is not there; CorruptFileError.
+    """
     if config.cohort_dir is None:
         return config.phantom.n
     table = Path(config.cohort_dir) / "cohort.parquet"
     if not table.is_file():
         raise InputDataError("no cohort.parquet in this folder", config.cohort_dir, "run `bonemet ingest` first")
-    return len(artifacts.load_table(table))
+    manifest = table.with_name(artifacts.MANIFEST)
+    facts = artifacts.load_json(manifest, artifacts.Manifest)["facts"] if manifest.is_file() else {}
+    n = facts.get("n")
+    return n if isinstance(n, int) else len(artifacts.load_table(table))
 
 
 def _bytes_per_patient(config: Config) -> int:
@@ -211,8 +252,7 @@ def _find_memory_problems(
     run: Mapping[str, Any], memory: Mapping[str, float | None], device: jax.Device
 ) -> list[Problem]:
     """A resident cohort must lie on each device whole; devices without memory of their own share the host's."""
-    own = _gb((device.memory_stats() or {}).get("bytes_limit"))
-    room_gb = (memory["limit_gb"] or memory["host_gb"] or 0) / jax.local_device_count() if own is None else own
+    room_gb = _find_room_gb(device, memory)
     if run["input"] == "stream" or run["cohort_gb"] < room_gb:
         return []
     return [Problem(f"a resident cohort of {run['cohort_gb']:.1f} GB does not fit into {room_gb:.1f} GB of a device",

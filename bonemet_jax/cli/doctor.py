@@ -23,10 +23,10 @@ class MachineArgs(DeviceArgs):
 @dataclass(frozen=True)
 class DoctorArgs(MachineArgs):
     """[CONFIG] [--engine.folds mesh ...]: devices, software, caches, memory and disk, with a health check; with a
-    config file, every field of which is a flag, what would run where."""
+    config (the name of a packaged one, or a file), every field of which is a flag, what would run where."""
 
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: Config(name="unnamed"))
-    """The config file's values."""
+    """The config's values."""
 
 
 def main(verb: str, argv: list[str]) -> int:
@@ -45,7 +45,8 @@ def main(verb: str, argv: list[str]) -> int:
         print(json.dumps(told, indent=1))
     else:
         lines = [f"problem: {problem.what}; {problem.mend}" for problem in problems]
-        print(*describe_facts(facts), *lines, f"verdict: runs are {'not ' if code else ''}possible", sep="\n")
+        possible = "training is" if facts["packages"]["light"] else "runs are"
+        print(*describe_facts(facts), *lines, f"verdict: {possible} {'not ' if code else ''}possible", sep="\n")
     return code
 
 

@@ -17,7 +17,7 @@ from bonemet_jax.study.lock import lock_output
 class ExportArgs(DeviceArgs, WaitArgs):
     """Write weights of each fold (safetensors) and the program that scores patients with them (StableHLO).
 
-    Using them takes jax, numpy and safetensors alone.
+    Using them takes jax, flatbuffers, numpy and safetensors alone.
     """
 
     run: tyro.conf.Positional[Path]

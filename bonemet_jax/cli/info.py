@@ -7,6 +7,7 @@ from bonemet_jax import schema
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 from bonemet_jax.cli.verbs import VERBS
+from bonemet_jax.config_files import list_configs
 from bonemet_jax.versions import find_versions
 
 
@@ -24,6 +25,7 @@ def collect_info() -> dict[str, object]:
     return {
         "versions": installed,
         "verbs": list(VERBS),
+        "configs": list(list_configs()),
         "networks": ["tiny", "resnet34", "resnet50", "resnet101"],
         "channels": list(schema.CHANNELS),
         "classifiers": list(schema.CLASSIFIERS),

@@ -10,6 +10,7 @@ import tyro
 
 from bonemet_jax.cli.path_flags import check_paths
 from bonemet_jax.errors import UsageError
+from bonemet_jax.process_state import REPLACING_STREAMS
 
 T = TypeVar("T")
 _FLAG, _ALIASES = re.compile(r"(--?[A-Za-z][\w.-]*)(=.*)?", re.DOTALL), {"-i": "--input", "-o": "--output"}
@@ -36,7 +37,7 @@ def parse(
     # Without a config file nothing is there that the word None could take back: it is no value then, nor in the help.
     given: dict[str, Any] = {"config": (tyro.conf.DisallowNone,)} if default is None else {"default": default}
     try:
-        with contextlib.redirect_stderr(errors):
+        with REPLACING_STREAMS, contextlib.redirect_stderr(errors):
             args = tyro.cli(kind, prog=f"bonemet {verb}", args=list(argv), **given, **options)
     except SystemExit as stop:
         if not stop.code:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bonemet_jax import artifacts
+from bonemet_jax.config_files import list_configs
 from bonemet_jax.errors import BonemetError
 from bonemet_jax.output_paths import (
     RUN_ENTRIES,
@@ -26,10 +27,10 @@ REPORT_SCHEMA = "bonemet-report/1"
 CONFIG_PATHS = ("config.cohort_dir", "config.folds.file", "config.model.weights")
 READS = ("input", "paths", "masks", "rois", "clinical", "label_table", "csv", "file", "run", "runs", *CONFIG_PATHS)
 _SHORT = {"-i": "--input", "-o": "--output"}
-#: Fields of positional arguments that are paths; `run` is one in `export` alone.
-_POSITIONAL = ("paths", "file", "ExportArgs.run")
+#: Fields of positional arguments that are paths, some in one dataclass alone.
+_POSITIONAL = ("paths", "file", "ExportArgs.run", "CopyArgs.output")
 #: Positional arguments that are not paths.
-_WORDS = ("import", "roc", "cox", "lasso-cox", "km", "table1")
+_WORDS = ("import", "roc", "cox", "lasso-cox", "km", "table1", "list", "show", "copy")
 
 Check = Callable[[Path, Sequence[Path], str], None]
 
@@ -64,7 +65,7 @@ JOINED = FolderKind(
 )  # fmt: skip
 
 
-def _check_file(kind: FileKind) -> Check:
+def _check_file(kind: FileKind | None) -> Check:
     return lambda path, inputs, flag: check_output_file(path, kind, inputs, flag)
 
 
@@ -78,6 +79,7 @@ WRITES: dict[tuple[str, str], Check] = {
     ("PlaceArgs", "output"): check_folder_place,
     ("CheckedArgs", "output"): check_folder_place,
     ("BuildArgs", "output"): check_folder_place,
+    ("CopyArgs", "output"): _check_file(None),
     ("ExportArgs", "output"): check_folder_place,
     ("PhantomArgs", "output"): check_folder_place,
     ("PhantomArgs", "dicom"): check_folder_place,
@@ -116,7 +118,7 @@ def check_paths(args: Any) -> None:
     for name, path in paths:
         check_local(path, name_flag(name, type(args).__name__))
     checks = [(name, path, find_check(type(args), name)) for name, path in paths]
-    outputs = [(name_flag(name), path, check) for name, path, check in checks if check is not None]
+    outputs = [(name_flag(name, type(args).__name__), path, check) for name, path, check in checks if check is not None]
     for flag, path, check in outputs:
         # A run reads its own folder `cohort` when that is the cohort given, and does not write it then.
         inputs = [given for name, given, is_output in checks
@@ -135,7 +137,7 @@ def name_flag(name: str, kind: str = "") -> str:
 def find_named_paths(argv: Sequence[str]) -> list[Path]:
     """Values in `argv`, parsed or not, of the options and arguments that are paths, but for the report's own."""
     known = {name_flag(name) for name in (*READS, *(field for _, field in WRITES))}
-    found, flag = [], ""
+    found, flag, words = [], "", {*_WORDS, *list_configs()}
     for word in argv:
         name, has_value, value = word.partition("=")
         if word.startswith("-"):
@@ -143,6 +145,6 @@ def find_named_paths(argv: Sequence[str]) -> list[Path]:
             found += [value] if has_value and flag in known and flag != "--report" else []
         elif flag == "--report":
             flag = ""  # it takes one value
-        elif (flag in known or not flag) and word not in _WORDS:
+        elif flag in known or (not flag and word not in words):
             found.append(word)
     return [Path(word) for word in found if word]

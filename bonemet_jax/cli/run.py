@@ -23,17 +23,19 @@ from bonemet_jax.telemetry.observe import Observe, parse_window
 
 @dataclass(frozen=True)
 class StageArgs(DeviceArgs, WaitArgs):
-    """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
+    """CONFIG -o RUN [--optim.lr 1e-3 ...]: CONFIG is the name of a packaged config (`bonemet configs list`) or a file;
+    every field of it is a flag."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Run directory."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: Config(name="unnamed"))
-    """The config file's values."""
+    """The config's values."""
 
 
 @dataclass(frozen=True)
 class NetworkArgs(StageArgs):
-    """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
+    """CONFIG -o RUN [--optim.lr 1e-3 ...]: CONFIG is the name of a packaged config (`bonemet configs list`) or a file;
+    every field of it is a flag."""
 
     distributed: str = "off"
     """One of several processes that work as one (docs/many-hosts.md): auto, or HOST:PORT,N,I for process I of N, where
@@ -42,7 +44,8 @@ class NetworkArgs(StageArgs):
 
 @dataclass(frozen=True)
 class TrainArgs(NetworkArgs):
-    """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
+    """CONFIG -o RUN [--optim.lr 1e-3 ...]: CONFIG is the name of a packaged config (`bonemet configs list`) or a file;
+    every field of it is a flag."""
 
     parallel: Literal["jit", "shard_map", "pmap"] | None = None
     """Short for --engine.parallel."""
@@ -54,7 +57,8 @@ class TrainArgs(NetworkArgs):
 
 @dataclass(frozen=True)
 class RunArgs(TrainArgs):
-    """CONFIG -o RUN [--optim.lr 1e-3 ...]: every field of the config file is a flag."""
+    """CONFIG -o RUN [--optim.lr 1e-3 ...]: CONFIG is the name of a packaged config (`bonemet configs list`) or a file;
+    every field of it is a flag."""
 
     dry_run: bool = False
     """Build the real network, print its size and cost, take two training steps at batch 2; write nothing but what
@@ -65,13 +69,13 @@ Args = TypeVar("Args", bound=StageArgs)
 
 
 def parse_run(kind: type[Args], verb: str, argv: list[str]) -> Args:
-    """The config file first, then flags that override its fields."""
+    """The config first, by name or file, then flags that override its fields."""
     if argv and not argv[0].startswith("-"):
         flags = [re.sub(r"^--parallel(?==|$)", "--engine.parallel", flag) for flag in argv[1:]]
         return parse(kind, verb, flags, default=kind(config=load_config(argv[0])))
     if not {"-h", "--help"} & set(argv):
-        raise UsageError(f"`bonemet {verb}` wants its config file first", "",
-                         f"for example `bonemet {verb} configs/smoke.py -o runs/smoke`")
+        raise UsageError(f"`bonemet {verb}` wants its config first", "",
+                         f"for example `bonemet {verb} smoke -o runs/smoke`; `bonemet configs list` prints the names")
     return parse(kind, verb, argv)
 
 

@@ -18,7 +18,8 @@ _STAGES_OF_VERB = {
 
 @dataclass(frozen=True)
 class CvArgs(TrainArgs):
-    """CONFIG -o RUN [--seeds 0 1 2] [--lrs 1e-3 1e-4] [--optim.lr 1e-3 ...]: every field of the config is a flag."""
+    """CONFIG -o RUN [--seeds 0 1 2] [--lrs 1e-3 1e-4] [--optim.lr 1e-3 ...]: CONFIG is the name of a packaged config
+    (`bonemet configs list`) or a file; every field of it is a flag."""
 
     seeds: tuple[int, ...] = ()
     """Train every fold with each of these seeds too, side by side as engine.folds says, into RUN/variants."""

@@ -19,6 +19,7 @@ from bonemet_jax.cli.path_flags import REPORT, REPORT_SCHEMA, find_named_paths
 from bonemet_jax.errors import BonemetError, DeviceError, UsageError
 from bonemet_jax.host_memory import keep_memory
 from bonemet_jax.output_paths import check_local, check_output_file, load_json_or_none
+from bonemet_jax.process_state import SharedChange, Undo, change_environment, change_meanwhile, has_process_control
 from bonemet_jax.versions import find_versions
 
 _FLAG = "--report"
@@ -52,10 +53,30 @@ class DeviceArgs(CommonArgs):
 
 def choose_device(device: str | None) -> None:
     """Let jax start on `device` and nothing else, on the CPU in memory that is kept. Call before jax is touched."""
-    if device in (None, "cpu"):
+    if device in (None, "cpu") and has_process_control():
         keep_memory()
     if device is not None:
-        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(device, device)
+        change_meanwhile(SharedChange(lambda: _choose_platforms({"gpu": "cuda"}.get(device, device))))
+
+
+def _choose_platforms(platforms: str) -> Undo:
+    """Make jax start on these, imported already or not; returns what restores its setting."""
+    before = os.environ.get("JAX_PLATFORMS") or None
+    restore = change_environment({"JAX_PLATFORMS": platforms})
+    if "jax" in sys.modules:
+        import jax
+
+        before = jax.config.values["jax_platforms"]
+        jax.config.update("jax_platforms", platforms)
+
+    def undo() -> None:
+        restore()
+        if "jax" in sys.modules:
+            import jax
+
+            jax.config.update("jax_platforms", before)
+
+    return undo
 
 
 def require_device(device: str | None) -> None:

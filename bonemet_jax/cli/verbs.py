@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "predict": "imaging score of new patients from a finished run",
     "export": "a finished run's networks as safetensors and one StableHLO program",
     "audit": "contradictions among a paper's printed tables, or a run's own",
+    "configs": "list, show or copy the configs that come with the package",
     "doctor": "devices, software, memory and disk, a health check; with a config, what would run where",
     "info": "versions and capabilities, without importing jax",
 }

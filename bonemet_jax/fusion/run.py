@@ -29,7 +29,7 @@ from bonemet_jax.fusion.fold import (
     list_scores,
     make_patients,
 )
-from bonemet_jax.fusion.workers import run_all
+from bonemet_jax.fusion.workers import ending_workers, run_all
 from bonemet_jax.progress import track
 
 
@@ -85,6 +85,7 @@ def _cross_fit(run_dir: Path, published: Sequence[FoldPatients], folds: Folds) -
     return found
 
 
+@ending_workers()
 def _fit_all(patients: Sequence[FoldPatients], config: FusionConfig) -> tuple[list[FeatureSpace], list[FittedModel]]:
     """Each fold's space for its test patients, and every model of every fold and repeat."""
     places = [(of_fold, repeat) for of_fold in patients for repeat in range(config.repeats)]

@@ -1,5 +1,6 @@
 """Independent fits side by side, through joblib: processes here (loky), or a dask cluster."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from joblib import Parallel, delayed, parallel_config
 
 from bonemet_jax.config import FusionConfig
 from bonemet_jax.errors import TryAgainError, UsageError
+from bonemet_jax.process_state import KEEPS_START_METHOD
 
 T = TypeVar("T")
 _ADDRESS = "DASK_SCHEDULER_ADDRESS"
@@ -16,6 +18,20 @@ _ADDRESS = "DASK_SCHEDULER_ADDRESS"
 def count_workers(config: FusionConfig) -> int:
     """Processes to use here: as asked, or one for each core that this process may use."""
     return config.workers or len(os.sched_getaffinity(0))
+
+
+@contextlib.contextmanager
+def ending_workers() -> Iterator[None]:
+    """joblib keeps its processes, for the next call and then for minutes: those started inside end with the block."""
+    from joblib.externals.loky import reusable_executor
+
+    before = reusable_executor._executor
+    with KEEPS_START_METHOD:
+        try:
+            yield
+        finally:
+            if (executor := reusable_executor._executor) is not None and executor is not before:
+                executor.shutdown(wait=True)
 
 
 def run_all(work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], config: FusionConfig) -> Iterator[T]:

@@ -1,5 +1,6 @@
 """Runs the stages of a run that are not done yet."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -48,10 +49,20 @@ def run_stages(run: Run, names: tuple[str, ...]) -> dict[str, float]:
         if hosts.once(lambda name=name: _is_done(run, BY_NAME[name], keys[name], may_remake=BY_NAME[name].remade)):
             say(f"{name:<7} already done")
             continue
-        with artifacts.disk_errors(run.directory):
+        with artifacts.disk_errors(run.directory), _name_stage(name):
             seconds[name] = _do(run, BY_NAME[name], keys)
         say(f"{name:<7} done, {seconds[name]:.1f} s")
     return seconds
+
+
+@contextlib.contextmanager
+def _name_stage(name: str) -> Iterator[None]:
+    """Add the stage to the error for a package that is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        error.add_note(f"stage '{name}'")
+        raise
 
 
 def _is_done(run: Run, stage: Stage, key: str, may_remake: bool) -> bool:

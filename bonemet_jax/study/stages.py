@@ -182,19 +182,16 @@ def _embed(run: Run) -> None:
 
 def _cross(run: Run) -> None:
     """Mode `honest`: train and read out one network for every two folds, which saw neither."""
-    from bonemet_jax import schema
     from bonemet_jax.cohort.folds import load_folds, make_pair_splits
-    from bonemet_jax.cohort.table import load_cohort
     from bonemet_jax.input_pipeline.records import open_records
     from bonemet_jax.readout.embeddings import compute_embeddings
     from bonemet_jax.train.loop import train_folds
 
     if not run.is_honest:
         return
-    cohort = load_cohort(run.cohort_dir / "cohort.parquet")
-    label = dict(zip(cohort[schema.PATIENT_ID], cohort[schema.LABEL].astype(int), strict=True))
-    splits = make_pair_splits(load_folds(run.directory / "folds.json"), label, run.config.folds.val_fraction)
     records = open_records(run.records_dir)
+    label = dict(zip(records.patient_id, records.label.tolist(), strict=True))
+    splits = make_pair_splits(load_folds(run.directory / "folds.json"), label, run.config.folds.val_fraction)
     train_folds(records, splits, run.config, run.cross_dir, observe=run.observe)
     compute_embeddings(records, run.config, run.cross_dir, splits.n_folds)
 

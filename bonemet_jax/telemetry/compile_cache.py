@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from bonemet_jax.output_paths import check_local, has_scheme
+from bonemet_jax.process_state import SharedChange, Undo
 from bonemet_jax.progress import say
 
 #: Where the cache lies; `off` turns it off.
@@ -16,6 +18,10 @@ _JAXS_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 _MAX_BYTES = 4 << 30
 #: Programs that compile faster are not worth a file.
 _MIN_COMPILE_S = 1.0
+_SETTINGS = (
+    "jax_compilation_cache_dir", "jax_compilation_cache_max_size", "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+)  # fmt: skip
 _HIT = "/jax/compilation_cache/cache_hits"
 
 Found = Literal["hit", "miss", "off"]
@@ -25,20 +31,27 @@ def choose_directory() -> Path | None:
     """$BONEMET_CACHE_DIR, else jax's own choice, else bonemet_jax in $XDG_CACHE_HOME or ~/.cache; None: turned off.
 
     Raises: UsageError for a path with a scheme; jax's own choice may be a bucket, which jax writes to by itself.
+        RuntimeError where there is no home directory.
     """
     check_local(os.environ.get(VARIABLE, ""), VARIABLE)
     named = os.environ.get(VARIABLE) or os.environ.get(_JAXS_VARIABLE)
     if named:
         return None if named == "off" else Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bonemet_jax"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "bonemet_jax"
 
 
 def enable_compile_cache() -> Path | None:
-    """Turn the cache on for this process; where it cannot be written that is said, and the work goes on without.
+    """Turn the cache on for the rest of this process; where it cannot be written a note is printed.
+
+    Library code does not call this; `COMPILE_CACHE` turns the cache off again.
 
     Returns: the local folder in use; None where there is none.
     """
-    directory = choose_directory()
+    try:
+        directory = choose_directory()
+    except RuntimeError:  # no HOME, and a user without an entry in the password file
+        say(f"note: no compilation cache, as there is no home directory; set {VARIABLE} to a folder, or to off")
+        return None
     if directory is None or has_scheme(directory):
         return None
     try:
@@ -55,6 +68,31 @@ def enable_compile_cache() -> Path | None:
     jax.config.update("jax_compilation_cache_max_size", _MAX_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_S)
     return directory
+
+
+def _change_cache() -> Undo:
+    """Turn the cache on; returns what puts jax's settings back."""
+    before = {name: jax.config.values[name] for name in _SETTINGS}
+
+    def restore() -> None:
+        found = {name: jax.config.values[name] for name in _SETTINGS}
+        for name, value in before.items():
+            jax.config.update(name, value)
+        _open_cache(found)
+
+    enable_compile_cache()
+    _open_cache(before)
+    return restore
+
+
+def _open_cache(before: dict[str, object]) -> None:
+    """Let jax, which opens its cache once per process, open the one that is set now where that is another."""
+    if jax.config.values[_SETTINGS[0]] != before[_SETTINGS[0]]:
+        compilation_cache.reset_cache()
+
+
+#: Context in which programs are kept in the cache; what jax was set to before is restored at the end.
+COMPILE_CACHE = SharedChange(_change_cache)
 
 
 class CacheWatch:

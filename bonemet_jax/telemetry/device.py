@@ -47,7 +47,7 @@ def describe_device() -> dict[str, Any]:
 def cpu_model() -> str:
     """The CPU's name, as the kernel tells it."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

@@ -7,6 +7,7 @@ the one of best validation AUC, and those that are due for good; of an epoch bro
 
 import re
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -28,7 +29,7 @@ _SPARE_BYTES = 1 << 20
 _REMEDY = "delete the fold's folder and run the same command again"
 _PLACE = re.compile(r"[0-9]{1,9}(\+[0-9]{1,9})?")
 #: One save at a time, however many members train: they share a disk, and the devices want the cores.
-_SAVER = ThreadPoolExecutor(1, "bonemet-checkpoint")
+_SAVING = threading.Lock()
 
 
 class Place(NamedTuple):
@@ -73,6 +74,7 @@ class _Entry(TypedDict):
     val_auc: float | None
     due: NotRequired[bool]
     part: NotRequired[_PartEntry]
+    jax: NotRequired[str]  # version that computed it
 
 
 class _CheckpointsFile(TypedDict):
@@ -161,6 +163,11 @@ class CheckpointStore:
         part = self._saved[place].get("part")
         return NO_PART if part is None else Part(**part)
 
+    def list_versions(self) -> list[str]:
+        """Versions of jax that computed what is saved, as far as they are known."""
+        self.finish()
+        return sorted({entry["jax"] for entry in self._saved.values() if "jax" in entry})
+
     def find_sound(self) -> list[Place]:
         """What is saved and holds its checksums, newest first; the damaged is named, dropped and swept, as is what a
         stopped save left.
@@ -240,13 +247,15 @@ class CheckpointStore:
 
     def _begin(self, place: Place, state: TrainState, entry: dict[str, Any]) -> None:
         self.finish()
-        entry = {"metrics_sha256": _digest_lines(self._metrics, place.epoch), **entry}
-        self._saving = _SAVER.submit(self._write, place, state, entry)
+        entry = {"metrics_sha256": _digest_lines(self._metrics, place.epoch), "jax": jax.__version__, **entry}
+        saver = ThreadPoolExecutor(1, "bonemet-checkpoint")
+        self._saving = saver.submit(self._write, place, state, entry)
+        saver.shutdown(wait=False)  # its thread ends with the save
 
     def _write(self, place: Place, state: TrainState, entry: dict[str, Any]) -> None:
         """Files, their checksums, the manifest, in this order; then what is no longer kept goes."""
         began, path = time.perf_counter(), self._path(place)
-        with artifacts.disk_errors(path):
+        with _SAVING, artifacts.disk_errors(path):
             shutil.rmtree(path, ignore_errors=True)
             try:
                 with _open_orbax() as checkpointer:
@@ -328,6 +337,10 @@ def restore_common(stores: Sequence[CheckpointStore], template: TrainState, epoc
     if place == Place(0):
         return Restored(place, [], [NO_PART] * len(stores))
     states = [store.restore(place.epoch, template, place.step) for store in stores]
+    others = {version for store in stores for version in store.list_versions()} - {jax.__version__}
+    if others:
+        say(f"note: {stores[0].directory} was computed by jax {', '.join(sorted(others))} and goes on with "
+            f"{jax.__version__}: sound, but not equal bit for bit to a training by one version alone")
     return Restored(place, states, [store.get_part(place) for store in stores])
 
 

@@ -20,8 +20,9 @@ from bonemet_jax.input_pipeline.order import EpochPlan
 from bonemet_jax.input_pipeline.records import Records, name_patients
 from bonemet_jax.input_pipeline.source import Feeds, Mode, Source
 from bonemet_jax.models.flops import compute_train_gflop_per_image
+from bonemet_jax.process_state import change_meanwhile
 from bonemet_jax.progress import Progress, say
-from bonemet_jax.telemetry.compile_cache import enable_compile_cache
+from bonemet_jax.telemetry.compile_cache import COMPILE_CACHE
 from bonemet_jax.telemetry.device import compute_mbu, compute_mfu, describe_device
 from bonemet_jax.telemetry.goodput import TimeAccount
 from bonemet_jax.telemetry.observe import NOTHING, Observe
@@ -55,7 +56,6 @@ def get_engine(config: Config, n_members: int, mode: Mode, ct_shape: tuple[int, 
         ct_shape: What they are compiled for: (patient, height, width) of the resident CT, (height, width) of a stream.
     """
     del mode, ct_shape  # part of the key only
-    enable_compile_cache()
     return Engine(config, n_members)
 
 
@@ -70,6 +70,7 @@ class Fed(NamedTuple):
 
 def get_fed_engine(records: Records, config: Config, n_members: int = 1) -> Fed:
     """The engine for these records and the source that the config asks for or that fits."""
+    change_meanwhile(COMPILE_CACHE)
     names = needed_arrays(config)
     mode, reason = hosts.once(
         lambda: pick_mode(config.input, len(records), records.bytes_per_patient(names), jax.local_devices()[0])
@@ -96,7 +97,8 @@ def train_members(
 ) -> None:
     """Train members, side by side as engine.folds says, or go on where a killed call stopped; what is done is free.
 
-    SIGTERM or SIGHUP ends it at the next step, and the state is saved.
+    In `process_control` SIGTERM or SIGHUP ends it at the next step, and the state is saved; elsewhere signals keep
+    their handlers.
 
     Raises:
         Terminated: SIGTERM or SIGHUP was received.

@@ -11,7 +11,7 @@ from bonemet_jax.config import Config
 from bonemet_jax.errors import CorruptFileError, UsageError
 from bonemet_jax.input_pipeline.records import Records
 from bonemet_jax.progress import say
-from bonemet_jax.train.board import Board
+from bonemet_jax.train.board import Board, open_board
 from bonemet_jax.train.checkpoint import CheckpointStore
 from bonemet_jax.train.fold_data import compute_training_key, make_fold_data
 from bonemet_jax.train.members import Member
@@ -110,8 +110,9 @@ class MemberRun:
         stack = contextlib.ExitStack()
         stack.callback(self.store.finish)
         if hosts.is_writer():
-            self._board = Board(self.member.directory / "tensorboard", first + 1)
-            stack.callback(self._board.close)
+            self._board = open_board(self.member.directory / "tensorboard", first + 1)
+            if self._board is not None:
+                stack.callback(self._board.close)
         return stack
 
     def _sweep_files(self, first: int) -> list[dict[str, Any]]:

@@ -2,9 +2,8 @@
 
 from functools import cache
 
-import jax
-
 from bonemet_jax.config import EngineConfig
+from bonemet_jax.jax_workarounds import accepts_compiler_options
 from bonemet_jax.models.lowering import Lowering
 
 #: XLA:CPU sends matrix products and reductions, convolution gradients with them, to a faster library: a step of
@@ -18,11 +17,7 @@ def compiler_options(platform: str) -> dict[str, str] | None:
     """Compiler options for every program on `platform`; None where this XLA does not know the option."""
     if platform != "cpu":
         return None
-    try:
-        jax.jit(lambda x: x + 1, compiler_options=_CPU_OPTIONS).lower(0).compile()
-    except jax.errors.JaxRuntimeError:
-        return None
-    return _CPU_OPTIONS
+    return _CPU_OPTIONS if accepts_compiler_options(_CPU_OPTIONS) else None
 
 
 def scans_epochs(platform: str) -> bool:

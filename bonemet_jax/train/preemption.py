@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from bonemet_jax import hosts
 from bonemet_jax.errors import Terminated
+from bonemet_jax.process_state import has_process_control
 
 MEND = "run the same command again"
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -18,8 +19,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 class Preemption:
     """Whether the process was asked to end; a context in which SIGTERM and SIGHUP only ask. The second ends it at once.
 
-    A thread listens: handlers written in Python wait until the main thread is back from the compiler. Only the main
-    thread may change handlers; elsewhere nothing is changed, and the signals end the process as usual. A signal that is
+    Handlers are changed in `process_control` and the main thread alone; elsewhere the signals do what they did before.
+    A thread listens: handlers written in Python wait until the main thread is back from the compiler. A signal that is
     ignored (nohup) stays ignored.
     """
 
@@ -39,7 +40,7 @@ class Preemption:
         return Terminated(what, where, MEND, self._number)
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
+        if has_process_control() and threading.current_thread() is threading.main_thread():
             heard, told = os.pipe()
             os.set_blocking(told, False)
             listener = threading.Thread(target=self._listen, args=(heard,), name="bonemet-preemption", daemon=True)

@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bonemet_jax import artifacts, hosts
+from bonemet_jax.jax_workarounds import trace
 from bonemet_jax.progress import say
 from bonemet_jax.telemetry.compile_cache import CacheWatch, Found
 
@@ -122,7 +123,7 @@ class Program:
         say(f"compiling {self.name} ...")
         times = [time.perf_counter()]
         function = self.spread.wrap(self._counted, self.takes, self.gives, self.donate)
-        traced = function.trace(*args) if hasattr(function, "trace") else None  # pmap traces and lowers in one
+        traced = trace(function, *args)
         times.append(time.perf_counter())
         self.lowered = function.lower(*args) if traced is None else traced.lower()
         times.append(time.perf_counter())

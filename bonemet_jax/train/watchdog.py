@@ -1,7 +1,9 @@
-"""A thread that ends the process when a step takes far longer than the others did: a stuck device or a stuck host."""
+"""A thread that reports a step that takes far longer than the others did (a stuck device or host), and then ends the
+process where that is allowed."""
 
 import contextlib
 import faulthandler
+import io
 import os
 import statistics
 import sys
@@ -13,7 +15,8 @@ from pathlib import Path
 
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.errors import BonemetError, TryAgainError
-from bonemet_jax.roll_call import read_silence_s
+from bonemet_jax.process_state import has_process_control
+from bonemet_jax.roll_call import read_silence_s, say_last
 
 #: The deadline in median steps; at least `read_silence_s`, 20 s.
 _TIMES = 5
@@ -44,7 +47,9 @@ class Watchdog:
         self._n_begun, self._kind, self._label = 0, "", "its start"
         self._last = time.monotonic()
         self._ended = threading.Event()
-        self._watching = False
+        self._watching = self._reported = False
+        self._thread = threading.Thread(target=self._watch, name="bonemet-watchdog", daemon=True)
+        self._may_end_process = has_process_control()
 
     def deadline_s(self) -> float | None:
         """Seconds that a step of this kind may take; None before one is finished."""
@@ -60,7 +65,7 @@ class Watchdog:
         """A step is finished."""
         now = time.monotonic()
         self._seconds.setdefault(self._kind, deque(maxlen=_KEPT)).append(now - self._last)
-        self._last = now
+        self._last, self._reported = now, False
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -72,23 +77,27 @@ class Watchdog:
             self._watching = False
 
     def __enter__(self) -> "Watchdog":
-        threading.Thread(target=self._watch, name="bonemet-watchdog", daemon=True).start()
+        self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._ended.set()
+        self._thread.join()
 
     def _watch(self) -> None:
         while not self._ended.wait(min(1.0, self._floor_s / 4)):
             if not self._watching or self._is_excused():
                 self._last = time.monotonic()
             deadline_s, waited_s = self.deadline_s(), time.monotonic() - self._last
-            if deadline_s is not None and waited_s > deadline_s:
+            if deadline_s is not None and waited_s > deadline_s and not self._reported:
+                self._reported = True
                 self._expire(waited_s)
 
     def _expire(self, waited_s: float) -> None:
-        """Leave the stacks of all threads on standard error and in the directory, one line, and the process."""
-        faulthandler.dump_traceback(sys.stderr)
+        """Print the stacks of all threads and one line, save the stacks in the directory, and end the process in
+        `process_control`; elsewhere its owner decides."""
+        with contextlib.suppress(io.UnsupportedOperation, AttributeError):  # a notebook's has no file descriptor
+            faulthandler.dump_traceback(sys.stderr)
         left = self._save_stacks()
         who = hosts.describe_laggards()
         told = TryAgainError(
@@ -96,7 +105,10 @@ class Watchdog:
             f"{statistics.median(self._seconds[self._kind]):.2f} s" + (f"; {who}" if who else ""), left,
             "run the same command again; if it comes back, look at the device",
         )
-        hosts.leave(told)
+        if self._may_end_process:
+            hosts.leave(told)
+        else:
+            say_last(told)
 
     def _save_stacks(self) -> Path | str:
         """File of the stacks; none where it cannot be written, which must not keep the process."""
@@ -104,7 +116,7 @@ class Watchdog:
             return ""
         path = self._directory / f"stacks_{os.getpid()}.txt"
         with contextlib.suppress(BonemetError, OSError):
-            with artifacts.atomic_path(path) as part, part.open("w") as file:
+            with artifacts.atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
                 faulthandler.dump_traceback(file)
             return path
         return ""

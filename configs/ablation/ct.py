@@ -8,11 +8,10 @@ Result   test AUC .635 [.564, .707] (network), .537 [.454, .620] / .679 [.603, .
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from bonemet_jax.config import MaskBiasConfig, load_config
 
-smoke = load_config(Path(__file__).parents[1] / "smoke.py")
+smoke = load_config("smoke")
 config = replace(
     smoke, name="ct",
     model=replace(smoke.model, channels=("ct",), mask_bias=MaskBiasConfig(enabled=False)),

@@ -8,11 +8,10 @@ Result   test AUC .764 [.706, .821] (network), .710 [.635, .786] / .767 [.702, .
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from bonemet_jax.config import MaskBiasConfig, load_config
 
-smoke = load_config(Path(__file__).parents[1] / "smoke.py")
+smoke = load_config("smoke")
 config = replace(
     smoke, name="hog",
     model=replace(smoke.model, channels=("ct", "lbp", "hog"), mask_bias=MaskBiasConfig(enabled=False)),

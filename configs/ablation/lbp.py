@@ -8,11 +8,10 @@ Result   test AUC .797 [.741, .853] (network), .759 [.688, .830] / .837 [.787, .
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from bonemet_jax.config import MaskBiasConfig, load_config
 
-smoke = load_config(Path(__file__).parents[1] / "smoke.py")
+smoke = load_config("smoke")
 config = replace(
     smoke, name="lbp",
     model=replace(smoke.model, channels=("ct", "lbp"), mask_bias=MaskBiasConfig(enabled=False)),

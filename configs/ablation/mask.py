@@ -8,11 +8,10 @@ Result   test AUC .777 [.714, .840] (network), .746 [.673, .819] / .822 [.765, .
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from bonemet_jax.config import MaskBiasConfig, load_config
 
-smoke = load_config(Path(__file__).parents[1] / "smoke.py")
+smoke = load_config("smoke")
 config = replace(
     smoke, name="mask",
     model=replace(smoke.model, channels=("ct", "lbp", "hog", "mask"), mask_bias=MaskBiasConfig(enabled=False)),

@@ -8,8 +8,7 @@ Result   test AUC .787 [.726, .847] (network), .748 [.671, .826] / .807 [.742, .
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from bonemet_jax.config import load_config
 
-config = replace(load_config(Path(__file__).parents[1] / "smoke.py"), name="mask_bias")
+config = replace(load_config("smoke"), name="mask_bias")

@@ -1,5 +1,5 @@
 #!/bin/bash
-# One process a node, all GPUs of the node in it: sbatch configs/launch/slurm.sh configs/paper.py /scratch/runs/paper
+# One process a node, all GPUs of the node in it: sbatch configs/launch/slurm.sh paper /scratch/runs/paper
 # RUN must lie on a file system that all nodes share. A node that is lost ends the step; Slurm queues the job again,
 # and the same command goes on from the last checkpoint.
 #SBATCH --job-name=bonemet

@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-import os
-import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, NamedTuple
 
 from bonemet_jax.config import RecordsConfig
 from bonemet_jax.errors import BonemetError, TryAgainError, UsageError
+from bonemet_jax.process_state import REPLACING_STREAMS, SharedChange, Undo, change_environment
 from bonemet_jax.progress import Progress, quiet_tensorflow
 from data_pipelines.bonemet_ct.refusal import call_stage, find_refusal
 from data_pipelines.bonemet_ct.source import Source
@@ -46,14 +45,20 @@ def run_pipeline(
     with quiet_tensorflow():
         import apache_beam as beam
 
-        progress = _watch(directory, tasks, config.file_format)
-        with _workers_on_cpu(runner.is_multi_process), _notice_dead_workers(runner.is_multi_process), progress:
+        with contextlib.ExitStack() as stack:
+            if runner.is_multi_process:
+                stack.enter_context(_WORKERS_ON_CPU)
+                stack.enter_context(_NOTICE_DEAD_WORKERS)
+            stack.enter_context(_watch(directory, tasks, config.file_format))
             try:
                 with beam.Pipeline(runner=runner.runner, options=runner.options) as pipeline:
                     _ = pipeline | beam.Create(tasks) | beam.Reshuffle() | make_shards(source, directory, config)
             except BonemetError:
                 raise
             except Exception as error:
+                if _GONE in str(error):
+                    raise TryAgainError(_GONE, "", "run the same command again, with fewer workers if memory is short"
+                                        ) from error
                 refusal = find_refusal(error)
                 if refusal is None:
                     raise
@@ -89,7 +94,7 @@ def choose_runner(flags: Sequence[str]) -> Runner:
 
         said = io.StringIO()
         try:
-            with contextlib.redirect_stderr(said):
+            with REPLACING_STREAMS, contextlib.redirect_stderr(said):
                 options = PipelineOptions(flags=list(flags))  # without flags Beam would read sys.argv
                 known = options.get_all_options()
                 named = options.view_as(StandardOptions).runner
@@ -113,56 +118,55 @@ def _refuse_unknown(options: Any, known: Mapping[str, Any], flags: Sequence[str]
         raise UsageError(f"Beam does not know the option {unknown[0]}", "", "write it as --name=value")
 
 
-@contextlib.contextmanager
-def _workers_on_cpu(is_multi_process: bool) -> Iterator[None]:
-    """Worker processes inherit this environment: none of them shall reserve an accelerator's memory."""
-    name, before = "JAX_PLATFORMS", os.environ.get("JAX_PLATFORMS")
-    if not is_multi_process:
-        yield
-        return
-    os.environ[name] = "cpu"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+def _replace_start_and_run() -> Undo:
+    """Make Beam remember its worker processes and those that died, which it raises in a thread of its own, to then wait
+    for ever."""
+    from apache_beam.runners.portability.fn_api_runner.worker_handlers import SubprocessSdkWorkerHandler as Handler
+    from apache_beam.runners.portability.local_job_service import SubprocessSdkWorker as Worker
+
+    start, run = Handler.start_worker, Worker.run
+
+    def start_and_remember(self: Any) -> None:
+        start(self)
+        _STARTED.append(self)
+
+    def run_and_remember(self: Any) -> None:
+        try:
+            run(self)
+        except RuntimeError:  # its exit code was not 0
+            _DEAD.append(self)
+
+    def undo() -> None:
+        Handler.start_worker, Worker.run = start, run
+        _STARTED.clear()
+        _DEAD.clear()
+
+    Handler.start_worker, Worker.run = start_and_remember, run_and_remember
+    return undo
 
 
-@contextlib.contextmanager
-def _notice_dead_workers(is_multi_process: bool) -> Iterator[None]:
-    """Stop waiting when a worker process is killed: Beam raises that in a thread of its own, and waits for ever.
+#: Of all builds in this process: Beam's handlers of worker processes, and workers that ended early.
+_STARTED: list[Any] = []
+_DEAD: list[Any] = []
+_NOTICE_DEAD_WORKERS = SharedChange(_replace_start_and_run)
+#: Worker processes inherit this environment: none of them shall reserve an accelerator's memory.
+_WORKERS_ON_CPU = SharedChange(lambda: change_environment({"JAX_PLATFORMS": "cpu"}))
+_GONE = "a worker process of the build is gone: killed, or out of memory"
 
-    Raises: TryAgainError.
-    """
-    if not is_multi_process or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    hook_before = threading.excepthook
 
-    def stop(number: int, frame: Any) -> None:
-        raise TryAgainError("a worker process of the build is gone: killed, or out of memory", "",
-                            "run the same command again, with fewer workers if memory is short")
+def _fail_requests_of_dead_workers() -> None:
+    """Answer what Beam has asked of a worker that died with an error, so that it stops waiting."""
+    for handler in [handler for handler in _STARTED if handler.worker in _DEAD]:
+        from apache_beam.portability.api import beam_fn_api_pb2
 
-    def hook(failure: Any) -> None:
-        if "Worker subprocess exited" in str(failure.exc_value):
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-        else:
-            hook_before(failure)
-
-    handler_before = signal.signal(signal.SIGUSR1, stop)
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        threading.excepthook = hook_before
-        signal.signal(signal.SIGUSR1, handler_before)
+        for name, future in list(handler.control_conn._futures_by_id.items()):
+            future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=name, error=_GONE))
 
 
 @contextlib.contextmanager
 def _watch(directory: Path, tasks: Sequence[ShardTask], file_format: str) -> Iterator[None]:
-    """A bar over finished shards, counted by their notes: workers may be other processes."""
+    """A bar over finished shards, counted by their notes, as workers may be other processes; those that died are
+    noticed."""
     files = [task.file_name(file_format) for task in tasks]
     finished = threading.Event()
 
@@ -176,6 +180,7 @@ def _watch(directory: Path, tasks: Sequence[ShardTask], file_format: str) -> Ite
         def look() -> None:
             while not finished.wait(_LOOK_S):
                 advance()
+                _fail_requests_of_dead_workers()
 
         watcher = threading.Thread(target=look, daemon=True)
         watcher.start()

@@ -2,10 +2,11 @@
 
 import contextlib
 import os
-import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from bonemet_jax.process_state import REPLACING_WARNINGS
 
 #: Words of libjpeg, OpenJPEG and GDCM -> what a message quotes; the decoders' own text is never quoted.
 PHRASES = {
@@ -28,7 +29,6 @@ _OF_HEADERS = ("Photometric Interpretation", "Number of Frames", "matches the ex
 #: Python warnings about a program or library, not about data.
 _OF_PROGRAMS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ResourceWarning, ImportWarning)
 _MAX_BYTES = 1 << 16
-_LOCK = threading.Lock()
 
 
 @dataclass
@@ -55,7 +55,7 @@ def capture_decoder_output() -> Iterator[DecoderOutput]:
     another thread prints meanwhile is collected too.
     """
     output = DecoderOutput()
-    with _LOCK, warnings.catch_warnings(record=True) as caught:
+    with REPLACING_WARNINGS, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         reading, writing = os.pipe()
         try:

@@ -5,7 +5,6 @@ Files are untrusted: what is too large is refused before memory is taken, and no
 
 import contextlib
 import io
-import logging
 import struct
 import warnings
 import zlib
@@ -29,6 +28,7 @@ from pydicom.uid import (
 )
 
 from bonemet_jax.errors import InputDataError
+from bonemet_jax.process_state import REPLACING_WARNINGS, make_quiet
 from data_pipelines.findings import refusal
 from data_pipelines.ingest.files import InputFile, compute_unpacked_limit
 
@@ -77,17 +77,15 @@ class Frame:
     """False where the file does not name its transfer syntax and pydicom recognised it by its first bytes."""
 
 
+_QUIET_LOGGER = make_quiet("pydicom")
+
+
 @contextlib.contextmanager
 def quiet_pydicom() -> Generator[None]:
     """Keep pydicom from warning and logging of odd values: it quotes them. What matters of them the rules check."""
-    logger = logging.getLogger("pydicom")
-    was_disabled, logger.disabled = logger.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = was_disabled
+    with REPLACING_WARNINGS, _QUIET_LOGGER, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def load_frames(file: InputFile) -> list[Frame]:

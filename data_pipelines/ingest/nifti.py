@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import logging
 import math
 import re
 import struct
@@ -17,6 +16,7 @@ from jaxtyping import Float64, Int16, Shaped
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
+from bonemet_jax.process_state import make_quiet
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import UPRIGHT, Axes, Grid
@@ -40,8 +40,8 @@ MAX_EXTENSION_BYTES = 1 << 20
 _LABEL_NAME = re.compile(r'<Label\s[^<>]{0,200}?Key="(\d{1,5})"[^<>]{0,200}><!\[CDATA\[([\w ]{1,64})\]\]>')
 #: Up to this angle a volume counts as straight, and up to that it is measured with a warning, degrees.
 STRAIGHT_DEG, MAX_OBLIQUE_DEG = 0.6, 5.0
-# nibabel tells on standard error what it mends in a header, and quotes it.
-logging.getLogger("nibabel.global").disabled = True
+#: nibabel prints on standard error what it corrects in a header, and quotes it.
+_QUIET_NIBABEL = make_quiet("nibabel.global")
 _NIFTI_2 = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
 #: A header's extension has a multiple of 16 bytes, at most so many, and an even code (the highest registered is 46).
 EXTENSION_STEP, EXTENSION_BYTES, EXTENSION_CODE = 16, 1 << 24, 100
@@ -149,7 +149,7 @@ def load_label_names(file: InputFile) -> dict[int, str]:
 @contextlib.contextmanager
 def _open(file: InputFile, is_mask: bool = False) -> Iterator[tuple[Any, GzipStream | None]]:
     """The image, its voxels still in the file, and its gzip stream. Refused by the header before memory is taken."""
-    with contextlib.ExitStack() as streams:
+    with _QUIET_NIBABEL, contextlib.ExitStack() as streams:
         try:
             stream = cast(Any, streams.enter_context(file.open()))
             packed = None

@@ -9,6 +9,7 @@ from jaxtyping import Float64, Int16
 from PIL import Image, UnidentifiedImageError
 
 from bonemet_jax import schema
+from bonemet_jax.process_state import REPLACING_WARNINGS
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile
 from data_pipelines.ingest.grid import UPRIGHT, Axes, Grid
@@ -121,7 +122,7 @@ def _judge_window(window_hu: tuple[float, float] | None, n_levels: int, file: In
 def _load_grey(file: InputFile) -> tuple[Float64[np.ndarray, "height width"], int, bool]:
     """Grey levels 0 to 1, number of steps between, and whether they were compressed with loss."""
     try:
-        with warnings.catch_warnings(), file.open() as stream:
+        with REPLACING_WARNINGS, warnings.catch_warnings(), file.open() as stream:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(stream, formats=("PNG", "JPEG")) as image:

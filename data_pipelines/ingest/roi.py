@@ -5,7 +5,6 @@ of the first pixel, so the centre of row i, column j is (x, y) = (j + 0.5, i + 0
 belongs when the edge is the region's left or upper one, so that regions side by side share no pixel.
 """
 
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from bonemet_jax import schema
 from bonemet_jax.errors import InputDataError
+from bonemet_jax.process_state import make_quiet
 from data_pipelines.findings import Finding, find, refusal
 from data_pipelines.ingest.files import InputFile, find_files
 
@@ -33,8 +33,8 @@ SPELLINGS: dict[int, tuple[str, ...]] = {
 SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 MAX_FILE_BYTES, MAX_REGIONS = 16 << 20, 1000
 MAX_OVERLAP_PX = 20
-# roifile tells on standard error what it finds odd.
-logging.getLogger("roifile").disabled = True
+#: roifile prints on standard error what it finds odd.
+_QUIET_ROIFILE = make_quiet("roifile")
 _CODE_OF_SPELLING = {name: code for code, names in SPELLINGS.items() for name in names}
 _NO_AREA = (ROI_TYPE.LINE, ROI_TYPE.FREELINE, ROI_TYPE.POLYLINE, ROI_TYPE.NOROI, ROI_TYPE.ANGLE, ROI_TYPE.POINT)
 _POLYGONS = (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED)
@@ -53,6 +53,7 @@ class Shape:
     """Left, top, width, height."""
 
 
+@_QUIET_ROIFILE
 def load_rois(
     path: Path, shape: tuple[int, int], k: int, n_slices: int
 ) -> tuple[dict[int, Mask], tuple[Finding, ...]]:

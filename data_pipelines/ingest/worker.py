@@ -1,4 +1,4 @@
-"""Files of others are parsed in spawned processes with a memory cap and a time limit.
+"""Files of others are parsed in processes of their own with a memory cap and a time limit.
 
 A reader that hangs, wants too much memory or dies becomes a finding of that one input; the pool goes on. Only plain
 data cross: arguments there, results or refusals back.
@@ -13,13 +13,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from bonemet_jax.errors import BonemetError, InputDataError, UsageError
+from bonemet_jax.process_state import KEEPS_START_METHOD, SharedChange, change_environment
 from data_pipelines.findings import refusal
 
 T = TypeVar("T")
@@ -30,6 +32,9 @@ _AHEAD = 4
 BYTES_PER_SECOND = 20e6
 #: Libraries that would start a thread a core in every process.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+#: Processes started inside compute with one thread; the libraries read these names when they are imported.
+_ONE_THREAD = dict.fromkeys(_THREADS, "1")
+_ONE_THREAD_EACH = SharedChange(lambda: change_environment(_ONE_THREAD))
 
 
 @dataclass(frozen=True)
@@ -120,9 +125,10 @@ def _run(
     function: Callable[..., T], tasks: Sequence[tuple[tuple[Any, ...], float]], n_workers: int, memory_gib: float
 ) -> Generator[T | InputDataError]:
     """One pool's life; of each task arguments and time limit, s. Raises: BrokenProcessPool."""
-    pool = ProcessPool(n_workers, context=get_context("spawn"), initializer=_prepare, initargs=(function, memory_gib))
+    pool = ProcessPool(n_workers, context=_choose_context(function), initializer=_prepare,
+                       initargs=(function, memory_gib, os.environ | _ONE_THREAD))  # fmt: skip
     left, running = deque(tasks), deque[tuple[tuple[Any, ...], float, ProcessFuture[Any]]]()
-    with _one_thread_each():
+    with KEEPS_START_METHOD, _ONE_THREAD_EACH:
         try:
             while left or running:
                 while left and len(running) < _AHEAD * n_workers:
@@ -132,6 +138,17 @@ def _run(
         finally:
             pool.stop()  # all results are taken, or nobody wants them any more: Ctrl-C
             pool.join()
+
+
+def _choose_context(function: Callable[..., Any]) -> BaseContext:
+    """Processes are forked from one clean process, which imports the function's module (2 s) once for all of them and
+    ends with this one; spawned where the system cannot do that.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["__main__", function.__module__])
+    return context
 
 
 def _schedule(
@@ -162,29 +179,17 @@ def _crashed(task: tuple[Any, ...], fact: str) -> InputDataError:
     return refusal("file-crashed-reader", task[0], fact=fact)
 
 
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside compute with one thread; the libraries read these names when they are imported."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 # --- Inside the process -----------------------------------------------------------------------------
 
 
-def _prepare(function: Callable[..., Any], memory_gib: float) -> None:
+def _prepare(function: Callable[..., Any], memory_gib: float, environment: dict[str, str]) -> None:
     """Cap memory beyond what the imports took (unpickling `function` imported its module), and shut the mouths.
 
-    No core file (it would hold the patient's data), no file written at all, no line printed: libraries quote headers.
+    The process it was forked from may have another environment. No core file (it would hold the patient's data), no
+    file written at all, no line printed: libraries quote headers.
     """
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a hung decoder does not come back to run a handler
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
@@ -193,7 +198,7 @@ def _prepare(function: Callable[..., Any], memory_gib: float) -> None:
         return
     import resource
 
-    n_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    n_pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     cap = n_pages * resource.getpagesize() + int(memory_gib * 2**30)
     for what, limit in ((resource.RLIMIT_AS, cap), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
         hard = resource.getrlimit(what)[1]

@@ -91,7 +91,8 @@ def test_pyperf_reads_its_file(records_file: Path, tmp_path: Path) -> None:
     suite = pyperf.BenchmarkSuite.load(str(out))
     ours = suite.get_benchmark("x: step_s resnet50 (1 x cpu)")
     assert (ours.median(), ours.median_abs_dev(), ours.get_nvalue(), ours.get_unit()) == (1.0, 0.125, 6, "second")
-    assert len(ours.get_metadata()["commit"].rstrip("+")) == 7
+    commit = ours.get_metadata()["commit"]
+    assert commit == "no commit" or len(commit.rstrip("+")) == 7  # without git, or in a copy of the files
 
 
 def test_what_cannot_be_exported_is_refused_and_nothing_written(

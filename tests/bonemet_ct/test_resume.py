@@ -151,7 +151,7 @@ def test_a_worker_that_is_killed_is_noticed(small_cohort: Path, tmp_path: Path, 
     argv = ["build", "-i", str(small_cohort), "-o", str(tmp_path), "--name", "small", "--height", "64", "--width", "80",
             "--spacing-mm", "4", "--file-format", "array_record", "--patients-per-shard", "2",
             "--beam-option=--direct_num_workers=2"]  # fmt: skip
-    program = "import sys; from bonemet_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = "from bonemet_jax.cli import run_from_shell; run_from_shell()"
     command = [sys.executable, "-c", program, *argv]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while process.poll() is None and not _finished(tmp_path):

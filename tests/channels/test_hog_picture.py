@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -6,7 +7,7 @@ import pytest
 from skimage.feature import hog
 
 from bonemet_jax import schema
-from bonemet_jax.channels.hog_picture import line_stencil, render_hog
+from bonemet_jax.channels.hog_picture import draw_line, line_stencil, render_hog
 from bonemet_jax.channels.reference import compute_hog_flips, compute_hog_histogram
 
 _render = jax.jit(render_hog, static_argnums=(1, 2))
@@ -50,3 +51,14 @@ def test_histogram_gives_scikit_images_features() -> None:
 
 def test_flat_image_is_black() -> None:
     assert not compute_hog_flips(np.full((32, 32), 7, np.uint8)).any()
+
+
+def test_lines_are_scikit_images() -> None:
+    """Every pair of ends on a grid of 13 x 13: the same pixels in the same order."""
+    from skimage.draw import line
+
+    ends = list(itertools.product(range(13), repeat=2))
+    pairs = list(itertools.product(ends, ends))
+    assert len(pairs) == 28561
+    different = [pair for pair in pairs if not np.array_equal(draw_line(*pair), line(*pair[0], *pair[1]))]
+    assert different == []

@@ -12,7 +12,9 @@ import pytest
 
 from bonemet_jax import host_memory
 from bonemet_jax.cli import diagnosis, main
+from bonemet_jax.cli.checked import Checked
 from bonemet_jax.cli.doctor import describe_facts
+from bonemet_jax.cli.gpu_diagnosis import GpuHost, check_gpu
 from bonemet_jax.config import Config, InputConfig, ModelConfig, RecordsConfig, load_config
 from bonemet_jax.models.flops import count_parameters
 
@@ -39,7 +41,7 @@ def _ask(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, dict
 def _ask_process(argv: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, whose jax is not started yet."""
     return subprocess.run(
-        [sys.executable, "-c", f"import sys; from bonemet_jax.cli import main; sys.exit(main({['doctor', *argv]!r}))"],
+        [sys.executable, "-c", "from bonemet_jax.cli import run_from_shell; run_from_shell()", "doctor", *argv],
         env={**os.environ, **environment}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -171,12 +173,49 @@ def test_no_xgboost_stops_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert facts == {"package": None} and problems[0].exit_code == 1
 
 
-def test_an_idle_gpu_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    monkeypatch.setattr(diagnosis, "_NVIDIA", tmp_path)
-    assert diagnosis.check_devices().problems[0].mend == "install the extra gpu"
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert diagnosis.check_devices().problems == []
+def test_a_light_installation_can_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(diagnosis, "list_missing", lambda: ["pandas", "xgboost"])
+    facts, problems = diagnosis.check_packages()
+    assert facts == {"light": True, "missing": "pandas, xgboost"}
+    assert problems[0].what.startswith("packages that are not installed: 2;") and problems[0].exit_code == 0
+    monkeypatch.setattr(diagnosis, "find_versions", lambda names: {"python": "3"})
+    assert diagnosis.check_xgboost().problems == []
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "verdict: training is possible"
+
+
+_CUDA12, _CUDA13 = ({f"jax-cuda{major}-plugin": "0.12.0"} for major in (12, 13))
+
+
+@pytest.mark.parametrize(("driver", "packages", "python", "what", "mend"), [
+    ("580.65", {}, (3, 13), "only its CPU part", 'pip install "jax[cuda13]==0.12.0"'),
+    ("580.65", {}, (3, 11), "only its CPU part", 'pip install "jax[cuda12]==0.12.0"'),
+    ("550.54.14", {}, (3, 13), "only its CPU part", 'pip install "jax[cuda12]==0.12.0"'),
+    ("470.57", {}, (3, 13), "only its CPU part", "update the driver 470.57 to 525 or newer first"),
+    ("550.54.14", _CUDA13, (3, 13), "the driver 550.54.14 is too old for CUDA 13, which needs 580",
+     'pip uninstall -y jax-cuda13-plugin jax-cuda13-pjrt; pip install "jax[cuda12]==0.12.0"'),
+    ("580.65", {"jax-cuda12-plugin": "0.10.2"}, (3, 12), "0.10.2 beside jaxlib 0.12.0",
+     'pip install "jax[cuda12]==0.12.0"'),
+    ("580.65", _CUDA13, (3, 13), "but jax runs on the CPU", "jax.devices('cuda')"),
+    ("580.65", _CUDA12 | _CUDA13, (3, 13), "CUDA 12 and CUDA 13 are both", "pip uninstall -y jax-cuda12-plugin"),
+    ("580.65", _CUDA13 | {"tensorflow": "2.21"}, (3, 13), "this TensorFlow takes the GPU's memory",
+     "pip install tensorflow-cpu"),
+])  # fmt: skip
+def test_a_gpu_that_is_not_used_is_told_with_the_command_that_repairs_it(
+    driver: str, packages: dict[str, str], python: tuple[int, int], what: str, mend: str
+) -> None:
+    host = GpuHost(driver, 0.5, 80.0, {"jaxlib": "0.12.0"} | packages, python)
+    problems = check_gpu(host, "cpu", is_chosen=False).problems
+    assert any(what in problem.what and mend in problem.mend for problem in problems), problems
+    assert all("CPU" not in problem.what for problem in check_gpu(host, "gpu", is_chosen=False).problems)
+    assert all("CPU" not in problem.what for problem in check_gpu(host, "cpu", is_chosen=True).problems)
+
+
+def test_memory_that_others_hold_is_told() -> None:
+    host = GpuHost("580.65", 70.0, 80.0, {"jaxlib": "0.12.0"} | _CUDA13, (3, 13))
+    (problem,) = check_gpu(host, "gpu", is_chosen=False).problems
+    assert problem.what == "other programs hold 70.0 of 80.0 GB of the GPU's memory"
+    assert check_gpu(None, "cpu", is_chosen=False) == Checked({"driver": None}, [])
 
 
 def test_report_holds_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

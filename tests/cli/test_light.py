@@ -20,11 +20,13 @@ sys.exit(code)
 """
 VERBS = (
     "run", "phantom", "ingest", "measure", "build", "cv", "embed", "fuse", "report", "predict", "verify", "weights",
-    "doctor", "info", "stats", "audit", "export",
+    "configs", "doctor", "info", "stats", "audit", "export",
 )
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["info", "--json"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
+@pytest.mark.parametrize("argv", [
+    ["--help"], ["info", "--json"], ["configs", "list"], *([verb, "--help"] for verb in VERBS),
+], ids=" ".join)
 def test_answers_without_heavy_imports(argv: list[str]) -> None:
     start = time.perf_counter()
     done = subprocess.run(

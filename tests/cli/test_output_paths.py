@@ -51,6 +51,7 @@ COMMANDS: dict[tuple[str, str], list[Argv]] = {
     ],
     ("CheckedArgs", "output"): [lambda p, out: ["verify", "-i", p.folder, "--clinical", p.file, "-o", out]],
     ("BuildArgs", "output"): [lambda p, out: ["build", "-i", p.folder, "-o", out]],
+    ("CopyArgs", "output"): [lambda p, out: ["configs", "copy", "smoke", out]],
     ("ExportArgs", "output"): [lambda p, out: ["export", p.run, "-o", out]],
     ("PhantomArgs", "output"): [lambda p, out: ["phantom", "-o", out]],
     ("PhantomArgs", "dicom"): [lambda p, out: ["phantom", "-o", p.free, "--dicom", out]],
@@ -122,7 +123,7 @@ def test_benchmarks_have_no_unchecked_path() -> None:
     texts = [path.read_text() for path in (ROOT / "benchmarks").rglob("*.py")]
     assert not [text for text in texts if re.search(r"add_argument\([^)]*type=Path", text)]
     options = {flag for text in texts
-               for flag in re.findall(r'add_argument\((?:"-\w", )?"([\w-]+)",[^)]*local_path', text)}
+               for flag in re.findall(r'add_argument\((?:"-\w", )?"([\w-]+)",[^)]*(?:local|config)_path', text)}
     assert options == {"--json", "--out", "--plot", "--dump", "records", "--config", "--figures", "--budgets"}
 
 
@@ -227,7 +228,7 @@ def test_a_report_replaces_nothing(
     assert check(main, COMMANDS["CommonArgs", "report"][0], places, kind, capsys) == 2
 
 
-@pytest.mark.parametrize("option", [("PlaceArgs", "output"), ("StageArgs", "output"), ("WeightsArgs", "output")])
+@pytest.mark.parametrize("option", [(name, "output") for name in ("PlaceArgs", "StageArgs", "WeightsArgs", "CopyArgs")])
 @pytest.mark.parametrize("kind", ["existing foreign file", "in an input folder", "dangling link", "folder", "scheme"])
 def test_an_output_replaces_nothing(
     option: tuple[str, str], kind: str, places: SimpleNamespace, monkeypatch: pytest.MonkeyPatch,
@@ -235,7 +236,7 @@ def test_an_output_replaces_nothing(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(places.root)
     places.folder = places.file if option[0] == "WeightsArgs" and kind != "in an input folder" else places.folder
-    if (option[0], kind) != ("WeightsArgs", "in an input folder"):
+    if kind != "in an input folder" or option[0] not in ("WeightsArgs", "CopyArgs"):
         check(main, COMMANDS[option][0], places, kind, capsys)
 
 
@@ -347,6 +348,8 @@ def test_paths_are_found_in_flags_that_do_not_parse() -> None:
     assert find_named_paths(argv) == [Path(name) for name in ("a", "b", "m", "out")]
     assert find_named_paths(["km", "--csv", "t", "--by", "g", "--report=r"]) == [Path("t")]
     assert find_named_paths(["configs/x.py", "--cohort-dir", "c"]) == [Path("configs/x.py"), Path("c")]
+    assert find_named_paths(["smoke", "--cohort-dir", "smoke"]) == [Path("smoke")]  # first a name, then a folder
+    assert find_named_paths(["copy", "smoke", "my.py"]) == [Path("my.py")]
 
 
 @pytest.mark.parametrize("out", [".", "", "/"])

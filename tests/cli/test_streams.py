@@ -12,8 +12,9 @@ import pytest
 
 from bonemet_jax import artifacts
 from bonemet_jax.cli import main
+from bonemet_jax.process_state import process_control
 
-PROGRAM = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
+PROGRAM = "from bonemet_jax.cli import run_from_shell; run_from_shell()"
 SURVIVAL = ["--csv", "{table}", "--time", "t", "--event", "e"]
 #: Command, and its exit code when all is printed.
 COMMANDS = [
@@ -27,6 +28,8 @@ COMMANDS = [
     (["verify", "--clinical", "{wrong}"], 8),
     (["info", "--json"], 0),
     (["info"], 0),
+    (["configs", "list"], 0),
+    (["configs", "show", "smoke"], 0),
 ]
 
 
@@ -57,10 +60,11 @@ def full_device() -> Iterator[int]:
 
 
 def call(argv: list[str], descriptor: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The exit code of a command that prints to this descriptor, line by line."""
+    """The exit code of a command in a process of its own that prints to this descriptor, line by line."""
     with os.fdopen(descriptor, "w", buffering=1) as stream, monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", stream)
-        return main(argv)
+        with process_control():
+            return main(argv)
 
 
 @pytest.mark.parametrize(("argv", "code"), [COMMANDS[i] for i in (0, 5, 7, 8)])

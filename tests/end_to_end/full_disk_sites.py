@@ -84,10 +84,11 @@ def study(disk: Path) -> None:
 
 
 def single_files(disk: Path) -> None:
-    """The files that verbs write outside a run: the JSON report, a cohort, records."""
+    """The files that verbs write outside a run: the JSON report, a copied config, a cohort, records."""
     size = ["--height", "112", "--width", "144", "--spacing-mm", "3.0"]
     cases = {
         "--report": ["info", "--report", str(disk / "report.json")],
+        "configs copy": ["configs", "copy", "smoke", str(disk / "my.py")],
         "phantom": ["phantom", "-o", str(disk / "cohort"), "--n", "12", *size],
         "build": ["build", "-i", str(disk / "run" / "cohort"), "-o", str(disk / "records"), *size],
     }

@@ -19,7 +19,7 @@ SMALL = ["--phantom.n", "36", "--phantom.spacing-mm", "3.0", "--phantom.height",
 
 def start(verb: str, run: Path, *more: str, stream: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """A process of its own that does this verb on a small run; programs are cached beside the run's folder."""
-    program = "import sys; from bonemet_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = "from bonemet_jax.cli import run_from_shell; run_from_shell()"
     env = os.environ | {"PYTHONPATH": str(ROOT), "BONEMET_CACHE_DIR": str(run.parent / "cache")}
     return subprocess.Popen([sys.executable, "-c", program, verb, SMOKE, "-o", str(run), *SMALL, *more], env=env,
                             stdout=stream, stderr=stream, text=True)

@@ -39,7 +39,7 @@ CASES: dict[str, tuple[list[str], int, str]] = {
     "config value out of range": (["run", SMOKE, "-o", "{out}", "--optim.lr", "-1"], 2, "optim.lr"),
     "phantom value out of range": (["phantom", "-o", "{out}", "--n", "1"], 2, "phantom.n"),
     "missing config file": (["run", "absent.py", "-o", "{out}"], 2, "absent.py"),
-    "config file comes first": (["run", "-o", "{out}"], 2, "config file first"),
+    "config file comes first": (["run", "-o", "{out}"], 2, "config first"),
     "no output": (["run", SMOKE], 2, "-o RUN"),
     "dry run of a stage": (["cv", SMOKE, "-o", "{out}", "--dry-run"], 2, "--dry-run"),
     "folds file that is not there": (["run", SMOKE, "-o", "{out}", "--folds.file", "{empty}/f"], 2, "folds.file"),

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("full_disk_sites.py")
 SITES = {"cohort", "build", "near_duplicates", "folds", "cv", "embed", "gradcam", "fuse", "stats", "report", "--report",
-         "phantom"}
+         "configs copy", "phantom"}
 
 
 def _namespace(command: str) -> list[str]:

@@ -14,8 +14,7 @@ def install(show: Show) -> str:
     """The locked requirements, PyTorch, and the compilers for targets that are not here."""
     seconds = show.ok("make install").seconds
     show.ok("make peers")
-    show.ok(f"{_PYTHON} -m pip --version || {_PYTHON} -m ensurepip")
-    show.ok(f"{_PYTHON} -m pip install --no-deps jax-cuda12-plugin==0.10.2 jax-cuda12-pjrt==0.10.2 'libtpu==0.0.42.*'")
+    show.ok("make compilers")
     return f"installed in {seconds:.0f} s"
 
 

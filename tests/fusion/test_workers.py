@@ -34,7 +34,8 @@ def test_a_worker_that_dies_is_told() -> None:
 
 def test_dask_cluster_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    # Any free port: with None the scheduler asks for 8787 all the same, and warns where that is taken.
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
         found = list(run_all(_square, [(i,) for i in range(20)], FusionConfig(backend="dask")))
     assert [square for square, _ in found] == [i**2 for i in range(20)]

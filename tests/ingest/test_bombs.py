@@ -26,7 +26,7 @@ pytestmark = pytest.mark.every_change
 GIB = 1 << 30
 MAX_MIB = 1024
 """Of all processes together: the command and one reader."""
-_COMMAND = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
+_COMMAND = "from bonemet_jax.cli import run_from_shell; run_from_shell()"
 
 
 def _gzip_of_zeros(start: bytes, n_bytes: int) -> bytes:

@@ -120,6 +120,18 @@ if __name__ == "__main__":
 """
 
 
+def list_children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    """Whether it is there and has not ended, waiting to be asked for its exit code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_ctrl_c_ends_the_processes(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
@@ -127,11 +139,16 @@ def test_ctrl_c_ends_the_processes(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         assert parent.stdout is not None
         assert [parent.stdout.readline(), parent.stdout.readline()] == [b"ready\n", b"read\n"]
-        children = [child for child in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-                    if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+        servers = [child for child in list_children(parent.pid)
+                   if "forkserver" in Path(f"/proc/{child}/cmdline").read_text()]
+        readers = [reader for server in servers for reader in list_children(server)]
         parent.send_signal(signal.SIGINT)
         parent.wait(60)
-    assert len(children) == 2 and not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert len(servers) == 1 and len(readers) == 2
+    deadline = time.monotonic() + 10  # the server ends once it sees that its parent has
+    while (alive := [pid for pid in servers + readers if is_running(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive
 
 
 @pytest.mark.every_change

@@ -338,7 +338,7 @@ def _read(read: Callable[[], str], stderr: io.StringIO) -> tuple[int, str]:
     except SystemExit as stop:
         return int(stop.code or 0), ""
     except Exception as error:
-        told, code = _explain(error)
+        told, code = _explain(error, "")
         print(f"bonemet: {_one_line(told)}" if told else f"Traceback: {error!r:.200}", file=stderr)
         return code, ""
 

@@ -1,5 +1,6 @@
 """The small training as fixtures."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config
 from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax.process_state import process_control
 from bonemet_jax.train.loop import train_folds
 from tests.train.small import CONFIG, make_small_folds, make_small_records
 
@@ -27,6 +29,13 @@ def records() -> RecordArrays:
 def folds(records: RecordArrays) -> Folds:
     """Two folds."""
     return make_small_folds(records)
+
+
+@pytest.fixture
+def own_process() -> Iterator[None]:
+    """Trainings may handle the signals of this process, as under the command line."""
+    with process_control():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -126,6 +126,20 @@ def test_members_go_back_together(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "a" / "2+3").exists()
 
 
+def test_going_on_from_another_jax_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = jax.__version__
+    for version, told in ((here, False), ("0.0.1", True)):
+        monkeypatch.setattr(jax, "__version__", version)
+        store = CheckpointStore(tmp_path / version, "k")
+        _save(store, 1)
+        monkeypatch.undo()
+        assert restore_common([store], _template(), 9).place == (1, 0)
+        note = f"was computed by jax {version} and goes on with {here}: sound, but not equal bit for bit"
+        assert (note in capsys.readouterr().err) is told
+
+
 def test_another_training_is_not_resumed(tmp_path: Path) -> None:
     _save(CheckpointStore(tmp_path, "k"), 1)
     assert CheckpointStore(tmp_path, "other").epochs() == []

@@ -17,6 +17,8 @@ from bonemet_jax.train.loop import get_engine, train_folds
 from bonemet_jax.train.watchdog import Watchdog
 from tests.train.runs import assert_same, assert_same_results, load, load_metrics, terminate
 
+pytestmark = pytest.mark.usefixtures("own_process")
+
 
 def _flip_bit(fold_dir: Path, epoch: int) -> None:
     file = max((fold_dir / "checkpoints" / f"{epoch}").rglob("d/*"), key=lambda f: f.stat().st_size)

@@ -15,6 +15,7 @@ import pytest
 from bonemet_jax import artifacts, hosts
 from bonemet_jax.errors import TryAgainError, UsageError
 from tests.train.listeners import find_listeners
+from tests.train.ports import reserve_port
 
 ROOT = Path(__file__).parents[2]
 FAST = "resident/jit/sequential,stream/shard_map/mesh"
@@ -29,10 +30,7 @@ Started = list[subprocess.Popen[str]]
 def start(n: int, n_devices: int, directory: Path, ways: str, *epochs: str, dying: tuple[int, str, int] | None = None,
           **environment: str) -> Started:  # fmt: skip
     """n processes with so many virtual devices each; of them one may die so, at that step."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = []
+    port, started = reserve_port(), []
     for i in range(n):
         spec = f"127.0.0.1:{port},{n},{i}" if n > 1 else "off"
         how = [dying[1], str(dying[2])] if dying and dying[0] == i else []
@@ -160,20 +158,23 @@ def test_a_bad_flag_is_told(spec: str) -> None:
 
 
 def test_a_coordinator_out_of_reach_is_told() -> None:
-    with pytest.raises(TryAgainError, match="process 0 is not reachable"), hosts.joined("127.0.0.1:9,2,1", 0.1):
+    spec = f"127.0.0.1:{reserve_port()},2,1"
+    with pytest.raises(TryAgainError, match="process 0 is not reachable"), hosts.joined(spec, 0.1):
         pass
 
 
 def test_an_address_that_this_machine_cannot_use_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where localhost has an IPv6 address and IPv6 is off."""
     kind = socket.SOCK_STREAM
-    places = [(socket.AF_INET, kind, 0, "", ("192.0.2.1", 7071)), (socket.AF_INET, kind, 0, "", ("127.0.0.1", 7071))]
+    port = reserve_port()
+    places = [(socket.AF_INET, kind, 0, "", (host, port)) for host in ("192.0.2.1", "127.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: places)
-    assert hosts.find_bind_address("somewhere:7071") == "127.0.0.1:7071"
+    assert hosts.find_bind_address(f"somewhere:{port}") == f"127.0.0.1:{port}"
 
 
 def test_process_0_listens_at_an_address_of_its_machine_alone() -> None:
-    assert hosts.find_bind_address("127.0.0.1:7070") == "127.0.0.1:7070"
+    address = f"127.0.0.1:{reserve_port()}"
+    assert hosts.find_bind_address(address) == address
     for host, words in (("203.0.113.7", "not an address of this machine"), ("no-such-host.invalid", "be resolved")):
         with pytest.raises(UsageError, match=words), hosts.joined(f"{host}:7070,2,0"):
             pass
@@ -203,9 +204,7 @@ with hosts.joined(sys.argv[1], 60):
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
 def test_two_processes_listen_at_the_address_given(host: str) -> None:
     """Process 0, which the others join, and gloo on both."""
-    with socket.socket(socket.AF_INET6 if "[" in host else socket.AF_INET) as free:
-        free.bind((host.strip("[]"), 0))
-        port = free.getsockname()[1]
+    port = reserve_port(host)
     started = [subprocess.Popen(
         [sys.executable, "-c", PROGRAM, f"{host}:{port},2,{i}"], cwd=ROOT, stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"},

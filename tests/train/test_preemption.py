@@ -1,5 +1,6 @@
 """SIGTERM: the training saves within the epoch, leaves with 143, and goes on to the same bytes."""
 
+import contextvars
 import json
 import os
 import signal
@@ -18,13 +19,14 @@ from bonemet_jax.cohort.folds import Folds
 from bonemet_jax.config import Config, InputConfig
 from bonemet_jax.errors import Terminated
 from bonemet_jax.input_pipeline.records import RecordArrays
+from bonemet_jax.process_state import process_control
 from bonemet_jax.train.checkpoint import CheckpointStore, Place
 from bonemet_jax.train.loop import train_folds
 from bonemet_jax.train.preemption import Preemption
 from tests.train.runs import assert_same, assert_same_results, load, load_metrics, terminate, terminate_at
 from tests.train.test_parallel import ROOT
 
-pytestmark = pytest.mark.every_change
+pytestmark = [pytest.mark.every_change, pytest.mark.usefixtures("own_process")]
 
 
 def _places(run_dir: Path) -> list[Place]:
@@ -174,11 +176,22 @@ def test_a_hang_up_saves_and_is_reported(
     assert_same(tmp_path / "run", trained, config)
 
 
+def test_without_control_of_the_process_nothing_is_changed() -> None:
+    found: list[Any] = []
+
+    def enter() -> None:
+        with Preemption() as preemption:
+            found.append((signal.getsignal(signal.SIGTERM), preemption.is_asked()))
+
+    contextvars.Context().run(enter)
+    assert found == [(signal.getsignal(signal.SIGTERM), False)]
+
+
 def test_outside_the_main_thread_nothing_is_changed() -> None:
     handlers: list[Any] = []
 
     def enter() -> None:
-        with Preemption() as preemption:
+        with process_control(), Preemption() as preemption:
             handlers.append((signal.getsignal(signal.SIGTERM), preemption.is_asked()))
 
     thread = threading.Thread(target=enter)
@@ -193,7 +206,7 @@ def test_a_study_is_asked_to_end(tmp_path: Path) -> None:
     size = ["--phantom.n", "24", "--phantom.spacing-mm", "3.0", "--phantom.height", "112", "--phantom.width", "144",
             "--records.height", "112", "--records.width", "144", "--records.spacing-mm", "3.0",
             "--train.epochs", "40", "--train.batch-size", "8"]  # fmt: skip
-    program = "import sys; from bonemet_jax.cli import main; sys.exit(main())"
+    program = "from bonemet_jax.cli import run_from_shell; run_from_shell()"
     command = [sys.executable, "-c", program, "run", str(ROOT / "configs" / "smoke.py"), "-o", str(tmp_path), *size]
     for begun, code in [(tmp_path / "cohort", -signal.SIGTERM), (tmp_path / "fold_1" / "metrics.jsonl", 143)]:
         study = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

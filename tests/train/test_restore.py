@@ -17,6 +17,8 @@ from bonemet_jax.train.loop import train_folds
 from tests.train.runs import assert_same, load, load_metrics, terminate_at
 from tests.train.test_parallel import FLAGS, ROOT
 
+pytestmark = pytest.mark.usefixtures("own_process")
+
 
 def test_saved_on_eight_devices_restored_on_fewer(tmp_path: Path) -> None:
     env = os.environ | {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}

@@ -15,8 +15,10 @@ def test_a_stuck_step_leaves_its_stacks_and_exits_75(tmp_path: Path) -> None:
     code = f"""
         import time
         from pathlib import Path
+        from bonemet_jax.process_state import process_control
         from bonemet_jax.train.watchdog import Watchdog
-        dog = Watchdog(Path({str(tmp_path)!r}), floor_s=0.5)
+        with process_control():
+            dog = Watchdog(Path({str(tmp_path)!r}), floor_s=0.5)
         dog.place = "fold 1, epoch 2"
         def stuck_device():
             time.sleep(60)
@@ -34,6 +36,21 @@ def test_a_stuck_step_leaves_its_stacks_and_exits_75(tmp_path: Path) -> None:
     assert "stuck_device" in stacks.read_text()
     assert "stuck_device" in done.stderr
     assert str(stacks) in last
+
+
+def test_a_library_call_reports_a_stuck_step_once_and_goes_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its caller owns the process."""
+    dog = Watchdog(tmp_path, floor_s=0.2)
+    with dog, dog.watching():
+        dog.begin_step("training", 1)
+        dog.beat()
+        dog.begin_step("training", 2)
+        time.sleep(2)
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("bonemet: ")]
+    assert len(told) == 1 and "training step 2 is not finished after " in told[0]
+    assert len(list(tmp_path.glob("stacks_*.txt"))) == 1
 
 
 def test_the_deadline_is_five_steps_of_its_kind_and_none_before_the_first() -> None:

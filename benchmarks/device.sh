@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# What one accelerator shows in a few minutes, on a machine without network:
+#   benchmarks/device.sh --out DIR [--minutes 8] [--quick] [--checks NAME ...]
+# PYTHON names the interpreter (python3); WHEELS a folder of pure-Python wheels that it lacks (tyro, say), which are
+# unpacked for this run alone. See benchmarks/on_device/run.py.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+if [ -n "${WHEELS:-}" ]; then
+  site=$(mktemp -d)
+  trap 'rm -rf "$site"' EXIT
+  "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$site" "$WHEELS"/*.whl
+  export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
+fi
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+"$python" -m benchmarks.on_device.run "$@"

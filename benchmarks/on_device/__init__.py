@@ -1,0 +1,1 @@
+"""What one accelerator shows in a few minutes: correctness first, then speed (benchmarks/device.sh)."""

@@ -1,0 +1,72 @@
+"""The workarounds for jax: each works, and is still needed; one that no longer is fails here and can be removed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from bonemet_jax import jax_workarounds
+
+
+def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own."""
+    return subprocess.run([sys.executable, "-c", script], env=os.environ | environment, text=True, capture_output=True,
+                          timeout=120, check=False)  # fmt: skip
+
+
+def test_a_missing_plugin_is_an_assertion_without_words() -> None:
+    script = """
+from bonemet_jax.jax_workarounds import NO_DEVICE_ERRORS
+import jax
+try:
+    jax.devices()
+except NO_DEVICE_ERRORS as error:
+    print(type(error).__name__, repr(str(error)))
+"""
+    assert run(script, JAX_PLATFORMS="cuda").stdout.strip() == "AssertionError ''"
+
+
+def test_pmap_has_no_trace() -> None:
+    assert jax_workarounds.trace(jax.pmap(lambda x: x + 1), jax.numpy.ones((1, 2))) is None
+    assert jax_workarounds.trace(jax.jit(lambda x: x + 1), 1.0).lower().compile()(1.0) == 2
+
+
+def test_unknown_compiler_options_are_told() -> None:
+    assert jax_workarounds.accepts_compiler_options({"xla_backend_optimization_level": "0"})
+    assert not jax_workarounds.accepts_compiler_options({"xla_no_such_option": "1"})
+
+
+def test_work_is_called_on_abort_until_it_is_undone() -> None:
+    script = """
+import ctypes, os
+from bonemet_jax.jax_workarounds import call_on_abort
+undo = call_on_abort(lambda: os._exit(75))
+if os.environ["UNDO"] == "1":
+    undo()
+ctypes.CDLL(None).abort()
+"""
+    assert run(script, UNDO="0").returncode == 75
+    assert run(script, UNDO="1").returncode == -signal.SIGABRT
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="CPU processes are joined on Linux alone")
+def test_jaxlibs_own_callback_for_a_lost_coordinator_fails() -> None:
+    script = """
+import os, time
+from jaxlib import _jax
+address = f"127.0.0.1:{os.environ['PORT']}"
+service = _jax.get_distributed_runtime_service(address, 1, heartbeat_timeout=1, shutdown_timeout=1)
+client = _jax.get_distributed_runtime_client(address, 0, init_timeout=10, heartbeat_timeout=1, shutdown_timeout=1,
+                                             missed_heartbeat_callback=lambda *_: os._exit(75))
+client.connect()
+del service
+time.sleep(30)
+"""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    ended = run(script, PORT=str(port))
+    assert ended.returncode == -signal.SIGABRT and "bad_cast" in ended.stderr
