@@ -90,7 +90,8 @@ def _build(events: Iterator[yaml.Event], path: Path | str) -> Tree:
             case _:
                 problem = ""
         if problem:
-            raise InputDataError(f"not plain YAML: {problem}, line {event.start_mark.line + 1}", path, _EXAMPLE)
+            place = "" if event.start_mark is None else f", line {event.start_mark.line + 1}"
+            raise InputDataError(f"not plain YAML: {problem}{place}", path, _EXAMPLE)
     documents = stack[0].items
     if len(documents) != 1:
         raise InputDataError(f"{len(documents)} YAML documents in the file", path, "give one")

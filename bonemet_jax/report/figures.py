@@ -139,12 +139,13 @@ def draw_correlation(correlation: Json) -> bytes:
     n_features = min(len(correlation["features"]), _MAX_FEATURES)
     with open_figure(7.2, 1.4 + (0.2 + 0.115 * n_features) * len(folds)) as figure:
         panels = figure.subplots(len(folds), 1, sharex=True, squeeze=False)[:, 0]
-        for fold, (axes, values) in enumerate(zip(panels, folds, strict=True)):
-            image = _draw_heat_map(axes, np.array([_to_array(row) for row in values[:n_features]]))
+        images = [_draw_heat_map(axes, np.array([_to_array(row) for row in values[:n_features]]))
+                  for axes, values in zip(panels, folds, strict=True)]  # fmt: skip
+        for fold, axes in enumerate(panels):
             axes.set_yticks(range(n_features), correlation["features"][:n_features], fontsize=5.5)
             axes.set_title(f"Fold {fold}", loc="left", fontsize=7, pad=2)
         panels[-1].set_xticks(range(len(labels)), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=6.5)
-        figure.colorbar(image, ax=panels, fraction=0.025, pad=0.01, aspect=40).set_label("Pearson r")
+        figure.colorbar(images[-1], ax=panels, fraction=0.025, pad=0.01, aspect=40).set_label("Pearson r")
         return to_svg(figure)
 
 
