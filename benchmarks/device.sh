@@ -4,7 +4,7 @@
 # PYTHON names the interpreter (python3); WHEELS a folder of pure-Python wheels that it lacks (tyro, say), which are
 # unpacked for this run alone. See benchmarks/on_device/run.py.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
 if [ -n "${WHEELS:-}" ]; then
   site=$(mktemp -d)
@@ -12,5 +12,5 @@ if [ -n "${WHEELS:-}" ]; then
   "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$site" "$WHEELS"/*.whl
   export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 fi
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 "$python" -m benchmarks.on_device.run "$@"

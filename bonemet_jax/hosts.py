@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bonemet_jax.errors import INTERRUPTED, Terminated, TryAgainError, UsageError
-from bonemet_jax.jax_workarounds import bind_cpu_collectives, find_store_client
+from bonemet_jax.jax_workarounds import bind_cpu_collectives, get_kv_store_client
 from bonemet_jax.roll_call import SILENCE_S, RollCall, read_silence_s, say_last
 
 #: Seconds in which all processes must have found each other.
@@ -175,7 +175,7 @@ def _join(spec: str, timeout_s: float, undo: contextlib.ExitStack) -> None:
         raise TryAgainError(f"the processes did not find each other within {timeout_s:.0f} s "
                             f"({str(error).splitlines()[0]})", where, "start all of them, with the same address and N"
                             ) from error
-    client = find_store_client()
+    client = get_kv_store_client()
     own_address = find_own_address(where) if address else None
     if own_address is not None:
         undo.callback(bind_cpu_collectives(client, own_address))

@@ -1,7 +1,7 @@
 """What jax lacks or does wrongly in some version, one function each: the reason, and when it can be removed.
 
 Used by hosts and roll_call (many processes), train (programs) and cli (doctor). jax is imported where it is used: its
-settings must be made first. tests/test_jax_workarounds.py tells which are still needed.
+settings must be made first. tests/test_jax_workarounds.py shows, where it can be shown, that each is still needed.
 """
 
 import ctypes
@@ -11,14 +11,14 @@ from typing import Any
 
 from bonemet_jax.process_state import Undo
 
-#: What jax raises where it finds no device. With a platform's plugin missing, jax 0.10 to 0.12 assert, without a word.
-#: Remove AssertionError when `JAX_PLATFORMS=cuda` without a plugin raises RuntimeError.
+#: What jax raises where it finds no device. With JAX_PLATFORMS=cuda and no visible NVIDIA GPU, jax 0.10 to 0.12 assert,
+#: without a word. Remove AssertionError when that raises RuntimeError too.
 NO_DEVICE_ERRORS = (RuntimeError, AssertionError)
 
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
-def find_store_client() -> Any:
+def get_kv_store_client() -> Any:
     """jax.distributed's key-value store, by which processes exchange text; after `jax.distributed.initialize`.
 
     jax 0.10 to 0.12 have no public name for it. Remove when there is one.
@@ -75,7 +75,10 @@ def trace(function: Any, *args: Any) -> Any:
 
 
 def accepts_compiler_options(options: dict[str, str]) -> bool:
-    """Whether this XLA knows compiler options that may come and go between versions (those of train.platform)."""
+    """Whether this XLA knows compiler options that may come and go between versions (those of train.platform).
+
+    Remove when the options are the default, or no longer experimental.
+    """
     import jax
 
     try:

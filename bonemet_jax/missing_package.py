@@ -5,6 +5,8 @@ needs another one ends with exit code 2.
 """
 
 import importlib.util
+import platform
+import sys
 
 from bonemet_jax.errors import BonemetError
 
@@ -40,7 +42,7 @@ PACKAGES: dict[str, str] = {
     "sklearn": "scikit-learn",
     "sksurv": "scikit-survival",
     "tensorboardX": "tensorboardX",
-    "tensorflow": "tensorflow-cpu",
+    "tensorflow": "tensorflow-cpu" if sys.platform == "linux" and platform.machine() == "x86_64" else "tensorflow",
     "tensorflow_datasets": "tensorflow-datasets",
     "torch": "torch",
     "tyro": "tyro",

@@ -1,26 +1,46 @@
 #!/usr/bin/env bash
-# Makes the virtual environment $1 with the Python named in $2, or with the newest supported one found; keeps one that is
-# there. Says which Python it is.
+# make_environment.sh FOLDER DEVICE [PYTHON]: makes a virtual environment for the packages of requirements/DEVICE.lock,
+# with the Python named or the newest supported one found; keeps one that is there. Says which Python it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-folder=$1 given=${2:-}
+folder=$1 device=$2 given=${3:-}
 describe() { "$1" -c 'import platform, sys; print(f"Python {platform.python_version()} ({sys.executable})")'; }
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+again="remove it with \`rm -rf $folder\`, then run the same command again"
+
 if [ -x "$folder/bin/python" ]; then
-  version=$(requirements/find_python.sh "$folder/bin/python" >/dev/null && describe "$folder/bin/python")
+  version=$(version_of "$folder/bin/python")
+  if ! requirements/find_python.sh "$folder/bin/python" > /dev/null 2>&1; then
+    echo "$folder holds Python $version, which is not supported: $again" >&2
+    exit 1
+  fi
   if [ -n "$given" ]; then
-    wanted=$(describe "$(requirements/find_python.sh "$given")")
-    if [ "${version%% (*}" != "${wanted%% (*}" ]; then
-      echo "$folder holds ${version%% (*}, not ${wanted%% (*}: run \`make clean\` first" >&2
+    wanted=$(version_of "$(requirements/find_python.sh "$given")")
+    if [ "$version" != "$wanted" ]; then
+      echo "$folder holds Python $version, not $wanted: $again" >&2
       exit 1
     fi
   fi
-  echo "using $version"
-  exit
+  for stamp in "$folder"/.installed-*; do
+    other=${stamp##*/.installed-}
+    if [ -e "$stamp" ] && [ "$other" != "$device" ]; then
+      echo "$folder holds the packages of DEVICE=$other, and both sets do not go together: $again" >&2
+      exit 1
+    fi
+  done
+  python=$folder/bin/python
+  echo "using $(describe "$python")"
+else
+  python=$(requirements/find_python.sh "$given")
 fi
-python=$(requirements/find_python.sh "$given")
-if [ "$("$python" -c 'import sys; print(sys.version_info >= (3, 13))')" = True ] && ! command -v cc >/dev/null; then
+if [ "$device" = cuda13 ] && [ "$(version_of "$python")" = 3.11 ]; then
+  echo "DEVICE=cuda13 needs Python 3.12 or 3.13; use one of them (PYTHON=), or DEVICE=cuda12" >&2
+  exit 1
+fi
+if grep -q "^ecos==" "requirements/$device.lock" && [ "$(version_of "$python")" = 3.13 ] && ! command -v cc > /dev/null; then
   echo "Python 3.13 needs a C compiler, to build ecos (of scikit-survival): install gcc, or add PYTHON=python3.12" >&2
   exit 1
 fi
-if command -v uv >/dev/null; then uv venv --quiet --python "$python" "$folder"; else "$python" -m venv "$folder"; fi
+[ "$python" = "$folder/bin/python" ] && exit
+if command -v uv > /dev/null; then uv venv --quiet --python "$python" "$folder"; else "$python" -m venv "$folder"; fi
 echo "using $(describe "$folder/bin/python")"

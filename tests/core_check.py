@@ -1,4 +1,4 @@
-"""`make core-check`: a light installation from requirements/core.lock, and everything that the README says it can do.
+"""`make core-check`: a light installation from requirements/core.lock, and most of what the README says it can do.
 
 Makes the environment, measures it, trains in it on records that the full installation has made, and runs the benchmarks
 at toy size. Prints one line per check; exit code 1 when one fails.

@@ -18,7 +18,11 @@ if [ -z "${HOSTILE_NETWORK:-}" ]; then
   if unshare --net --mount true 2>/dev/null; then
     HOSTILE_NETWORK=off exec unshare --net --mount "$0" ${as_user:+--user} "$@"
   fi
-  echo "note: the network cannot be turned off here" >&2
+  if [ -n "$as_user" ]; then
+    echo "--user needs root, and the right to make namespaces (unshare)" >&2
+    exit 2
+  fi
+  echo "note: the network stays on, as this user may not turn it off" >&2
 fi
 scratch=$(mktemp -d /tmp/hostile.XXXXXX)
 listener=
@@ -28,7 +32,7 @@ clone=$scratch/clone
 mkdir "$clone"
 tar -C "$root" --exclude=./.git --exclude=./.venv '--exclude=./.venv-*' --exclude=./runs --exclude=./evidence --exclude=__pycache__ --exclude=.pytest_cache -cf - . |
   tar -C "$clone" -xf -
-[ -d "$clone/../shared" ] || ln -s "${BONEMET_SHARED:-$root/../shared}" "$scratch/shared"
+ln -s "${BONEMET_SHARED:-$root/../shared}" "$scratch/shared"
 mkdir "$scratch/bin"
 for folder in /usr/local/bin /usr/bin /bin; do cp -s "$folder"/* "$scratch/bin" 2>/dev/null || true; done
 rm -f "$scratch"/bin/git*
@@ -37,7 +41,7 @@ temporary="$scratch/Tëmp ordner"
 mkdir -m 700 "$temporary"
 
 # The loopback device of a new network is down.
-"$python" - <<'PYTHON'
+[ -z "${HOSTILE_NETWORK:-}" ] || "$python" - <<'PYTHON'
 import fcntl, socket, struct
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
     request = struct.pack("16sh14x", b"lo", 0)

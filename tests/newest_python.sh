@@ -4,15 +4,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+export PATH="$PWD/.venv/bin:$PATH"
+nothing() { echo "no supported Python newer than $here found: nothing was tested on a second one"; exit; }
 here=$(version_of .venv/bin/python)
-python=$(requirements/find_python.sh)
+python=$(requirements/find_python.sh) || nothing
 newest=$(version_of "$python")
-if [ "$(printf '%s\n' "$here" "$newest" | sort -V | tail -1)" = "$here" ]; then
-  echo "no supported Python newer than $here found: nothing was tested on a second one"
-  exit
-fi
+[ "$(printf '%s\n' "$here" "$newest" | sort -V | tail -1)" != "$here" ] || nothing
 environment=.venv-$newest
-PATH="$PWD/.venv/bin:$PATH" make --no-print-directory install VENV="$environment" PYTHON="$python" DEVICE=cpu
+make --no-print-directory install VENV="$environment" PYTHON="$python" DEVICE=cpu
 "$environment/bin/python" -c 'import jax, platform; print(f"Python {platform.python_version()}, jax {jax.__version__}")'
 exec "$environment/bin/python" -m pytest -n 2 --dist loadfile "$@" tests/channels tests/models tests/input_pipeline \
   tests/train tests/readout tests/telemetry tests/process tests/test_core.py tests/test_jax_workarounds.py

@@ -128,3 +128,35 @@ def test_a_python_that_is_asked_for_is_taken_or_refused(tmp_path: Path) -> None:
     for name, word in (("old", "is Python 3.10; use one of 3.13, 3.12, 3.11"), ("gone", "does not run")):
         done = _find_python(tmp_path, str(tmp_path / name))
         assert done.returncode == 1 and not done.stdout and word in done.stderr and done.stderr.count("\n") == 1
+
+
+def _make_environment(folder: Path, device: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    script = ROOT / "requirements" / "make_environment.sh"
+    return subprocess.run(["/bin/bash", script, folder / "env", device, *([given] if given else [])], text=True,
+                          capture_output=True, env={"PATH": f"{folder}:/usr/bin:/bin"}, check=False)  # fmt: skip
+
+
+@pytest.mark.parametrize(("version", "device", "stamp", "given", "told"), [
+    ("3.10", "cpu", "cpu", "", "holds Python 3.10, which is not supported: remove it with `rm -rf "),
+    ("3.12", "cpu", "cpu", "new", "holds Python 3.12, not 3.13: remove it with `rm -rf "),
+    ("3.12", "cuda13", "cuda12", "", "holds the packages of DEVICE=cuda12, and both sets do not go together"),
+    ("3.11", "cuda13", "cuda13", "", "DEVICE=cuda13 needs Python 3.12 or 3.13; use one of them"),
+])  # fmt: skip
+def test_an_environment_that_does_not_fit_is_refused(
+    version: str, device: str, stamp: str, given: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "env" / "bin").mkdir(parents=True)
+    _make_python(tmp_path / "env" / "bin", "python", version)
+    _make_python(tmp_path, "new", "3.13")
+    (tmp_path / "env" / f".installed-{stamp}").touch()
+    done = _make_environment(tmp_path, device, str(tmp_path / given) if given else "")
+    assert done.returncode == 1 and told in done.stderr and done.stderr.count("\n") == 1
+    assert (tmp_path / "env" / f".installed-{stamp}").exists()
+
+
+def test_an_environment_that_fits_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "env" / "bin").mkdir(parents=True)
+    _make_python(tmp_path / "env" / "bin", "python", "3.12")
+    (tmp_path / "env" / ".installed-cuda13").touch()
+    done = _make_environment(tmp_path, "cuda13")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("using ")

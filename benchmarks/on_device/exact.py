@@ -43,16 +43,16 @@ def check_channels() -> dict[str, Any]:
         "lbp_equal_to_cpu": _digest(codes) == expected["lbp"],
         "hog_difference_from_cpu": abs(float(np.abs(picture).sum()) / expected["hog_sum"] - 1),
     }
-    sound = found["lbp_equal_to_cpu"] and found["hog_difference_from_cpu"] < HOG_TOLERANCE
+    passed = found["lbp_equal_to_cpu"] and found["hog_difference_from_cpu"] < HOG_TOLERANCE
     if importlib.util.find_spec("skimage") is not None:
         theirs = np.stack([compute_hog_picture(image) for image in images])
         found |= {
-            "lbp_pixels_unlike_skimage": sum(
+            "lbp_mismatched_pixels": sum(
                 int((compute_lbp(image) != code).sum()) for image, code in zip(images, codes, strict=True)),
             "hog_difference_from_skimage": float(np.abs(picture - theirs).max() / np.abs(theirs).max()),
         }
-        sound &= not found["lbp_pixels_unlike_skimage"] and found["hog_difference_from_skimage"] < HOG_TOLERANCE
-    return found | {"sound": bool(sound), "images": list(images.shape)}
+        passed &= not found["lbp_mismatched_pixels"] and found["hog_difference_from_skimage"] < HOG_TOLERANCE
+    return found | {"passed": bool(passed), "images": list(images.shape)}
 
 
 def check_parity() -> dict[str, Any]:
@@ -63,7 +63,7 @@ def check_parity() -> dict[str, Any]:
         numbers = compute_step(lowering)
         worst = max(numbers, key=lambda key: _difference(numbers[key], expected[key]))
         found[name] = {"worst": worst, "difference": _difference(numbers[worst], expected[worst])}
-    return found | {"sound": all(found[name]["difference"] < TOLERANCE for name in _lowerings())}
+    return found | {"passed": all(found[name]["difference"] < TOLERANCE for name in _lowerings())}
 
 
 def compute_step(lowering: Lowering) -> dict[str, list[float]]:

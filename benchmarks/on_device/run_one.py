@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks.harness import drop_unmeasured, make_record
 from benchmarks.on_device.plan import CHECKS
+from benchmarks.on_device.steps import MissingPeerError
 from bonemet_jax import artifacts
 from bonemet_jax.telemetry.compile_cache import enable_compile_cache
 
@@ -18,7 +19,7 @@ def main(name: str, folder: Path, quick: bool) -> None:
     trace.mkdir()
     try:
         measurements, facts = CHECKS[name].run(quick, trace)
-    except ModuleNotFoundError as error:
+    except MissingPeerError as error:
         artifacts.write_json(folder / "found.json", {"records": [], "facts": {}, "missing": str(error)})
         return
     medians = {one.metric: float(np.median(one.samples)) for one in measurements}

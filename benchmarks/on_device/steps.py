@@ -25,16 +25,20 @@ _TRACED_STEPS = 3
 _EPOCH_STEPS = 10
 
 
+class MissingPeerError(Exception):
+    """What a check compares with is not installed."""
+
+
 def time_variant(config: Config, quick: bool, beside: str = "") -> tuple[list[Measurement], dict[str, Any]]:
     """Seconds a step, images/s, utilisation; beside PyTorch (`eager` or `compiled`), steps of both in turn.
 
-    Raises: ModuleNotFoundError when PyTorch is asked for and not installed.
+    Raises: MissingPeerError when PyTorch is asked for and not installed.
     """
     n, warm_up = (3, 1) if quick else (20, 5)
     training = Training(Engine(config), config)
     if beside and not is_installed("torch"):
-        raise ModuleNotFoundError("PyTorch is not installed")
-    facts: dict[str, Any] = {"compile_s": round(time_once(training.compile)[0], 2)}
+        raise MissingPeerError("PyTorch is not installed")
+    facts: dict[str, Any] = {"warm_up": warm_up, "compile_s": round(time_once(training.compile)[0], 2)}
     ways: dict[str, Callable[[], Any]] = {"ours": training.step}
     if beside:
         from benchmarks.peers.torch_resnet import make_step
@@ -56,7 +60,8 @@ def _describe(
     parameters = {
         "network": model.network, "height": config.records.height, "width": config.records.width,
         "batch_size": batch_size, "compute_dtype": model.compute_dtype, "parallel": config.engine.parallel,
-        "normalise": config.engine.normalise, "train_gflop_per_image": round(gflop, 4), "warm_up": 5, "torch": beside,
+        "normalise": config.engine.normalise, "train_gflop_per_image": round(gflop, 4), "torch": beside,
+        "warm_up": facts.pop("warm_up"),
     }  # fmt: skip
 
     def measurement(metric: str, unit: str, samples: Any, better: str = "higher", **more: Any) -> Measurement:

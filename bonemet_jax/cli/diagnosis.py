@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from bonemet_jax import artifacts
 from bonemet_jax.cli.checked import Checked, Problem
-from bonemet_jax.cli.gpu_diagnosis import check_gpu, find_gpu_host
+from bonemet_jax.cli.gpu_diagnosis import GpuHost, check_gpu
 from bonemet_jax.config import Config, EngineConfig
 from bonemet_jax.errors import BonemetError, DeviceError, InputDataError
 from bonemet_jax.host_memory import find_host_memory
@@ -36,7 +36,8 @@ from bonemet_jax.train.program import group_devices
 from bonemet_jax.train.step import needed_arrays
 from bonemet_jax.versions import find_versions
 
-_PACKAGES = ("jax", "jaxlib", "jax-cuda12-plugin", "libtpu", "flax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow",
+_PACKAGES = ("jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin",
+             "libtpu", "flax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow",
              "xgboost-cpu", "xgboost")
 _ENVIRONMENT = ("XLA_FLAGS", "JAX_PLATFORMS", VARIABLE)
 #: The health check multiplies matrices of ones of this size: powers of two, so that the sum is exact.
@@ -45,12 +46,15 @@ _SIDE = 256
 _KEPT = 3
 
 
-def diagnose(config: Config | None = None) -> Checked:
+def diagnose(config: Config | None = None, gpu_host: GpuHost | None = None) -> Checked:
     """Every subject's facts by its name, and all problems; with a config also what would run where.
+
+    Args:
+        config: What would run.
+        gpu_host: NVIDIA's GPUs, as they were before jax took its part of the memory.
 
     Raises: DeviceError when jax finds no device at all.
     """
-    gpu_host = find_gpu_host()  # before jax takes its part of the memory
     checked = {
         "devices": check_devices(),
         "gpu": check_gpu(gpu_host, jax.default_backend(), bool(os.environ.get("JAX_PLATFORMS"))),
@@ -169,7 +173,7 @@ def check_health() -> Checked:
 
 
 def check_run(config: Config, memory: Mapping[str, float | None], free_gb: float) -> Checked:
-    """What would run where; nothing is compiled."""
+    """What would run where; of the network nothing is compiled."""
     try:
         return _plan_run(config, memory, free_gb)
     except BonemetError as error:
@@ -184,6 +188,7 @@ def _plan_run(config: Config, memory: Mapping[str, float | None], free_gb: float
     n, mb_per_patient = count_patients(config), _bytes_per_patient(config) / 1e6
     device = jax.local_devices()[0]
     choice = pick_mode(config.input, n, _bytes_per_patient(config), device)
+    resident_gb = n * mb_per_patient / 1e3 if choice.mode == "resident" else 0.0
     state_gb = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(engine.state_template())) / 1e9
     n_kept = _KEPT + (config.train.epochs // config.train.keep_epochs if config.train.keep_epochs else 0)
     gflop = compute_train_gflop_per_image(config.model, height, width)
@@ -195,7 +200,7 @@ def _plan_run(config: Config, memory: Mapping[str, float | None], free_gb: float
         "idle_devices": jax.device_count() - engine.spread.mesh.size, "batch_size": config.train.batch_size,
         "per_device_batch_size": per_device, "image": [height, width, len(config.model.channels)],
         "parameters": count_parameters(config.model), "train_gflop_per_image": gflop,
-        **_estimate_costs(config, engine, device, memory), "patients": n, "mb_per_patient": mb_per_patient,
+        **_estimate_costs(config, engine, device, memory, resident_gb), "patients": n, "mb_per_patient": mb_per_patient,
         "cohort_gb": n * mb_per_patient / 1e3, "input": choice.mode,
         "why": choice.reason, "checkpoint_gb": state_gb, "checkpoints_gb": state_gb * n_kept * config.folds.n_folds,
     }  # fmt: skip
@@ -203,10 +208,16 @@ def _plan_run(config: Config, memory: Mapping[str, float | None], free_gb: float
 
 
 def _estimate_costs(
-    config: Config, engine: Engine, device: jax.Device, memory: Mapping[str, float | None]
+    config: Config, engine: Engine, device: jax.Device, memory: Mapping[str, float | None], resident_gb: float
 ) -> dict[str, float | int]:
-    """Memory of the config's batch, the largest that fits, hours of all trainings: estimates, nothing is compiled."""
+    """Memory of the config's batch, the largest that fits, hours of all trainings: estimates from shapes, and from the
+    rates of a convolution and a copy on this device.
+
+    Args:
+        resident_gb: Memory of a device that the cohort takes.
+    """
     need = estimate_memory(config)
+    n_together = engine.n_members if config.engine.folds == "vmap" else 1
     rates = measure_rates(config.model.compute_dtype, compiler_options(device.platform))
     images_per_s = estimate_images_per_s(config, need, rates) * engine.spread.mesh.size
     k = config.folds.n_folds
@@ -214,9 +225,9 @@ def _estimate_costs(
     if config.fusion.mode == "honest":
         n_times += k * (k - 1) / 2 * (1 - 2 / k)
     n_images = count_patients(config) * n_times * config.train.epochs
-    room = _find_room_gb(device, memory) * 1e9
-    return {"batch_memory_gb": need.count(config.train.batch_size // engine.n_data) / 1e9,
-            "largest_batch": need.find_largest(room) * engine.n_data, "images_per_s_about": images_per_s,
+    room = (_find_room_gb(device, memory) - resident_gb) * 1e9 / n_together
+    return {"batch_memory_gb": n_together * need.count(config.train.batch_size // engine.n_data) / 1e9,
+            "largest_batch": need.find_largest_batch(room) * engine.n_data, "images_per_s_about": images_per_s,
             "hours_about": n_images / images_per_s / 3600}
 
 

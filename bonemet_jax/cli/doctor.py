@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import tyro
 
+from bonemet_jax.cli.gpu_diagnosis import GpuHost, check_gpu, find_gpu_host
 from bonemet_jax.cli.parse import parse
 from bonemet_jax.cli.verb_report import DeviceArgs, VerbReport, require_device
 from bonemet_jax.config import Config, load_config
+from bonemet_jax.errors import DeviceError
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,11 @@ def main(verb: str, argv: list[str]) -> int:
     args = _parse(verb, argv)
     config = args.config if isinstance(args, DoctorArgs) else None
     report = VerbReport(verb, argv, args.report)
-    require_device(args.device)
+    gpu_host = find_gpu_host()  # before jax takes its part of the memory
+    _require_device(args.device, gpu_host)
     from bonemet_jax.cli.diagnosis import diagnose
 
-    facts, problems = diagnose(config)
+    facts, problems = diagnose(config, gpu_host)
     code = max(problem.exit_code for problem in problems) if problems else 0
     told = {**facts, "problems": [problem._asdict() for problem in problems], "exit_code": code}
     report.write(told, config=config, exit_code=code)
@@ -48,6 +51,17 @@ def main(verb: str, argv: list[str]) -> int:
         possible = "training is" if facts["packages"]["light"] else "runs are"
         print(*describe_facts(facts), *lines, f"verdict: {possible} {'not ' if code else ''}possible", sep="\n")
     return code
+
+
+def _require_device(device: str | None, gpu_host: GpuHost | None) -> None:
+    """As `require_device`; a GPU that is there and cannot be used is explained. Raises: DeviceError."""
+    try:
+        require_device(device)
+    except DeviceError as error:
+        problems = check_gpu(gpu_host, "cpu", is_chosen=False).problems if device == "gpu" else []
+        if not problems:
+            raise
+        raise DeviceError(problems[0].what, error.where, problems[0].mend) from error
 
 
 def _parse(verb: str, argv: list[str]) -> MachineArgs:

@@ -3,6 +3,8 @@
 Oldest drivers: NVIDIA's CUDA compatibility table (525 for CUDA 12, 580 for CUDA 13).
 """
 
+import os
+import platform
 import re
 import shutil
 import subprocess
@@ -19,7 +21,10 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 _CUDA: dict[int, tuple[int, tuple[int, int]]] = {13: (580, (3, 12)), 12: (525, (3, 11))}
 #: More of a GPU's memory than this share in use by others stands in a run's way.
 _TAKEN = 0.2
-_PACKAGES = ("jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "tensorflow", "xgboost", "xgboost-cpu")
+#: Packages of one CUDA, and XGBoost's versions that bring the same one's NCCL along (pyproject.toml).
+_OF_CUDA = ("jax-cuda{}-plugin", "jax-cuda{}-pjrt", "nvidia-nccl-cu{}")
+_XGBOOST = {12: "<3.4", 13: ">=3.4"}
+_PACKAGES = ("jax", "jaxlib", *(name.format(major) for major in _CUDA for name in _OF_CUDA), "tensorflow", "xgboost")
 
 
 class GpuHost(NamedTuple):
@@ -28,11 +33,13 @@ class GpuHost(NamedTuple):
     driver: str
     """Version; empty: not known."""
     used_gb: float | None
-    """Of the first GPU's memory, by every program, before this one takes its part."""
+    """Of the memory of the first visible GPU, by every program, before this one takes its part."""
     total_gb: float | None
     packages: Mapping[str, str]
     """Installed, name -> version."""
     python: tuple[int, int]
+    has_tensorflow_cpu: bool = True
+    """Whether there is a TensorFlow without CUDA for this platform, as a package of its own."""
 
 
 def find_gpu_host() -> GpuHost | None:
@@ -41,7 +48,9 @@ def find_gpu_host() -> GpuHost | None:
     if not text and shutil.which("nvidia-smi") is None:
         return None
     found = re.search(r"Kernel Module\s+(?:for \S+\s+)?([0-9.]+)", text)
-    asked = ["nvidia-smi", "--query-gpu=driver_version,memory.used,memory.total", "--format=csv,noheader,nounits"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
+    asked = ["nvidia-smi", *(["-i", visible] if visible else []),
+             "--query-gpu=driver_version,memory.used,memory.total", "--format=csv,noheader,nounits"]  # fmt: skip
     driver, used, total = found[1] if found else "", None, None
     try:
         answer = subprocess.run(asked, capture_output=True, text=True, encoding="utf-8", timeout=20, check=True)
@@ -50,7 +59,8 @@ def find_gpu_host() -> GpuHost | None:
         pass
     as_gb = [None if mib is None or not mib.isdigit() else int(mib) * 2**20 / 1e9 for mib in (used, total)]
     packages = {name: version for name, version in find_versions(_PACKAGES).items() if name in _PACKAGES}
-    return GpuHost(driver, as_gb[0], as_gb[1], packages, sys.version_info[:2])
+    is_x86 = sys.platform == "linux" and platform.machine() == "x86_64"
+    return GpuHost(driver, as_gb[0], as_gb[1], packages, sys.version_info[:2], is_x86)
 
 
 def check_gpu(host: GpuHost | None, platform: str, is_chosen: bool) -> Checked:
@@ -70,44 +80,57 @@ def check_gpu(host: GpuHost | None, platform: str, is_chosen: bool) -> Checked:
 
 
 def _find_cuda_problems(host: GpuHost) -> Iterator[Problem]:
-    """Why jax does not run on the GPU."""
-    versions = {major: host.packages.get(f"jax-cuda{major}-plugin") for major in _CUDA}
-    installed = [major for major, version in versions.items() if version is not None]
-    jaxlib, install = host.packages.get("jaxlib", ""), _advise_install(host)
-    if not installed:
-        yield Problem("an NVIDIA GPU is here, but jax has only its CPU part", install)
-    for major in installed:
-        oldest = _CUDA[major][0]
-        if host.driver and _major(host.driver) < oldest:
-            remove = f"pip uninstall -y jax-cuda{major}-plugin jax-cuda{major}-pjrt"
-            yield Problem(f"the driver {host.driver} is too old for CUDA {major}, which needs {oldest}",
-                          f"update the driver, or: {remove}; {install}")
-        elif versions[major] != jaxlib:
-            yield Problem(f"jax-cuda{major}-plugin {versions[major]} beside jaxlib {jaxlib}: of two versions",
-                          f"pip install \"jax[cuda{major}]=={jaxlib}\"")
-        else:
-            yield Problem(f"an NVIDIA GPU and jax's CUDA {major} packages are here, but jax runs on the CPU",
-                          "python -c \"import jax; jax.devices('cuda')\" says why")
-    if len(installed) > 1:
-        yield Problem("jax's packages for CUDA 12 and CUDA 13 are both installed",
-                      "pip uninstall -y jax-cuda12-plugin jax-cuda12-pjrt")
+    """Why jax does not run on the GPU, with every command that repairs it."""
+    versions = {major: host.packages[f"jax-cuda{major}-plugin"] for major in _CUDA
+                if f"jax-cuda{major}-plugin" in host.packages}  # fmt: skip
+    supported = _list_supported(host)
+    if not supported:
+        yield Problem(f"the driver {host.driver} is too old for jax, whose CUDA 12 needs {_CUDA[12][0]}",
+                      f"update the driver to {_CUDA[12][0]} or newer")
+        return
+    kept = next((major for major in supported if major in versions), supported[0])
+    if not versions:
+        what = "NVIDIA GPU found, but no jax CUDA plugin is installed"
+    elif len(versions) > 1:
+        what = "jax's packages for CUDA 12 and CUDA 13 are both installed"
+    elif kept not in versions:
+        (major,) = versions
+        what = (f"the driver {host.driver} is too old for CUDA {major}, which needs {_CUDA[major][0]}"
+                if _is_old(host, major) else f"CUDA {major} needs Python {'.'.join(map(str, _CUDA[major][1]))}")
+    elif versions[kept] != host.packages.get("jaxlib"):
+        what = f"jax-cuda{kept}-plugin {versions[kept]} does not match jaxlib {host.packages.get('jaxlib')}"
+    else:
+        yield Problem(f"NVIDIA GPU found and jax's CUDA {kept} packages are installed, but jax runs on the CPU",
+                      "python -c \"import jax; jax.devices('cuda')\" says why")
+        return
+    yield Problem(what, _make_command(host, kept))
+
+
+def _list_supported(host: GpuHost) -> list[int]:
+    """CUDA's major versions that this driver and Python run, newest first; all where the driver is not known."""
+    return [major for major, (_, python) in _CUDA.items() if not _is_old(host, major) and host.python >= python]
+
+
+def _is_old(host: GpuHost, major: int) -> bool:
+    return bool(host.driver) and _major(host.driver) < _CUDA[major][0]
+
+
+def _make_command(host: GpuHost, major: int) -> str:
+    """What removes the packages of other CUDAs and installs this one's. XGBoost's NCCL and jax's are one folder."""
+    strangers = [name.format(other) for other in _CUDA if other != major for name in _OF_CUDA
+                 if name.format(other) in host.packages]  # fmt: skip
+    remove = f"pip uninstall -y {' '.join(strangers)}; " if strangers else ""
+    xgboost = f' "xgboost{_XGBOOST[major]}"' if "xgboost" in host.packages else ""
+    return f"{remove}pip install \"jax[cuda{major}]=={host.packages.get('jax', '')}\"{xgboost}"
 
 
 def _find_other_problems(host: GpuHost) -> Iterator[Problem]:
-    if "tensorflow" in host.packages:
+    if host.has_tensorflow_cpu and "tensorflow" in host.packages:
         yield Problem("this TensorFlow takes the GPU's memory when records are built; jax then finds none",
                       "pip uninstall -y tensorflow; pip install tensorflow-cpu")
     if host.used_gb is not None and host.total_gb and host.used_gb > _TAKEN * host.total_gb:
         yield Problem(f"other programs hold {host.used_gb:.1f} of {host.total_gb:.1f} GB of the GPU's memory",
                       "`nvidia-smi` names them; end them, or choose another GPU with CUDA_VISIBLE_DEVICES")
-
-
-def _advise_install(host: GpuHost) -> str:
-    """The command that installs jax for the newest CUDA that this driver and Python run."""
-    for major, (driver, python) in _CUDA.items():
-        if (not host.driver or _major(host.driver) >= driver) and host.python >= python:
-            return f"pip install \"jax[cuda{major}]=={host.packages.get('jaxlib', '')}\""
-    return f"update the driver {host.driver} to {_CUDA[12][0]} or newer first"
 
 
 def _major(version: str) -> int:

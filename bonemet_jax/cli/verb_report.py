@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from bonemet_jax import artifacts, hosts
 from bonemet_jax.cli.path_flags import REPORT, REPORT_SCHEMA, find_named_paths
 from bonemet_jax.errors import BonemetError, DeviceError, UsageError
 from bonemet_jax.host_memory import keep_memory
+from bonemet_jax.jax_workarounds import NO_DEVICE_ERRORS
 from bonemet_jax.output_paths import check_local, check_output_file, load_json_or_none
 from bonemet_jax.process_state import SharedChange, Undo, change_environment, change_meanwhile, has_process_control
 from bonemet_jax.versions import find_versions
@@ -56,7 +58,13 @@ def choose_device(device: str | None) -> None:
     if device in (None, "cpu") and has_process_control():
         keep_memory()
     if device is not None:
-        change_meanwhile(SharedChange(lambda: _choose_platforms({"gpu": "cuda"}.get(device, device))))
+        change_meanwhile(_make_change({"gpu": "cuda"}.get(device, device)))
+
+
+@cache
+def _make_change(platforms: str) -> SharedChange:
+    """One for all calls that name these platforms: those that overlap in several threads are counted together."""
+    return SharedChange(lambda: _choose_platforms(platforms))
 
 
 def _choose_platforms(platforms: str) -> Undo:
@@ -91,8 +99,8 @@ def require_device(device: str | None) -> None:
 
     try:
         found = jax.default_backend()
-    except (RuntimeError, AssertionError) as error:  # the latter where a plugin is not installed
-        reason = next(iter(str(error).splitlines()), "no plugin for it is installed")
+    except NO_DEVICE_ERRORS as error:
+        reason = next(iter(str(error).splitlines()), "none is visible")
         raise DeviceError(f"no {device} here ({reason})", "", "leave --device out to use what there is, or install "
                           "the matching extra") from error
     if found != device:

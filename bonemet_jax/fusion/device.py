@@ -17,7 +17,7 @@ def choose_device(wanted: str, n_patients: int) -> str:
     built = bool(xgboost.build_info().get("USE_CUDA"))
     if wanted == "cuda" and not built:
         raise DeviceError("this build of XGBoost has no CUDA", "--fusion.xgboost-device cuda",
-                          "install the extra cuda12 or cuda13, or leave the flag out")
+                          "pip uninstall -y xgboost xgboost-cpu; pip install xgboost; or leave the flag out")
     if wanted == "auto":
         pays = CROSSOVER_PATIENTS is not None and n_patients >= CROSSOVER_PATIENTS
         return "cuda" if built and pays else "cpu"

@@ -29,9 +29,9 @@ class BatchMemory:
         """Of a batch of so many images on the device."""
         return self.fixed + n_images * self.per_image
 
-    def find_largest(self, room: float) -> int:
+    def find_largest_batch(self, free_bytes: float) -> int:
         """Images that fit into so many bytes; 0: not even one."""
-        return max(0, int((room - self.fixed) // self.per_image))
+        return max(0, int((free_bytes - self.fixed) // self.per_image))
 
 
 #: Compiled for an H100, a step of ResNet101 with plain normalisations keeps this many times what lean ones keep.

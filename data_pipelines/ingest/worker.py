@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -35,6 +36,10 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLI
 #: Processes started inside compute with one thread; the libraries read these names when they are imported.
 _ONE_THREAD = dict.fromkeys(_THREADS, "1")
 _ONE_THREAD_EACH = SharedChange(lambda: change_environment(_ONE_THREAD))
+
+
+#: Bytes: Python adds 32, and 107 are allowed on Linux, 103 on macOS.
+_LONGEST_TMPDIR = 70
 
 
 @dataclass(frozen=True)
@@ -142,12 +147,13 @@ def _run(
 
 def _choose_context(function: Callable[..., Any]) -> BaseContext:
     """Processes are forked from one clean process, which imports the function's module (2 s) once for all of them and
-    ends with this one; spawned where the system cannot do that.
+    ends with this one; spawned where the system cannot do that, or the path of its socket would be too long.
     """
-    if "forkserver" not in get_all_start_methods():
+    is_long = len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TMPDIR
+    if is_long or "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload(["__main__", function.__module__])
+    context.set_forkserver_preload([function.__module__])
     return context
 
 

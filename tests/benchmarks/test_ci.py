@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from benchmarks.__main__ import BENCHMARKS, COMMANDS, main
+from tests.test_locks import load_lock
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = (ROOT / "benchmarks" / "ci.sh").read_text()
@@ -27,6 +28,15 @@ def test_every_call_is_known(call: list[str], capsys: pytest.CaptureFixture[str]
     assert ended.value.code == 0
     known = capsys.readouterr().out
     assert all(flag in known for flag in rest if flag.startswith("-"))
+
+
+def test_every_gate_has_a_budget_for_the_workflows_jax() -> None:
+    workflow = load_workflows()[ROOT / ".github" / "workflows" / "benchmarks.yml"]
+    given = [step.get("with", {}) for step in list_steps(workflow)]
+    (python,) = {one["python-version"] for one in given if "python-version" in one}
+    jax, _ = load_lock("cpu", python)["jax"]
+    targets = [call[call.index("--target") + 1] for call in CALLS if call[0] == "gate"]
+    assert targets and all((ROOT / "benchmarks" / "budgets" / f"{name}-jax{jax}.json").is_file() for name in targets)
 
 
 def load_workflows() -> dict[Path, dict[Any, Any]]:

@@ -40,7 +40,7 @@ def test_rehearsal(tmp_path: Path) -> None:
     assert list(facts["checks"]) == sorted(REHEARSED) and facts["device"]["platform"] == "cpu"
     states = {name: one["status"] for name, one in facts["checks"].items()}
     assert states.pop("torch") in ("done", "not run") and set(states.values()) == {"done"}
-    assert facts["checks"]["channels"]["lbp_pixels_unlike_skimage"] == 0
+    assert facts["checks"]["channels"]["lbp_mismatched_pixels"] == 0
     records = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
     for record in records:
         jsonschema.validate(record, SCHEMA)
@@ -101,19 +101,19 @@ def test_channels_unlike_the_cpus_are_not_sound(
         artifacts.write_json(tmp_path / "expected.json", {"channels": channels})
         monkeypatch.setattr(exact, "EXPECTED", tmp_path / "expected.json")
         found = exact.check_channels()
-        assert found["sound"] is sound and field in found
+        assert found["passed"] is sound and field in found
 
 
 @pytest.mark.slow
 def test_a_float64_step_is_that_of_the_saved_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of a jax that did not save them; a difference in the eighth place is told."""
     found = exact.check_parity()
-    assert found["sound"] and found["plain"]["difference"] < 1e-10
+    assert found["passed"] and found["plain"]["difference"] < 1e-10
     saved = artifacts.load_json(exact.EXPECTED)
     saved["step"]["loss"][0] *= 1 + 1e-7
     artifacts.write_json(tmp_path / "expected.json", saved)
     monkeypatch.setattr(exact, "EXPECTED", tmp_path / "expected.json")
-    assert not exact.check_parity()["sound"]
+    assert not exact.check_parity()["passed"]
 
 
 def test_checks_are_in_order_of_value_and_fit_their_time() -> None:

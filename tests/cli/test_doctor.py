@@ -185,28 +185,43 @@ def test_a_light_installation_can_train(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 _CUDA12, _CUDA13 = ({f"jax-cuda{major}-plugin": "0.12.0"} for major in (12, 13))
+#: As requirements/cpu.lock installs it on Python 3.12 and newer.
+_XGBOOST13 = {"xgboost": "3.4.1", "nvidia-nccl-cu13": "2.30.4"}
 
 
 @pytest.mark.parametrize(("driver", "packages", "python", "what", "mend"), [
-    ("580.65", {}, (3, 13), "only its CPU part", 'pip install "jax[cuda13]==0.12.0"'),
-    ("580.65", {}, (3, 11), "only its CPU part", 'pip install "jax[cuda12]==0.12.0"'),
-    ("550.54.14", {}, (3, 13), "only its CPU part", 'pip install "jax[cuda12]==0.12.0"'),
-    ("470.57", {}, (3, 13), "only its CPU part", "update the driver 470.57 to 525 or newer first"),
+    ("580.65", {}, (3, 13), "no jax CUDA plugin", 'pip install "jax[cuda13]==0.12.0.1"'),
+    ("580.65", {}, (3, 11), "no jax CUDA plugin", 'pip install "jax[cuda12]==0.12.0.1"'),
+    ("550.54.14", {}, (3, 13), "no jax CUDA plugin", 'pip install "jax[cuda12]==0.12.0.1"'),
+    ("550.54.14", _XGBOOST13, (3, 13), "no jax CUDA plugin",
+     'pip uninstall -y nvidia-nccl-cu13; pip install "jax[cuda12]==0.12.0.1" "xgboost<3.4"'),
+    ("580.65", _XGBOOST13, (3, 13), "no jax CUDA plugin", 'pip install "jax[cuda13]==0.12.0.1" "xgboost>=3.4"'),
+    ("470.57", {}, (3, 13), "the driver 470.57 is too old for jax, whose CUDA 12 needs 525", "update the driver"),
+    ("470.57", _CUDA12, (3, 13), "the driver 470.57 is too old for jax, whose CUDA 12 needs 525", "update the driver"),
+    ("580.65", _CUDA13, (3, 11), "CUDA 13 needs Python 3.12",
+     'pip uninstall -y jax-cuda13-plugin; pip install "jax[cuda12]==0.12.0.1"'),
     ("550.54.14", _CUDA13, (3, 13), "the driver 550.54.14 is too old for CUDA 13, which needs 580",
-     'pip uninstall -y jax-cuda13-plugin jax-cuda13-pjrt; pip install "jax[cuda12]==0.12.0"'),
-    ("580.65", {"jax-cuda12-plugin": "0.10.2"}, (3, 12), "0.10.2 beside jaxlib 0.12.0",
-     'pip install "jax[cuda12]==0.12.0"'),
+     'pip uninstall -y jax-cuda13-plugin; pip install "jax[cuda12]==0.12.0.1"'),
+    ("550.54.14", _CUDA13 | {"jax-cuda13-pjrt": "0.12.0"} | _XGBOOST13, (3, 13), "too old for CUDA 13, which needs 580",
+     'pip uninstall -y jax-cuda13-plugin jax-cuda13-pjrt nvidia-nccl-cu13; '
+     'pip install "jax[cuda12]==0.12.0.1" "xgboost<3.4"'),
+    ("580.65", {"jax-cuda12-plugin": "0.10.2"}, (3, 12), "jax-cuda12-plugin 0.10.2 does not match jaxlib 0.12.0",
+     'pip install "jax[cuda12]==0.12.0.1"'),
     ("580.65", _CUDA13, (3, 13), "but jax runs on the CPU", "jax.devices('cuda')"),
-    ("580.65", _CUDA12 | _CUDA13, (3, 13), "CUDA 12 and CUDA 13 are both", "pip uninstall -y jax-cuda12-plugin"),
+    ("580.65", _CUDA12 | _CUDA13, (3, 13), "CUDA 12 and CUDA 13 are both",
+     'pip uninstall -y jax-cuda12-plugin; pip install "jax[cuda13]'),
+    ("550.54.14", _CUDA12 | _CUDA13, (3, 13), "CUDA 12 and CUDA 13 are both",
+     'pip uninstall -y jax-cuda13-plugin; pip install "jax[cuda12]'),
     ("580.65", _CUDA13 | {"tensorflow": "2.21"}, (3, 13), "this TensorFlow takes the GPU's memory",
      "pip install tensorflow-cpu"),
 ])  # fmt: skip
 def test_a_gpu_that_is_not_used_is_told_with_the_command_that_repairs_it(
     driver: str, packages: dict[str, str], python: tuple[int, int], what: str, mend: str
 ) -> None:
-    host = GpuHost(driver, 0.5, 80.0, {"jaxlib": "0.12.0"} | packages, python)
+    host = GpuHost(driver, 0.5, 80.0, {"jax": "0.12.0.1", "jaxlib": "0.12.0"} | packages, python)
     problems = check_gpu(host, "cpu", is_chosen=False).problems
     assert any(what in problem.what and mend in problem.mend for problem in problems), problems
+    assert len(problems) == 1 + ("tensorflow" in packages)
     assert all("CPU" not in problem.what for problem in check_gpu(host, "gpu", is_chosen=False).problems)
     assert all("CPU" not in problem.what for problem in check_gpu(host, "cpu", is_chosen=True).problems)
 
