@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax
 import pytest
 
 from bonemet_jax import host_memory
-from bonemet_jax.cli import diagnosis, main
+from bonemet_jax.cli import diagnosis, doctor, main
 from bonemet_jax.cli.checked import Checked
 from bonemet_jax.cli.doctor import describe_facts
 from bonemet_jax.cli.gpu_diagnosis import GpuHost, check_gpu
@@ -237,3 +238,34 @@ def test_report_holds_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str
     code, told = _ask(["--report", str(tmp_path / "report.json")], capsys)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["exit_code"] == code and report["results"]["software"] == told["software"]
+
+
+def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages = {"jax": "0.12.0.1", "jaxlib": "0.12.0"}
+    monkeypatch.setattr(doctor, "find_gpu_host", lambda: GpuHost("580.65", 0.5, 80.0, packages, (3, 13)))
+    assert main(["doctor", "--device", "gpu"]) == 3
+    told = capsys.readouterr().err
+    assert told.startswith("bonemet: NVIDIA GPU found, but no jax CUDA plugin is installed") and told.count("\n") == 1
+    assert 'pip install "jax[cuda13]==0.12.0.1"' in told
+    monkeypatch.setattr(doctor, "find_gpu_host", lambda: None)
+    assert main(["doctor", "--device", "gpu"]) == 3
+    assert "NVIDIA GPU found" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(any(device.platform != "cpu" for device in jax.devices()), reason="accelerators have their own")
+def test_the_largest_batch_counts_members_on_a_device_and_a_resident_cohort() -> None:
+    memory = {"host_gb": 64.0, "limit_gb": 4.0}
+    config = Config("sizes", model=ModelConfig(network="tiny"), records=RecordsConfig(height=64, width=80))
+
+    def ask(**engine: str) -> dict[str, Any]:
+        return diagnosis.check_run(replace(config, engine=replace(config.engine, **engine)), memory, 1e6).facts
+
+    alone, together = ask(folds="sequential"), ask(folds="vmap")
+    assert together["batch_memory_gb"] == pytest.approx(3 * alone["batch_memory_gb"])
+    assert 2.8 < alone["largest_batch"] / together["largest_batch"] < 3.2
+    streamed = replace(config, input=InputConfig(mode="stream"), phantom=replace(config.phantom, n=10_000))
+    resident = replace(streamed, input=InputConfig(mode="resident"))
+    rooms = [diagnosis.check_run(one, memory, 1e6).facts["largest_batch"] for one in (streamed, resident)]
+    assert rooms[1] < rooms[0]
