@@ -21,6 +21,7 @@ PACKAGES: dict[str, str] = {
     "flax": "flax",
     "gdcm": "python-gdcm",
     "highdicom": "highdicom",
+    "importlib_resources": "importlib-resources",
     "jax": "jax",
     "jaxtyping": "jaxtyping",
     "jinja2": "jinja2",
