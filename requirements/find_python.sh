@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the newest supported Python that can make an environment here, or, with a name or path given, that one. Prints
-# nothing on standard output, and one line on standard error, when there is none.
+# nothing on standard output, and one line on standard error, when there is none. Versions in PASS_OVER are not looked for.
 set -euo pipefail
 SUPPORTED="3.13 3.12 3.11"
 
@@ -21,6 +21,7 @@ if [ -n "$given" ]; then
 fi
 without_venv=
 for version in $SUPPORTED; do
+  case " ${PASS_OVER:-} " in *" $version "*) continue ;; esac
   for name in "python$version" python3 python; do
     [ "$(version_of "$name" || true)" = "$version" ] || continue
     if can_make_environments "$name"; then command -v "$name"; exit; fi

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 folder=$1 device=$2 given=${3:-}
 describe() { "$1" -c 'import platform, sys; print(f"Python {platform.python_version()} ({sys.executable})")'; }
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+needs_compiler() { grep -q "^ecos==" "requirements/$device.lock" && ! command -v cc > /dev/null; }
 again="remove it with \`rm -rf $folder\`, then run the same command again"
 
 if [ -x "$folder/bin/python" ]; then
@@ -31,13 +32,18 @@ if [ -x "$folder/bin/python" ]; then
   python=$folder/bin/python
   echo "using $(describe "$python")"
 else
-  python=$(requirements/find_python.sh "$given")
+  # Python 3.13 has to build ecos, of scikit-survival; without a compiler an older one is taken, where there is one.
+  if [ -z "$given" ] && needs_compiler && python=$(PASS_OVER=3.13 requirements/find_python.sh 2> /dev/null); then
+    echo "note: Python 3.13, if there is one, is passed over: it needs a C compiler here"
+  else
+    python=$(requirements/find_python.sh "$given")
+  fi
 fi
 if [ "$device" = cuda13 ] && [ "$(version_of "$python")" = 3.11 ]; then
   echo "DEVICE=cuda13 needs Python 3.12 or 3.13; use one of them (PYTHON=), or DEVICE=cuda12" >&2
   exit 1
 fi
-if grep -q "^ecos==" "requirements/$device.lock" && [ "$(version_of "$python")" = 3.13 ] && ! command -v cc > /dev/null; then
+if [ "$(version_of "$python")" = 3.13 ] && needs_compiler; then
   echo "Python 3.13 needs a C compiler, to build ecos (of scikit-survival): install gcc, or add PYTHON=python3.12" >&2
   exit 1
 fi

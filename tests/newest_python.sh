@@ -7,6 +7,7 @@ version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 export PATH="$PWD/.venv/bin:$PATH"
 nothing() { echo "no supported Python newer than $here found: nothing was tested on a second one"; exit; }
 here=$(version_of .venv/bin/python)
+command -v cc > /dev/null || export PASS_OVER=3.13  # which has to build a package
 python=$(requirements/find_python.sh) || nothing
 newest=$(version_of "$python")
 [ "$(printf '%s\n' "$here" "$newest" | sort -V | tail -1)" != "$here" ] || nothing

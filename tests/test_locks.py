@@ -1,6 +1,7 @@
 """The locks: each installs what pyproject.toml asks for on every Python, the same versions on every device."""
 
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -160,3 +161,22 @@ def test_an_environment_that_fits_is_kept(tmp_path: Path) -> None:
     (tmp_path / "env" / ".installed-cuda13").touch()
     done = _make_environment(tmp_path, "cuda13")
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("using ")
+
+
+@pytest.mark.parametrize(("versions", "told"), [
+    (["3.13"], "Python 3.13 needs a C compiler, to build ecos (of scikit-survival): install gcc, or add PYTHON="),
+    (["3.13", "3.12"], "note: Python 3.13, if there is one, is passed over: it needs a C compiler here"),
+])  # fmt: skip
+def test_without_a_compiler_an_older_python_is_taken(versions: list[str], told: str, tmp_path: Path) -> None:
+    for name in ("bash", "env", "dirname", "grep"):
+        program = shutil.which(name)
+        assert program
+        (tmp_path / name).symlink_to(program)
+    for version in versions:
+        _make_python(tmp_path, f"python{version}", version)
+    done = subprocess.run([tmp_path / "bash", ROOT / "requirements" / "make_environment.sh", tmp_path / "new", "cpu"],
+                          text=True, capture_output=True, env={"PATH": str(tmp_path)}, check=False)  # fmt: skip
+    assert told in done.stdout + done.stderr
+    core = subprocess.run([tmp_path / "bash", ROOT / "requirements" / "make_environment.sh", tmp_path / "new", "core"],
+                          text=True, capture_output=True, env={"PATH": str(tmp_path)}, check=False)  # fmt: skip
+    assert "compiler" not in core.stdout + core.stderr
