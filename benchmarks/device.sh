@@ -13,4 +13,11 @@ if [ -n "${WHEELS:-}" ]; then
   export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 fi
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-"$python" -m benchmarks.on_device.run "$@"
+export PYTHONSAFEPATH=1  # nothing of the folder it is called from is imported
+if [ -z "${WHEELS:-}" ]; then exec "$python" -m benchmarks.on_device.run "$@"; fi
+"$python" -m benchmarks.on_device.run "$@" &
+trap 'kill -TERM $! 2> /dev/null' TERM HUP INT
+code=0
+wait $! || code=$?
+while kill -0 $! 2> /dev/null; do wait $! || code=$?; done
+exit "$code"

@@ -82,9 +82,9 @@ def to_missing_package(error: BaseException, command: str) -> MissingPackageErro
 def _find_root(error: BaseException | None) -> str:
     """First part of the missing module's name; empty for other errors."""
     while isinstance(error, ImportError):
-        if isinstance(error, ModuleNotFoundError):
-            return (error.name or "").partition(".")[0]
-        error = error.__cause__
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return error.name.partition(".")[0]
+        error = error.__cause__ or error.__context__  # Beam raises a new one without the name
     return ""
 
 

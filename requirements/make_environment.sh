@@ -7,16 +7,17 @@ folder=$1 device=$2 given=${3:-}
 describe() { "$1" -c 'import platform, sys; print(f"Python {platform.python_version()} ({sys.executable})")'; }
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 needs_compiler() { grep -q "^ecos==" "requirements/$device.lock" && ! command -v cc > /dev/null; }
-again="remove it with \`rm -rf $folder\`, then run the same command again"
+again="remove it with \`rm -rf $(printf %q "$folder")\`, then run the same command again"
 
-if [ -x "$folder/bin/python" ]; then
-  version=$(version_of "$folder/bin/python")
+if [ -e "$folder/bin/python" ] || [ -L "$folder/bin/python" ]; then
+  version=$(version_of "$folder/bin/python" 2> /dev/null) || { echo "$folder holds no working Python: $again" >&2; exit 1; }
   if ! requirements/find_python.sh "$folder/bin/python" > /dev/null 2>&1; then
     echo "$folder holds Python $version, which is not supported: $again" >&2
     exit 1
   fi
   if [ -n "$given" ]; then
-    wanted=$(version_of "$(requirements/find_python.sh "$given")")
+    wanted=$(requirements/find_python.sh "$given")
+    wanted=$(version_of "$wanted")
     if [ "$version" != "$wanted" ]; then
       echo "$folder holds Python $version, not $wanted: $again" >&2
       exit 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main as main_benchmarks
-from bonemet_jax import artifacts
+from bonemet_jax import artifacts, missing_package
 from bonemet_jax.cli import main
 from bonemet_jax.config import load_config, to_dict
 from bonemet_jax.missing_package import EXTRAS, PACKAGES, list_missing, to_missing_package
@@ -111,6 +111,19 @@ def test_only_known_missing_packages_are_put_in_one_line() -> None:
     for name in ("bonemet_jax.nothing", "numpy.nothing", "nothing", None):
         assert to_missing_package(ModuleNotFoundError("no", name=name), "fuse") is None
     assert to_missing_package(ImportError("no", name="pandas"), "fuse") is None
+
+
+def test_beams_error_without_a_name_is_put_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beam raises a new ModuleNotFoundError, whose context alone has the name."""
+    monkeypatch.setattr(missing_package, "_is_found", lambda root: False)
+    try:
+        try:
+            raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"{error} [while running 'Map(write)']").with_traceback(None) from None
+    except ModuleNotFoundError as error:
+        told = to_missing_package(error, "build")
+    assert told is not None and str(told).startswith("`build` needs tensorflow") and told.exit_code == 2
 
 
 def test_a_missing_module_of_ours_is_seen_whole(monkeypatch: pytest.MonkeyPatch) -> None:

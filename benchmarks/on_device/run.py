@@ -12,6 +12,7 @@ Exit codes: 0 every check that ran to its end passed; 1 one failed, took far too
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 _RESERVE_S = 8
 #: A check that takes so many times what it should is ended.
 _PATIENCE = 3
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MAX_BYTES = 16 * 2**20
 _LOG_BYTES = 2**20
 
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("benchmarks/device.sh", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--out", type=outputs.local_path, required=True, help="folder for the results, new or empty")
-    parser.add_argument("--minutes", type=float, default=8, help="time for everything")
+    parser.add_argument("--minutes", type=_minutes, default=8, help="time for everything")
     parser.add_argument("--quick", action="store_true", help="toy sizes")
     parser.add_argument("--checks", nargs="+", choices=list(CHECKS), default=list(CHECKS), help="these alone")
     args = parser.parse_args(argv)
@@ -49,7 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         print(f"error: not an empty folder; {args.out}; give another --out", file=sys.stderr)
         return 2
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"error: the folder cannot be made ({error.strerror}); {args.out}; give another --out", file=sys.stderr)
+        return 2
     ended: dict[str, dict[str, Any]] = {}
     try:
         with tempfile.TemporaryDirectory() as scratch, (args.out / "log.txt").open("wb") as log:
@@ -64,9 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                     ended[name] = run_check(name, args.quick, min(left, most), Path(scratch), args.out, log)
                     if ended[name]["status"] == "stopped" and most < left:
                         ended[name] = {"status": "failed", "reason": f"it took more than {most:.0f} s"}
-                print(f"{name:<20} {_describe(ended[name])}", flush=True)
+                with contextlib.suppress(OSError):  # nobody reads it
+                    print(f"{name:<20} {_describe(ended[name])}", flush=True)
     finally:  # also when asked to end: what was measured stays
-        write_results(args.out, ended, args.quick)
+        handle_endings(lambda *_: None)
+        left_out = {name: {"status": "not run", "reason": "ended before"} for name in args.checks if name not in ended}
+        write_results(args.out, ended | left_out, args.quick)
     return 1 if any(one["status"] in ("failed", "wrong") for one in ended.values()) else 0
 
 
@@ -106,6 +115,24 @@ def run_check(name: str, quick: bool, seconds: float, scratch: Path, out: Path, 
     return ended
 
 
+def handle_endings(handler: Callable[[int, Any], None]) -> None:
+    """Call this when the process is asked to end; inside another program its own handlers stay."""
+    if __name__ == "__main__":
+        for number in _ENDING:
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: Any) -> None:
+    sys.exit(128 + number)
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is out of range; give a number above 0")
+    return minutes
+
+
 def _pack_trace(folder: Path, target: Path) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
@@ -143,8 +170,11 @@ def _describe_device() -> dict[str, Any]:
     code = ("import json; from bonemet_jax.telemetry.device import describe_device, cpu_model; "
             "from bonemet_jax.versions import PACKAGES, find_versions; versions = find_versions((*PACKAGES, 'torch')); "
             "print(json.dumps({**describe_device(), 'cpu': cpu_model(), 'versions': versions}))")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-                          encoding="utf-8", check=False)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                              encoding="utf-8", timeout=60, check=False)  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"error": "the device did not answer within 60 s"}
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"error": done.stderr[-500:]}
 
 
@@ -164,5 +194,5 @@ def _format(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    handle_endings(_leave)
     raise SystemExit(main())

@@ -1,5 +1,7 @@
 """One check of benchmarks/on_device/plan.py in this process: `NAME FOLDER [--quick]` writes FOLDER/found.json."""
 
+import ctypes
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +12,14 @@ from benchmarks.on_device.plan import CHECKS
 from benchmarks.on_device.steps import MissingPeerError
 from bonemet_jax import artifacts
 from bonemet_jax.telemetry.compile_cache import enable_compile_cache
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """A check whose parent is killed does not keep the device; on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(name: str, folder: Path, quick: bool) -> None:
@@ -28,4 +38,5 @@ def main(name: str, folder: Path, quick: bool) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(sys.argv[1], Path(sys.argv[2]), "--quick" in sys.argv[3:])

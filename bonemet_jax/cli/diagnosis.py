@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,19 @@ def _plan_run(config: Config, memory: Mapping[str, float | None], free_gb: float
         "cohort_gb": n * mb_per_patient / 1e3, "input": choice.mode,
         "why": choice.reason, "checkpoint_gb": state_gb, "checkpoints_gb": state_gb * n_kept * config.folds.n_folds,
     }  # fmt: skip
-    return Checked(facts, [*_find_memory_problems(facts, memory, device), *_find_disk_problems(facts, free_gb)])
+    problems = [*_find_batch_problems(facts), *_find_memory_problems(facts, memory, device),
+                *_find_disk_problems(facts, free_gb)]  # fmt: skip
+    return Checked(facts, problems)
+
+
+def _find_batch_problems(facts: Mapping[str, Any]) -> Iterator[Problem]:
+    """Twice the estimate must fit, for it is one."""
+    largest = facts["largest_batch"]
+    if facts["batch_size"] > 2 * largest:
+        remedy = f"use --train.batch-size {largest}" if largest else "use smaller images, or a device with more memory"
+        need = f"{facts['batch_memory_gb']:.3g} GB"
+        yield Problem(f"a batch of {facts['batch_size']} needs about {need} of a device, which holds about {largest}",
+                      remedy, 3)
 
 
 def _estimate_costs(

@@ -40,6 +40,8 @@ class GpuHost(NamedTuple):
     python: tuple[int, int]
     has_tensorflow_cpu: bool = True
     """Whether there is a TensorFlow without CUDA for this platform, as a package of its own."""
+    is_hidden: bool = False
+    """Whether CUDA_VISIBLE_DEVICES hides every GPU."""
 
 
 def find_gpu_host() -> GpuHost | None:
@@ -48,19 +50,21 @@ def find_gpu_host() -> GpuHost | None:
     if not text and shutil.which("nvidia-smi") is None:
         return None
     found = re.search(r"Kernel Module\s+(?:for \S+\s+)?([0-9.]+)", text)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
     asked = ["nvidia-smi", *(["-i", visible] if visible else []),
              "--query-gpu=driver_version,memory.used,memory.total", "--format=csv,noheader,nounits"]  # fmt: skip
     driver, used, total = found[1] if found else "", None, None
     try:
         answer = subprocess.run(asked, capture_output=True, text=True, encoding="utf-8", timeout=20, check=True)
-        driver, used, total = re.split(r",\s*", answer.stdout.splitlines()[0])
+        told, used, total = re.split(r",\s*", answer.stdout.splitlines()[0])
+        driver = told if re.fullmatch(r"[0-9]+(\.[0-9]+)*", told) else driver
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         pass
-    as_gb = [None if mib is None or not mib.isdigit() else int(mib) * 2**20 / 1e9 for mib in (used, total)]
+    as_gb = [int(mib) * 2**20 / 1e9 if mib and re.fullmatch(r"[0-9]+", mib) else None for mib in (used, total)]
     packages = {name: version for name, version in find_versions(_PACKAGES).items() if name in _PACKAGES}
     is_x86 = sys.platform == "linux" and platform.machine() == "x86_64"
-    return GpuHost(driver, as_gb[0], as_gb[1], packages, sys.version_info[:2], is_x86)
+    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES", visible or "0").strip() in ("", "-1", "NoDevFiles")
+    return GpuHost(driver, as_gb[0], as_gb[1], packages, sys.version_info[:2], is_x86, is_hidden)
 
 
 def check_gpu(host: GpuHost | None, platform: str, is_chosen: bool) -> Checked:
@@ -81,6 +85,9 @@ def check_gpu(host: GpuHost | None, platform: str, is_chosen: bool) -> Checked:
 
 def _find_cuda_problems(host: GpuHost) -> Iterator[Problem]:
     """Why jax does not run on the GPU, with every command that repairs it."""
+    if host.is_hidden:
+        yield Problem("CUDA_VISIBLE_DEVICES hides every NVIDIA GPU", "unset it, or name a GPU in it")
+        return
     versions = {major: host.packages[f"jax-cuda{major}-plugin"] for major in _CUDA
                 if f"jax-cuda{major}-plugin" in host.packages}  # fmt: skip
     supported = _list_supported(host)

@@ -110,7 +110,8 @@ def run_guarded(
     while n_done < len(tasks):
         try:
             left = list(zip(tasks, seconds, strict=True))[n_done:]
-            with contextlib.closing(_run(function, left, n_workers, limits.memory_gib)) as outcomes:
+            context = _choose_context(function, is_careful=n_broken > 0)
+            with contextlib.closing(_run(function, left, n_workers, limits.memory_gib, context)) as outcomes:
                 for outcome in outcomes:
                     n_done, n_broken = n_done + 1, 0
                     yield outcome
@@ -127,10 +128,11 @@ def run_guarded(
 
 
 def _run(
-    function: Callable[..., T], tasks: Sequence[tuple[tuple[Any, ...], float]], n_workers: int, memory_gib: float
+    function: Callable[..., T], tasks: Sequence[tuple[tuple[Any, ...], float]], n_workers: int, memory_gib: float,
+    context: BaseContext,
 ) -> Generator[T | InputDataError]:
     """One pool's life; of each task arguments and time limit, s. Raises: BrokenProcessPool."""
-    pool = ProcessPool(n_workers, context=_choose_context(function), initializer=_prepare,
+    pool = ProcessPool(n_workers, context=context, initializer=_prepare,
                        initargs=(function, memory_gib, os.environ | _ONE_THREAD))  # fmt: skip
     left, running = deque(tasks), deque[tuple[tuple[Any, ...], float, ProcessFuture[Any]]]()
     with KEEPS_START_METHOD, _ONE_THREAD_EACH:
@@ -145,12 +147,16 @@ def _run(
             pool.join()
 
 
-def _choose_context(function: Callable[..., Any]) -> BaseContext:
+def _choose_context(function: Callable[..., Any], is_careful: bool = False) -> BaseContext:
     """Processes are forked from one clean process, which imports the function's module (2 s) once for all of them and
     ends with this one; spawned where the system cannot do that, or the path of its socket would be too long.
+
+    Args:
+        function: what they call.
+        is_careful: spawn them, as the first ones broke: the folder of the socket may be gone.
     """
     is_long = len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TMPDIR
-    if is_long or "forkserver" not in get_all_start_methods():
+    if is_careful or is_long or "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
     context.set_forkserver_preload([function.__module__])

@@ -12,10 +12,10 @@ import jax
 import pytest
 
 from bonemet_jax import host_memory
-from bonemet_jax.cli import diagnosis, doctor, main
+from bonemet_jax.cli import diagnosis, doctor, gpu_diagnosis, main
 from bonemet_jax.cli.checked import Checked
 from bonemet_jax.cli.doctor import describe_facts
-from bonemet_jax.cli.gpu_diagnosis import GpuHost, check_gpu
+from bonemet_jax.cli.gpu_diagnosis import GpuHost, check_gpu, find_gpu_host
 from bonemet_jax.config import Config, InputConfig, ModelConfig, RecordsConfig, load_config
 from bonemet_jax.models.flops import count_parameters
 
@@ -134,8 +134,9 @@ def test_a_cohort_or_a_disk_too_small() -> None:
                     input=InputConfig(mode="resident"))  # fmt: skip
     memory = {"host_gb": 8.0, "limit_gb": 0.001}
     facts, problems = diagnosis.check_run(config, memory, 0.0)
-    assert facts["input"] == "resident" and [problem.exit_code for problem in problems] == [3, 0]
-    assert problems[0].mend == "use --input.mode auto" and "0.0 GB are free" in problems[1].what
+    assert facts["input"] == "resident" and [problem.exit_code for problem in problems] == [3, 3, 0]
+    assert problems[0].mend == "use smaller images, or a device with more memory"
+    assert problems[1].mend == "use --input.mode auto" and "0.0 GB are free" in problems[2].what
     assert diagnosis.check_run(config, {"host_gb": 8.0, "limit_gb": None}, 1e6).problems == []
 
 
@@ -269,3 +270,41 @@ def test_the_largest_batch_counts_members_on_a_device_and_a_resident_cohort() ->
     resident = replace(streamed, input=InputConfig(mode="resident"))
     rooms = [diagnosis.check_run(one, memory, 1e6).facts["largest_batch"] for one in (streamed, resident)]
     assert rooms[1] < rooms[0]
+
+
+def test_a_batch_that_does_not_fit_stops_runs() -> None:
+    config = Config("large", model=ModelConfig(network="tiny"), records=RecordsConfig(height=64, width=80))
+    memory = {"host_gb": 64.0, "limit_gb": 0.2}
+    fits = diagnosis.check_run(config, memory, 1e6)
+    too_many = replace(config.train, batch_size=8 * fits.facts["largest_batch"])
+    (problem,) = diagnosis.check_run(replace(config, train=too_many), memory, 1e6).problems
+    assert fits.problems == [] and problem.exit_code == 3
+    assert problem.mend == f"use --train.batch-size {fits.facts['largest_batch']}"
+
+
+@pytest.mark.parametrize(("answer", "driver", "used"), [
+    ("550.54.14, 100, 81559", "550.54.14", 0.1), ("[N/A], [N/A], [N/A]", "", None),
+    ("580.1, \u00b2\u00b3, 81559", "580.1", None),
+    ("[Unknown Error], 100, 81559", "", 0.1), ("No devices were found", "", None), ("", "", None),
+])  # fmt: skip
+def test_whatever_nvidia_smi_answers_is_survived(
+    answer: str, driver: str, used: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{answer}'\n", encoding="utf-8")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(gpu_diagnosis, "_DRIVER", tmp_path / "none")
+    host = find_gpu_host()
+    assert host is not None and host.driver == driver
+    assert host.used_gb == (None if used is None else pytest.approx(used, rel=0.05))
+    assert all("\n" not in problem.what for problem in check_gpu(host, "cpu", is_chosen=False).problems)
+
+
+@pytest.mark.parametrize("value", ["", "-1", "NoDevFiles"])
+def test_hidden_gpus_are_told(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_diagnosis, "_DRIVER", tmp_path / "version")
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    (problem,) = check_gpu(find_gpu_host(), "cpu", is_chosen=False).problems
+    assert problem.what == "CUDA_VISIBLE_DEVICES hides every NVIDIA GPU"

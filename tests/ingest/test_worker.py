@@ -1,6 +1,7 @@
 """Guarded reading: what hangs, swells, dies or raises is an error of that one input; the others are read."""
 
 import ctypes
+import multiprocessing
 import operator
 import os
 import signal
@@ -158,3 +159,16 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
     script.write_text("from data_pipelines.ingest.worker import run_guarded\nprint(list(run_guarded(len, ['a'], 1)))\n")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode != 0 and "the processes that read files do not start" in done.stderr
+
+
+def test_readers_start_after_the_folder_of_their_socket_is_gone() -> None:
+    """A long-lived program, and a cleaner of temporary files."""
+    assert list(run_guarded(operator.neg, [(1,)], 1)) == [-1]
+    folder = multiprocessing.current_process()._config.get("tempdir")
+    assert folder
+    aside = Path(f"{folder}.aside")
+    Path(folder).rename(aside)
+    try:
+        assert list(run_guarded(operator.neg, [(2,), (3,)], 1)) == [-2, -3]
+    finally:
+        aside.rename(folder)

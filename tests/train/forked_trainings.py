@@ -13,6 +13,8 @@ from typing import Any
 from bonemet_jax.cohort.folds import make_folds
 from bonemet_jax.config import Config, from_dict
 from bonemet_jax.errors import BonemetError
+from bonemet_jax.process_state import process_control
+from bonemet_jax.telemetry.compile_cache import COMPILE_CACHE
 from bonemet_jax.train.dry_run import make_random_records
 from bonemet_jax.train.loop import train_folds
 
@@ -22,7 +24,8 @@ def train(run_dir: Path, config: Config) -> int:
     records = make_random_records(24, 64, 80, seed=0)
     folds = make_folds(records.patient_id, records.label.tolist(), config.folds)
     try:
-        train_folds(records, folds, config, run_dir, (0,))
+        with process_control(), COMPILE_CACHE:  # as the command line does
+            train_folds(records, folds, config, run_dir, (0,))
     except BonemetError as error:
         print(f"bonemet: {error}", file=sys.stderr, flush=True)
         return error.exit_code

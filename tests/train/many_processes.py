@@ -19,6 +19,7 @@ from bonemet_jax.errors import Terminated
 from bonemet_jax.input_pipeline.records import RecordArrays
 from bonemet_jax.process_state import process_control
 from bonemet_jax.readout.embeddings import embed, load_state
+from bonemet_jax.telemetry.compile_cache import COMPILE_CACHE
 from bonemet_jax.train import watchdog
 from bonemet_jax.train.dry_run import make_random_records
 from bonemet_jax.train.loop import get_fed_engine, train_folds
@@ -82,7 +83,7 @@ def dying(how: str, n_begun: int) -> Iterator[None]:
 
 def main(spec: str, run_dir: str, ways: str, epochs: str = "2", how: str = "live", n_begun: str = "0") -> None:
     """Args: --distributed, folder, ways as resident/jit/sequential joined by commas, epochs, how and when to die."""
-    with process_control(), hosts.joined(spec, 60), jax.enable_x64(True), dying(how, int(n_begun)):
+    with process_control(), COMPILE_CACHE, hosts.joined(spec, 60), jax.enable_x64(True), dying(how, int(n_begun)):
         for way in ways.split(","):
             train(make_config(*way.split("/"), epochs=int(epochs)), Path(run_dir) / way.replace("/", "_"))
 
