@@ -373,8 +373,9 @@ def load_config(given: str | Path) -> Config:
         found = runpy.run_path(str(path)).get("config")
     except UsageError as error:
         raise UsageError(error.what, path, error.mend) from error
-    except Exception as error:
-        raise UsageError(f"config file does not run: {error}", path, "mend the file") from error
+    except (Exception, SystemExit) as error:
+        what = f"SystemExit: {error}" if isinstance(error, SystemExit) else error
+        raise UsageError(f"config file does not run: {what}", path, "mend the file") from error
     if not isinstance(found, Config):
         raise UsageError("config file defines no `config = Config(...)`", path, "add one")
     if mismatch := strict_json.find_mismatch(dataclasses.asdict(found), Config):

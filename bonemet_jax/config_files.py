@@ -21,7 +21,8 @@ def find_folder() -> Path:
 def list_configs() -> dict[str, Path]:
     """Name -> file of every packaged config. The name is the path in the folder without .py: smoke, ablation/ct."""
     folder = find_folder()
-    names = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.py")}
+    files = (file for file in folder.rglob("*.py") if file.is_file() and not file.name.startswith("."))
+    names = {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
     return dict(sorted(names.items(), key=lambda item: (item[0].count("/"), item[0])))
 
 
@@ -62,4 +63,8 @@ def suggest(given: str) -> str:
 
 def describe(path: Path) -> str:
     """First line of a config file's docstring; the file is parsed without being executed."""
-    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    try:
+        parsed = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        return f"(cannot be read: {error})"
+    return (ast.get_docstring(parsed) or "").partition("\n")[0]

@@ -113,7 +113,8 @@ def test_config_knows_the_stages_of_every_network() -> None:
 
 
 def test_config_file_faults_are_one_line(tmp_path: Path) -> None:
-    for text, said in (("x = 1", "defines no"), ("1/0", "does not run"), ("from bonemet_jax.config import *\n"
+    for text, said in (("x = 1", "defines no"), ("1/0", "does not run"),
+                       ("raise SystemExit(0)", "SystemExit: 0"), ("from bonemet_jax.config import *\n"
                         "config = Config(name='a', optim=OptimConfig(lr=-1))", "optim.lr")):
         file = tmp_path / "c.py"
         file.write_text(text)

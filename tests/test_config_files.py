@@ -65,3 +65,13 @@ def test_a_copy_of_any_config_runs_elsewhere(tmp_path: Path) -> None:
     for path in list_configs().values():
         (tmp_path / "copy.py").write_bytes(path.read_bytes())
         assert runpy.run_path(os.fspath(tmp_path / "copy.py"))["config"].name == path.stem
+
+
+def test_files_that_are_no_configs_do_not_stop_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs" / "folder.py").mkdir(parents=True)
+    (tmp_path / "configs" / ".#good.py").symlink_to("nobody@nowhere")
+    for name, data in (("good", TEXT.encode()), ("half", b"config = (\n"), ("other", b"# \xff\n")):
+        (tmp_path / "configs" / f"{name}.py").write_bytes(data)
+    monkeypatch.setattr(config_files, "_PACKAGE", tmp_path)
+    assert list(list_configs()) == ["good", "half", "other"]
+    assert all(describe(list_configs()[name]).startswith("(cannot be read: ") for name in ("half", "other"))
