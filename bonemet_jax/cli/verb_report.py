@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,7 @@ from bonemet_jax.errors import BonemetError, DeviceError, UsageError
 from bonemet_jax.host_memory import keep_memory
 from bonemet_jax.jax_workarounds import NO_DEVICE_ERRORS
 from bonemet_jax.output_paths import check_local, check_output_file, load_json_or_none
-from bonemet_jax.process_state import SharedChange, Undo, change_environment, change_meanwhile, has_process_control
+from bonemet_jax.process_state import SharedChange, Undo, change_meanwhile, has_process_control
 from bonemet_jax.versions import find_versions
 
 _FLAG = "--report"
@@ -58,33 +57,30 @@ def choose_device(device: str | None) -> None:
     if device in (None, "cpu") and has_process_control():
         keep_memory()
     if device is not None:
-        change_meanwhile(_make_change({"gpu": "cuda"}.get(device, device)))
-
-
-@cache
-def _make_change(platforms: str) -> SharedChange:
-    """One for all calls that name these platforms: those that overlap in several threads are counted together."""
-    return SharedChange(lambda: _choose_platforms(platforms))
-
-
-def _choose_platforms(platforms: str) -> Undo:
-    """Make jax start on these, imported already or not; returns what restores its setting."""
-    before = os.environ.get("JAX_PLATFORMS") or None
-    restore = change_environment({"JAX_PLATFORMS": platforms})
-    if "jax" in sys.modules:
-        import jax
-
-        before = jax.config.values["jax_platforms"]
-        jax.config.update("jax_platforms", platforms)
-
-    def undo() -> None:
-        restore()
+        change_meanwhile(_KEEPS_PLATFORMS)
+        os.environ["JAX_PLATFORMS"] = platforms = {"gpu": "cuda"}.get(device, device)
         if "jax" in sys.modules:
-            import jax
+            sys.modules["jax"].config.update("jax_platforms", platforms)
 
-            jax.config.update("jax_platforms", before)
 
-    return undo
+def _keep_platforms() -> Undo:
+    """Returns what restores jax's choice of platforms, imported already or not."""
+    chosen = os.environ.get("JAX_PLATFORMS")
+    before = sys.modules["jax"].config.values["jax_platforms"] if "jax" in sys.modules else chosen or None
+
+    def restore() -> None:
+        if chosen is None:
+            os.environ.pop("JAX_PLATFORMS", None)
+        else:
+            os.environ["JAX_PLATFORMS"] = chosen
+        if "jax" in sys.modules:
+            sys.modules["jax"].config.update("jax_platforms", before)
+
+    return restore
+
+
+#: One for all calls: of those that overlap in several threads the last one restores what was before the first.
+_KEEPS_PLATFORMS = SharedChange(_keep_platforms)
 
 
 def require_device(device: str | None) -> None:

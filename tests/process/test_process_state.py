@@ -13,6 +13,7 @@ import pytest
 
 from bonemet_jax.cli import main
 from bonemet_jax.cli.streams import GuardedStreams
+from bonemet_jax.cli.verb_report import choose_device
 from bonemet_jax.process_state import (
     SharedChange,
     change_environment,
@@ -121,3 +122,28 @@ def test_an_unexpected_error_is_raised_and_all_is_restored(monkeypatch: pytest.M
     with pytest.raises(ZeroDivisionError):
         main(["info"])
     assert (sys.stdout, logging.root.manager.disable, list(warnings.filters)) == before
+
+
+def test_calls_for_other_devices_that_overlap_restore_what_was_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jax
+
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    before = jax.config.values["jax_platforms"]
+    inside, left = threading.Event(), threading.Event()
+
+    def call(device: str, first: bool) -> None:
+        with restoring():
+            choose_device(device)
+            if first:
+                inside.set()
+                left.wait(30)
+        if not first:
+            left.set()
+
+    threads = [threading.Thread(target=call, args=("tpu", True)), threading.Thread(target=call, args=("cpu", False))]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    for thread in threads:
+        thread.join(30)
+    assert "JAX_PLATFORMS" not in os.environ and jax.config.values["jax_platforms"] == before
