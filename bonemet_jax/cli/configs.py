@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from bonemet_jax import artifacts
-from bonemet_jax.cli.parse import parse
+from bonemet_jax.cli.parse import Choice, parse_choice
 from bonemet_jax.cli.path_flags import check_paths
 from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 from bonemet_jax.config_files import describe, find_packaged, list_configs
@@ -41,19 +41,12 @@ class CopyArgs(CommonArgs):
 
 #: Action -> its flags.
 ACTIONS: dict[str, type[CommonArgs]] = {"list": ListArgs, "show": ShowArgs, "copy": CopyArgs}
-_USAGES = {"list": "list", "show": "show NAME", "copy": "copy NAME FILE"}
+_CHOICE = Choice("action", "no action given", 14, {"show": "show NAME", "copy": "copy NAME FILE"})
 
 
 def main(verb: str, argv: list[str]) -> int:
     """Do one action."""
-    if argv and argv[0] in {"-h", "--help"}:
-        print("usage: bonemet configs ACTION ... (bonemet configs ACTION --help)\n")
-        print(*(f"  {_USAGES[name]:<14}  {kind.__doc__}" for name, kind in ACTIONS.items()), sep="\n")
-        return 0
-    if not argv or argv[0] not in ACTIONS:
-        raise UsageError(f"no action '{argv[0]}'" if argv else "no action given", "",
-                         f"use one of {', '.join(_USAGES.values())}")
-    args = parse(ACTIONS[argv[0]], f"{verb} {argv[0]}", argv[1:])
+    args = parse_choice(ACTIONS, verb, argv, "ACTION ...", _CHOICE)
     report = VerbReport(verb, argv, args.report)
     match args:
         case ShowArgs():

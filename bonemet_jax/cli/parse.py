@@ -3,8 +3,9 @@
 import contextlib
 import io
 import re
-from collections.abc import Collection, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import tyro
 
@@ -21,6 +22,18 @@ _UNION = re.compile(r"Error parsing (\S+): no type matching (.+?) could be insta
 _NUMBER = re.compile(r"Error parsing (\S+): (could not convert string to float|invalid literal for int\(\)).*?: ('.*')")
 _MISSING = re.compile(r"Missing value for argument '(\S+)'\. Expected (\d+) values\.")
 _CHOICE = re.compile(r"invalid choice ('.*') for argument '(\S+)'\. Expected one of \((.*)\)\.")
+
+
+class Choice(NamedTuple):
+    """Words about the first argument of a command that names one of several actions."""
+
+    noun: str
+    missing: str
+    """The error where it is left out."""
+    width: int
+    """Of the names in the help, characters."""
+    usages: Mapping[str, str] = MappingProxyType({})
+    """Name -> name with its own arguments, where it takes any."""
 
 
 def parse(
@@ -45,6 +58,31 @@ def parse(
         raise UsageError(one_line(errors.getvalue()), "", f"see `bonemet {verb} --help`") from None
     check_paths(args)
     return args
+
+
+def parse_choice(
+    kinds: Mapping[str, type[T]], verb: str, argv: Sequence[str], usage: str, choice: Choice,
+) -> T:
+    """Parse `argv`, whose first word names one of the kinds; `--help` alone lists them.
+
+    Args:
+        kinds: Word -> its flags.
+        verb: The command.
+        argv: Its arguments.
+        usage: What follows the command in the help.
+        choice: Words of the help and the errors.
+
+    Raises: as `parse`; UsageError for another word or none.
+    """
+    if argv and argv[0] in {"-h", "--help"}:
+        texts = {choice.usages.get(name, name): kind.__doc__ for name, kind in kinds.items()}
+        print(f"usage: bonemet {verb} {usage} (bonemet {verb} {usage.split()[0]} --help)\n")
+        print(*(f"  {name:<{choice.width}}  {text}" for name, text in texts.items()), sep="\n")
+        raise SystemExit(0)
+    if not argv or argv[0] not in kinds:
+        known = ", ".join(choice.usages.get(name, name) for name in kinds)
+        raise UsageError(f"no {choice.noun} '{argv[0]}'" if argv else choice.missing, "", f"use one of {known}")
+    return parse(kinds[argv[0]], f"{verb} {argv[0]}", argv[1:])
 
 
 def _refuse_repeated(argv: Sequence[str], repeatable: Collection[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bonemet_jax.cli.parse import parse
+from bonemet_jax.cli.parse import Choice, parse_choice
 from bonemet_jax.cli.verb_report import CommonArgs, VerbReport
 from bonemet_jax.errors import UsageError
 from bonemet_jax.table_cells import parse_codes
@@ -115,14 +115,7 @@ KINDS: dict[str, type[CsvArgs]] = {
 
 def main(verb: str, argv: list[str]) -> int:
     """Compute one statistic, print it and write it with --report."""
-    if argv and argv[0] in {"-h", "--help"}:
-        print("usage: bonemet stats NAME --csv FILE ... (bonemet stats NAME --help)\n")
-        print(*(f"  {name:<10}  {kind.__doc__}" for name, kind in KINDS.items()), sep="\n")
-        return 0
-    if not argv or argv[0] not in KINDS:
-        raise UsageError(f"no statistic '{argv[0]}'" if argv else "no statistic named", "",
-                         f"use one of {', '.join(KINDS)}")
-    args = parse(KINDS[argv[0]], f"{verb} {argv[0]}", argv[1:])
+    args = parse_choice(KINDS, verb, argv, "NAME --csv FILE ...", Choice("statistic", "no statistic named", 10))
     report = VerbReport(verb, argv, args.report)
     table, results = _compute(args)
     report.write(results, inputs=[args.csv], table=table.describe_reading())
