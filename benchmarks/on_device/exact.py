@@ -1,4 +1,4 @@
-"""Are the device's numbers those of the CPU: channels beside scikit-image, a float64 step beside saved numbers.
+"""Compare the device with the CPU: channels with scikit-image's, a float64 step with saved numbers.
 
     python -m benchmarks.on_device.exact --write    save the CPU's numbers anew
 """
@@ -33,7 +33,7 @@ _NETWORK, _SIZE = "resnet50", (2, 64, 80)
 
 
 def check_channels() -> dict[str, Any]:
-    """Exact LBP and HOG of eight images on the device, beside the CPU's, and beside scikit-image's if installed."""
+    """Exact LBP and HOG of eight images on the device, compared with the CPU's and, if installed, scikit-image's."""
     images = _make_images()
     codes = np.asarray(local_binary_pattern(images, schema.LBP_POINTS, schema.LBP_RADIUS))
     cell = (schema.HOG_CELL, schema.HOG_CELL)
@@ -56,7 +56,7 @@ def check_channels() -> dict[str, Any]:
 
 
 def check_parity() -> dict[str, Any]:
-    """A float64 step, normalisations plain and lean: loss, logits, gradients, statistics beside the CPU's."""
+    """A float64 step, plain and lean normalisations: loss, logits, gradients, statistics, compared with the CPU's."""
     expected = artifacts.load_json(EXPECTED)["step"]
     found: dict[str, Any] = {"network": _NETWORK, "shape": list(_SIZE)}
     for name, lowering in _lowerings().items():

@@ -38,10 +38,10 @@ def make_config(quick: bool, dtype: str = "bfloat16", batch_size: int = 32, **en
 
 
 def _time(
-    dtype: str = "bfloat16", batch_size: int = 32, beside: str = "", **engine: str
+    dtype: str = "bfloat16", batch_size: int = 32, peer: str = "", **engine: str
 ) -> Callable[[bool, Path], Found]:
     def run(quick: bool, _folder: Path) -> Found:
-        return Found(*steps.time_variant(make_config(quick, dtype, batch_size, **engine), quick, beside))
+        return Found(*steps.time_variant(make_config(quick, dtype, batch_size, **engine), quick, peer))
 
     return run
 
@@ -63,8 +63,8 @@ CHECKS: dict[str, Check] = {
     "parity": Check(40, lambda quick, folder: Found([], exact.check_parity())),
     "step": Check(70, _time()),
     "trace": Check(25, _trace),
-    "torch": Check(45, _time(beside="eager")),
-    "torch_compiled": Check(90, _time(beside="compiled")),
+    "torch": Check(45, _time(peer="eager")),
+    "torch_compiled": Check(90, _time(peer="compiled")),
     "plain_normalisation": Check(60, _time(normalise="plain")),
     "batch_128": Check(70, _time(batch_size=128)),
     "float32": Check(70, _time("float32")),

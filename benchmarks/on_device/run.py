@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import outputs
+from benchmarks.on_device.plan import CHECKS
 
 ROOT = Path(__file__).parents[2]
 #: For the summary, and for a process to end.
@@ -38,8 +39,6 @@ _LOG_BYTES = 2**20
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the checks, write the files; returns the exit code."""
-    from benchmarks.on_device.plan import CHECKS
-
     parser = argparse.ArgumentParser("benchmarks/device.sh", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--out", type=outputs.local_path, required=True, help="folder for the results, new or empty")
@@ -60,16 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as scratch, (args.out / "log.txt").open("wb") as log:
             for name in dict.fromkeys(args.checks):
-                least = 5 if args.quick else CHECKS[name].seconds / 2
                 left = deadline - _RESERVE_S - time.monotonic()
-                if left < least:
-                    reason = f"{max(left, 0):.0f} s left, at least {least:.0f} wanted"
-                    ended[name] = {"status": "not run", "reason": reason}
-                else:
-                    most = _PATIENCE * CHECKS[name].seconds
-                    ended[name] = run_check(name, args.quick, min(left, most), Path(scratch), args.out, log)
-                    if ended[name]["status"] == "stopped" and most < left:
-                        ended[name] = {"status": "failed", "reason": f"it took more than {most:.0f} s"}
+                ended[name] = run_in_time(name, args.quick, left, Path(scratch), args.out, log)
                 with contextlib.suppress(OSError):  # nobody reads it
                     print(f"{name:<20} {_describe(ended[name])}", flush=True)
     finally:  # also when asked to end: what was measured stays
@@ -77,6 +68,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         left_out = {name: {"status": "not run", "reason": "ended before"} for name in args.checks if name not in ended}
         write_results(args.out, ended | left_out, args.quick)
     return 1 if any(one["status"] in ("failed", "wrong") for one in ended.values()) else 0
+
+
+def run_in_time(name: str, quick: bool, left: float, scratch: Path, out: Path, log: Any) -> dict[str, Any]:
+    """`run_check` with so many seconds left, unless they are too few; one that takes far too long has failed."""
+    expected = CHECKS[name].seconds
+    least, most = 5 if quick else expected / 2, _PATIENCE * expected
+    if left < least:
+        return {"status": "not run", "reason": f"{max(left, 0):.0f} s left, at least {least:.0f} wanted"}
+    ended = run_check(name, quick, min(left, most), scratch, out, log)
+    if ended["status"] == "stopped" and most < left:
+        return {"status": "failed", "reason": f"it took more than {most:.0f} s"}
+    return ended
 
 
 def run_check(name: str, quick: bool, seconds: float, scratch: Path, out: Path, log: Any) -> dict[str, Any]:

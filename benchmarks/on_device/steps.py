@@ -1,4 +1,4 @@
-"""Training steps on random records held on the device: their time, alone or beside PyTorch's, a profile, an epoch."""
+"""Training steps on random records held on the device: time alone or compared with PyTorch's, a profile, an epoch."""
 
 import time
 from collections.abc import Callable
@@ -29,38 +29,38 @@ class MissingPeerError(Exception):
     """What a check compares with is not installed."""
 
 
-def time_variant(config: Config, quick: bool, beside: str = "") -> tuple[list[Measurement], dict[str, Any]]:
-    """Seconds a step, images/s, utilisation; beside PyTorch (`eager` or `compiled`), steps of both in turn.
+def time_variant(config: Config, quick: bool, peer: str = "") -> tuple[list[Measurement], dict[str, Any]]:
+    """Seconds a step, images/s, utilisation; with a peer (PyTorch, `eager` or `compiled`), steps of both in turn.
 
     Raises: MissingPeerError when PyTorch is asked for and not installed.
     """
     n, warm_up = (3, 1) if quick else (20, 5)
     training = Training(Engine(config), config)
-    if beside and not is_installed("torch"):
+    if peer and not is_installed("torch"):
         raise MissingPeerError("PyTorch is not installed")
     facts: dict[str, Any] = {"warm_up": warm_up, "compile_s": round(time_once(training.compile)[0], 2)}
     ways: dict[str, Callable[[], Any]] = {"ours": training.step}
-    if beside:
+    if peer:
         from benchmarks.peers.torch_resnet import make_step
 
-        ways["torch"] = make_step(config, is_compiled=beside == "compiled")
+        ways["torch"] = make_step(config, is_compiled=peer == "compiled")
         facts["torch"] = metadata.version("torch")
     timings = interleave(ways, n, warm_up)
     memory = jax.local_devices()[0].memory_stats() or {}
     facts |= {"peak_memory_gb": memory.get("peak_bytes_in_use", 0) / 1e9 or None,
               "gb_a_step": training.engine.gb_accessed()}
-    return _describe(config, timings["ours"].wall_s, timings["torch"].wall_s if beside else None, beside, facts), facts
+    return _describe(config, timings["ours"].wall_s, timings["torch"].wall_s if peer else None, peer, facts), facts
 
 
 def _describe(
-    config: Config, ours: np.ndarray, theirs: np.ndarray | None, beside: str, facts: dict[str, Any]
+    config: Config, ours: np.ndarray, theirs: np.ndarray | None, peer: str, facts: dict[str, Any]
 ) -> list[Measurement]:
     batch_size, model = config.train.batch_size, config.model
     gflop = compute_train_gflop_per_image(model, config.records.height, config.records.width)
     parameters = {
         "network": model.network, "height": config.records.height, "width": config.records.width,
         "batch_size": batch_size, "compute_dtype": model.compute_dtype, "parallel": config.engine.parallel,
-        "normalise": config.engine.normalise, "train_gflop_per_image": round(gflop, 4), "torch": beside,
+        "normalise": config.engine.normalise, "train_gflop_per_image": round(gflop, 4), "torch": peer,
         "warm_up": facts.pop("warm_up"),
     }  # fmt: skip
 
