@@ -188,7 +188,8 @@ def _plan_run(config: Config, memory: Mapping[str, float | None], free_gb: float
     n, mb_per_patient = count_patients(config), _bytes_per_patient(config) / 1e6
     device = jax.local_devices()[0]
     choice = pick_mode(config.input, n, _bytes_per_patient(config), device)
-    resident_gb = n * mb_per_patient / 1e3 if choice.mode == "resident" else 0.0
+    cohort_gb = n * mb_per_patient / 1e3
+    batch_room_gb = _find_room_gb(device, memory) - (cohort_gb if choice.mode == "resident" else 0)
     state_gb = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(engine.state_template())) / 1e9
     n_kept = _KEPT + (config.train.epochs // config.train.keep_epochs if config.train.keep_epochs else 0)
     gflop = compute_train_gflop_per_image(config.model, height, width)
@@ -200,8 +201,8 @@ def _plan_run(config: Config, memory: Mapping[str, float | None], free_gb: float
         "idle_devices": jax.device_count() - engine.spread.mesh.size, "batch_size": config.train.batch_size,
         "per_device_batch_size": per_device, "image": [height, width, len(config.model.channels)],
         "parameters": count_parameters(config.model), "train_gflop_per_image": gflop,
-        **_estimate_costs(config, engine, device, memory, resident_gb), "patients": n, "mb_per_patient": mb_per_patient,
-        "cohort_gb": n * mb_per_patient / 1e3, "input": choice.mode,
+        **_estimate_costs(config, engine, device, batch_room_gb, n), "patients": n, "mb_per_patient": mb_per_patient,
+        "cohort_gb": cohort_gb, "input": choice.mode,
         "why": choice.reason, "checkpoint_gb": state_gb, "checkpoints_gb": state_gb * n_kept * config.folds.n_folds,
     }  # fmt: skip
     problems = [*_find_batch_problems(facts), *_find_memory_problems(facts, memory, device),
@@ -220,13 +221,13 @@ def _find_batch_problems(facts: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _estimate_costs(
-    config: Config, engine: Engine, device: jax.Device, memory: Mapping[str, float | None], resident_gb: float
+    config: Config, engine: Engine, device: jax.Device, room_gb: float, n_patients: int
 ) -> dict[str, float | int]:
     """Memory of the config's batch, the largest that fits, hours of all trainings: estimates from shapes, and from the
     rates of a convolution and a copy on this device.
 
     Args:
-        resident_gb: Memory of a device that the cohort takes.
+        room_gb: Memory of one device for the state and a batch.
     """
     need = estimate_memory(config)
     n_together = engine.n_members if config.engine.folds == "vmap" else 1
@@ -236,10 +237,10 @@ def _estimate_costs(
     n_times = k * (1 - 1 / k)  # that an image is seen in an epoch of all trainings
     if config.fusion.mode == "honest":
         n_times += k * (k - 1) / 2 * (1 - 2 / k)
-    n_images = count_patients(config) * n_times * config.train.epochs
-    room = (_find_room_gb(device, memory) - resident_gb) * 1e9 / n_together
+    n_images = n_patients * n_times * config.train.epochs
+    largest_batch = need.find_largest_batch(room_gb * 1e9 / n_together) * engine.n_data
     return {"batch_memory_gb": n_together * need.count(config.train.batch_size // engine.n_data) / 1e9,
-            "largest_batch": need.find_largest_batch(room) * engine.n_data, "images_per_s_about": images_per_s,
+            "largest_batch": largest_batch, "images_per_s_about": images_per_s,
             "hours_about": n_images / images_per_s / 3600}
 
 

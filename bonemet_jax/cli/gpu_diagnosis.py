@@ -4,7 +4,6 @@ Oldest drivers: NVIDIA's CUDA compatibility table (525 for CUDA 12, 580 for CUDA
 """
 
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bonemet_jax.cli.checked import Checked, Problem
+from bonemet_jax.missing_package import PACKAGES
 from bonemet_jax.versions import find_versions
 
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -50,7 +50,8 @@ def find_gpu_host() -> GpuHost | None:
     if not text and shutil.which("nvidia-smi") is None:
         return None
     found = re.search(r"Kernel Module\s+(?:for \S+\s+)?([0-9.]+)", text)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = (chosen or "").partition(",")[0].strip()
     asked = ["nvidia-smi", *(["-i", visible] if visible else []),
              "--query-gpu=driver_version,memory.used,memory.total", "--format=csv,noheader,nounits"]  # fmt: skip
     driver, used, total = found[1] if found else "", None, None
@@ -62,9 +63,9 @@ def find_gpu_host() -> GpuHost | None:
         pass
     as_gb = [int(mib) * 2**20 / 1e9 if mib and re.fullmatch(r"[0-9]+", mib) else None for mib in (used, total)]
     packages = {name: version for name, version in find_versions(_PACKAGES).items() if name in _PACKAGES}
-    is_x86 = sys.platform == "linux" and platform.machine() == "x86_64"
-    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES", visible or "0").strip() in ("", "-1", "NoDevFiles")
-    return GpuHost(driver, as_gb[0], as_gb[1], packages, sys.version_info[:2], is_x86, is_hidden)
+    has_tensorflow_cpu = PACKAGES["tensorflow"] == "tensorflow-cpu"
+    is_hidden = chosen is not None and chosen.strip() in ("", "-1", "NoDevFiles")
+    return GpuHost(driver, as_gb[0], as_gb[1], packages, sys.version_info[:2], has_tensorflow_cpu, is_hidden)
 
 
 def check_gpu(host: GpuHost | None, platform: str, is_chosen: bool) -> Checked:
@@ -119,7 +120,7 @@ def _list_supported(host: GpuHost) -> list[int]:
 
 
 def _is_old(host: GpuHost, major: int) -> bool:
-    return bool(host.driver) and _major(host.driver) < _CUDA[major][0]
+    return bool(host.driver) and int(host.driver.partition(".")[0]) < _CUDA[major][0]
 
 
 def _make_command(host: GpuHost, major: int) -> str:
@@ -138,7 +139,3 @@ def _find_other_problems(host: GpuHost) -> Iterator[Problem]:
     if host.used_gb is not None and host.total_gb and host.used_gb > _TAKEN * host.total_gb:
         yield Problem(f"other programs hold {host.used_gb:.1f} of {host.total_gb:.1f} GB of the GPU's memory",
                       "`nvidia-smi` names them; end them, or choose another GPU with CUDA_VISIBLE_DEVICES")
-
-
-def _major(version: str) -> int:
-    return int(version.partition(".")[0])
