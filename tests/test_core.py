@@ -15,7 +15,7 @@ from benchmarks.__main__ import main as main_benchmarks
 from bonemet_jax import artifacts, missing_package
 from bonemet_jax.cli import main
 from bonemet_jax.config import load_config, to_dict
-from bonemet_jax.missing_package import EXTRAS, PACKAGES, list_missing, to_missing_package
+from bonemet_jax.missing_package import EXTRAS, PACKAGES, install_command, list_missing, to_missing_package
 from bonemet_jax.study.run import Run
 from tests.core_alone import ROOT, normalise
 from tests.end_to_end.small_run import SMALL, SMOKE
@@ -100,11 +100,20 @@ def test_lists_agree_with_the_project() -> None:
     assert list_missing() == []
 
 
+def test_packages_are_installed_by_uv_where_there_is_no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing_package, "_is_found", lambda root: True)
+    assert install_command("xgboost") == "pip install xgboost"
+    assert install_command("a 'b[c]'", remove="d e") == "pip uninstall -y d e; pip install a 'b[c]'"
+    monkeypatch.setattr(missing_package, "_is_found", lambda root: root != "pip")
+    assert install_command("xgboost") == "uv pip install xgboost"
+    assert install_command("a 'b[c]'", remove="d e") == "uv pip uninstall d e; uv pip install a 'b[c]'"
+
+
 def test_only_known_missing_packages_are_put_in_one_line() -> None:
     missing = ModuleNotFoundError("No module named 'distributed.x'", name="distributed.x")
     told = to_missing_package(missing, "fuse")
     if told is not None:  # the extra is not installed here
-        assert str(told) == "`fuse` needs distributed, which is not installed; pip install distributed"
+        assert str(told) == f"`fuse` needs distributed, which is not installed; {install_command('distributed')}"
         wrapped = ImportError("please install it")
         wrapped.__cause__ = missing
         assert str(to_missing_package(wrapped, "fuse")) == str(told)
@@ -171,7 +180,7 @@ def test_commands_name_the_package_that_they_need(tmp_path: Path) -> None:
     ):
         assert code == 2 and len(lines) == 1, (verb, argv, code, lines)
         needed = re.fullmatch(rf"bonemet: `{verb}` needs (\S+), which is not installed; (?:stage '(\w+)'; )?"
-                              r"pip install bonemet-jax \(or pip install \1\)", lines[0])
+                              r"(?:uv )?pip install bonemet-jax \(or (?:uv )?pip install \1\)", lines[0])
         assert needed and needed[1] in {PACKAGES[root] for root in _heavy_roots()}, lines
         assert needed[2] == stage_of.get(verb)
     assert artifacts.load_json(report)["exit_code"] == 2 and "pandas" in artifacts.load_json(report)["error"]["what"]

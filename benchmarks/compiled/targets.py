@@ -11,6 +11,7 @@ import jax
 
 from bonemet_jax.config import Network
 from bonemet_jax.errors import DeviceError, UsageError
+from bonemet_jax.missing_package import install_command
 from bonemet_jax.telemetry.device import PEAKS, Peak
 
 #: What XLA must know of a GPU, as its own protocol buffer's text; the device's public properties.
@@ -62,7 +63,7 @@ class Target:
         """Raises: DeviceError when what compiles for this target is not installed."""
         if self.plugins and not any(map(_is_there, self.plugins)):
             raise DeviceError(f"what compiles for {self.name} is not installed ({' or '.join(self.plugins)})", "",
-                              f"pip install 'bonemet-jax[{self.extra}]', or use --target cpu8")
+                              install_command(f"'bonemet-jax[{self.extra}]'") + ", or use --target cpu8")
 
     def devices(self) -> list[jax.Device]:
         """Devices to compile for; in a process of this target's environment."""

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NoReturn
 
 from bonemet_jax.cli.streams import GuardedStreams
@@ -109,7 +110,18 @@ def _explain(error: BaseException, verb: str) -> tuple[BonemetError | None, int]
     if isinstance(error, OSError) and error.filename is not None:
         told = DiskError(str(error.strerror), error.filename, "check the path and its permissions")
         return told, told.exit_code
+    if isinstance(error, FileNotFoundError) and not _has_working_directory():
+        gone = UsageError("the working directory has been deleted", "", "change to another one")
+        return gone, gone.exit_code
     return None, BonemetError.exit_code
+
+
+def _has_working_directory() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _write_failure(argv: list[str], error: BonemetError, exit_code: int, started: str) -> None:

@@ -22,7 +22,7 @@ from bonemet_jax.errors import BonemetError, DeviceError, InputDataError
 from bonemet_jax.host_memory import find_host_memory
 from bonemet_jax.input_pipeline.choose import pick_mode
 from bonemet_jax.jax_workarounds import NO_DEVICE_ERRORS
-from bonemet_jax.missing_package import list_missing
+from bonemet_jax.missing_package import install_command, list_missing
 from bonemet_jax.models.flops import compute_train_gflop_per_image, count_parameters
 from bonemet_jax.telemetry.compile_cache import VARIABLE, choose_directory
 from bonemet_jax.telemetry.device import PEAKS, cpu_model, describe_device
@@ -128,7 +128,7 @@ def check_packages() -> Checked:
     """Which packages of a full installation are missing."""
     missing = list_missing()
     problem = Problem(f"packages that are not installed: {len(missing)}; commands that need them end with exit code 2",
-                      "`pip install bonemet-jax` installs all")  # fmt: skip
+                      f"`{install_command('bonemet-jax')}` installs all")  # fmt: skip
     facts = {"light": _is_light(missing), "missing": ", ".join(missing) or None}
     return Checked(facts, [problem] if missing else [])
 
@@ -146,12 +146,12 @@ def check_xgboost() -> Checked:
         return Checked({"package": None}, [])
     if not names:
         return Checked({"package": None}, [Problem("no XGBoost here, the stage fuse cannot run",
-                                                   "pip install xgboost", exit_code=1)])
+                                                   install_command("xgboost"), exit_code=1)])
     import xgboost
 
     facts = {"package": ", ".join(names), "cuda": bool(xgboost.build_info().get("USE_CUDA"))}
     both = Problem("xgboost and xgboost-cpu are both installed, into one folder",
-                   "pip uninstall -y xgboost xgboost-cpu; pip install xgboost")
+                   install_command("xgboost", remove="xgboost xgboost-cpu"))
     return Checked(facts, [both] if len(names) > 1 else [])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bonemet_jax.cli.checked import Checked, Problem
-from bonemet_jax.missing_package import PACKAGES
+from bonemet_jax.missing_package import PACKAGES, install_command
 from bonemet_jax.versions import find_versions
 
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -42,6 +42,8 @@ class GpuHost(NamedTuple):
     """Whether there is a TensorFlow without CUDA for this platform, as a package of its own."""
     is_hidden: bool = False
     """Whether CUDA_VISIBLE_DEVICES hides every GPU."""
+    has_driver: bool = True
+    """False: nvidia-smi is installed, but finds no driver."""
 
 
 def find_gpu_host() -> GpuHost | None:
@@ -55,17 +57,20 @@ def find_gpu_host() -> GpuHost | None:
     asked = ["nvidia-smi", *(["-i", visible] if visible else []),
              "--query-gpu=driver_version,memory.used,memory.total", "--format=csv,noheader,nounits"]  # fmt: skip
     driver, used, total = found[1] if found else "", None, None
+    has_driver = True
     try:
         answer = subprocess.run(asked, capture_output=True, text=True, encoding="utf-8", timeout=20, check=True)
         told, used, total = re.split(r",\s*", answer.stdout.splitlines()[0])
         driver = told if re.fullmatch(r"[0-9]+(\.[0-9]+)*", told) else driver
+    except subprocess.CalledProcessError:
+        has_driver = bool(text)
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         pass
     as_gb = [int(mib) * 2**20 / 1e9 if mib and re.fullmatch(r"[0-9]+", mib) else None for mib in (used, total)]
     packages = {name: version for name, version in find_versions(_PACKAGES).items() if name in _PACKAGES}
-    has_tensorflow_cpu = PACKAGES["tensorflow"] == "tensorflow-cpu"
     is_hidden = chosen is not None and chosen.strip() in ("", "-1", "NoDevFiles")
-    return GpuHost(driver, as_gb[0], as_gb[1], packages, sys.version_info[:2], has_tensorflow_cpu, is_hidden)
+    return GpuHost(driver, as_gb[0], as_gb[1], packages, sys.version_info[:2],
+                   PACKAGES["tensorflow"] == "tensorflow-cpu", is_hidden, has_driver)  # fmt: skip
 
 
 def check_gpu(host: GpuHost | None, platform: str, is_chosen: bool) -> Checked:
@@ -88,6 +93,9 @@ def _find_cuda_problems(host: GpuHost) -> Iterator[Problem]:
     """Why jax does not run on the GPU, with every command that repairs it."""
     if host.is_hidden:
         yield Problem("CUDA_VISIBLE_DEVICES hides every NVIDIA GPU", "unset it, or name a GPU in it")
+        return
+    if not host.has_driver:
+        yield Problem("nvidia-smi finds no NVIDIA driver", "if this machine has a GPU, install its driver or reload it")
         return
     versions = {major: host.packages[f"jax-cuda{major}-plugin"] for major in _CUDA
                 if f"jax-cuda{major}-plugin" in host.packages}  # fmt: skip
@@ -127,15 +135,14 @@ def _make_command(host: GpuHost, major: int) -> str:
     """What removes the packages of other CUDAs and installs this one's. XGBoost's NCCL and jax's are one folder."""
     strangers = [name.format(other) for other in _CUDA if other != major for name in _OF_CUDA
                  if name.format(other) in host.packages]  # fmt: skip
-    remove = f"pip uninstall -y {' '.join(strangers)}; " if strangers else ""
     xgboost = f' "xgboost{_XGBOOST[major]}"' if "xgboost" in host.packages else ""
-    return f"{remove}pip install \"jax[cuda{major}]=={host.packages.get('jax', '')}\"{xgboost}"
+    return install_command(f"\"jax[cuda{major}]=={host.packages.get('jax', '')}\"{xgboost}", remove=" ".join(strangers))
 
 
 def _find_other_problems(host: GpuHost) -> Iterator[Problem]:
     if host.has_tensorflow_cpu and "tensorflow" in host.packages:
         yield Problem("this TensorFlow takes the GPU's memory when records are built; jax then finds none",
-                      "pip uninstall -y tensorflow; pip install tensorflow-cpu")
+                      install_command("tensorflow-cpu", remove="tensorflow"))
     if host.used_gb is not None and host.total_gb and host.used_gb > _TAKEN * host.total_gb:
         yield Problem(f"other programs hold {host.used_gb:.1f} of {host.total_gb:.1f} GB of the GPU's memory",
                       "`nvidia-smi` names them; end them, or choose another GPU with CUDA_VISIBLE_DEVICES")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bonemet_jax import artifacts
+from bonemet_jax.missing_package import install_command
 from bonemet_jax.progress import say
 
 
@@ -25,8 +26,8 @@ def open_board(directory: Path, first_epoch: int) -> "Board | None":
 
 @functools.cache
 def _say_missing() -> None:
-    say("no TensorBoard logs: tensorboardX is not installed; pip install tensorboardX (metrics.jsonl holds the same "
-        "numbers)")
+    say(f"no TensorBoard logs: tensorboardX is not installed; {install_command('tensorboardX')} "
+        "(metrics.jsonl holds the same numbers)")
 
 
 class Board:

@@ -17,6 +17,7 @@ from skimage.measure import find_contours
 
 from bonemet_jax import __version__, schema
 from bonemet_jax.errors import UsageError
+from bonemet_jax.missing_package import install_command
 from data_pipelines.canonical import CanonicalSlice
 
 if TYPE_CHECKING:
@@ -117,4 +118,5 @@ def _import_highdicom() -> Any:
     try:
         return importlib.import_module("highdicom")
     except ImportError as error:
-        raise UsageError("highdicom is not installed", "DICOM-SEG", "pip install 'bonemet-jax[dicom-seg]'") from error
+        remedy = install_command("'bonemet-jax[dicom-seg]'")
+        raise UsageError("highdicom is not installed", "DICOM-SEG", remedy) from error

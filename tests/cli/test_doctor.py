@@ -1,5 +1,6 @@
 """`bonemet doctor`: facts that agree with jax and the config, problems with remedies, exit codes."""
 
+import functools
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from bonemet_jax.cli.checked import Checked
 from bonemet_jax.cli.doctor import describe_facts
 from bonemet_jax.cli.gpu_diagnosis import GpuHost, check_gpu, find_gpu_host
 from bonemet_jax.config import Config, InputConfig, ModelConfig, RecordsConfig, load_config
+from bonemet_jax.missing_package import install_command
 from bonemet_jax.models.flops import count_parameters
 
 SMALL = """
@@ -25,6 +27,12 @@ config = Config("small", phantom=PhantomConfig(n=24), records=RecordsConfig(heig
                 model=ModelConfig(network="tiny"), train=TrainConfig(batch_size=8))
 """
 DEVICES = 8
+
+
+@pytest.fixture(autouse=True)
+def _pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an environment with pip, whichever this one has."""
+    monkeypatch.setattr(gpu_diagnosis, "install_command", functools.partial(install_command, has_pip=True))
 
 
 @pytest.fixture
@@ -298,6 +306,17 @@ def test_whatever_nvidia_smi_answers_is_survived(
     assert host is not None and host.driver == driver
     assert host.used_gb == (None if used is None else pytest.approx(used, rel=0.05))
     assert all("\n" not in problem.what for problem in check_gpu(host, "cpu", is_chosen=False).problems)
+
+
+def test_a_failing_nvidia_smi_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n", encoding="utf-8")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(gpu_diagnosis, "_DRIVER", tmp_path / "version")
+    (problem,) = check_gpu(find_gpu_host(), "cpu", is_chosen=False).problems
+    assert problem.what == "nvidia-smi finds no NVIDIA driver"
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun\n")
+    assert "no jax CUDA plugin" in check_gpu(find_gpu_host(), "cpu", is_chosen=False).problems[0].what
 
 
 @pytest.mark.parametrize("value", ["", "-1", "NoDevFiles"])

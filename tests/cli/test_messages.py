@@ -1,6 +1,9 @@
 """One line, with one reason, for refused paths and tables of another format."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +12,8 @@ import pytest
 from bonemet_jax.cli import main
 from bonemet_jax.errors import InputDataError
 from bonemet_jax.stats.csv_table import load_csv
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("argv", [["verify", "gs://b/c"], ["export", "s3://b/run", "-o", "out"], ["audit", "gs://b/x"]])
@@ -50,3 +55,13 @@ def test_bytes_that_are_not_utf8_are_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"a,b\n\xe9,1\n")
     with pytest.raises(InputDataError, match=r"\(not UTF-8\)"):
         load_csv(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("argv", [["phantom", "-o", "x", "--n", "24"], ["verify", "smoke"]])
+def test_a_deleted_working_directory_is_one_line(argv: list[str], tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    program = "import os, sys; os.rmdir(os.getcwd()); from bonemet_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", program, *argv], cwd=tmp_path / "gone", capture_output=True,
+                          encoding="utf-8", env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "bonemet: the working directory has been deleted; change to another one\n"

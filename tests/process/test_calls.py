@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("where", ["main", "worker"])
-@pytest.mark.parametrize("group", ["light", "heavy"])
+@pytest.mark.parametrize(("where", "group"), [
+    ("main", "light"), ("worker", "light"), ("main", "heavy"), pytest.param("worker", "heavy", marks=pytest.mark.slow),
+])  # fmt: skip
 @pytest.mark.every_change
-def test_calls_leave_the_process_as_it_was(group: str, where: str, tmp_path: Path) -> None:
+def test_calls_leave_the_process_as_it_was(where: str, group: str, tmp_path: Path) -> None:
     """From the main thread and from another one, errors included."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.process.calls", where, group, str(tmp_path)], cwd=ROOT, capture_output=True,

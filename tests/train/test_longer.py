@@ -37,8 +37,10 @@ def _change(config: Config, epochs: int = 4, schedule: str = "constant", **train
 
 
 @pytest.mark.parametrize(("schedule", "options", "stops"), [
-    ("constant", {}, (1, 3)), ("step", {}, (2,)), ("constant", {"embed_epoch": "best"}, (1, 2)),
-    ("constant", {"checkpoint_epochs": 2}, (3,)), ("step", {"early_stop_epochs": 1}, (2, 3)),
+    ("constant", {}, (1, 3)), ("step", {"early_stop_epochs": 1}, (2, 3)),
+    pytest.param("step", {}, (2,), marks=pytest.mark.slow),
+    pytest.param("constant", {"embed_epoch": "best"}, (1, 2), marks=pytest.mark.slow),
+    pytest.param("constant", {"checkpoint_epochs": 2}, (3,), marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_more_epochs_equal_one_longer_training(
     train: Train, config: Config, tmp_path: Path, schedule: str, options: dict[str, object], stops: tuple[int, ...],
@@ -91,7 +93,7 @@ def test_the_cosine_schedule_starts_anew(train: Train, config: Config, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "timing.json", "done.json"])
-@pytest.mark.parametrize("epochs", [4, 5])
+@pytest.mark.parametrize("epochs", [pytest.param(4, marks=pytest.mark.slow), 5])
 def test_files_of_another_training_count_for_nothing(
     train: Train, trained: Path, config: Config, tmp_path: Path, name: str, epochs: int
 ) -> None:

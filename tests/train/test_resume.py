@@ -108,7 +108,7 @@ def _wait_for_epoch(run_dir: Path, epoch: int, pid: int) -> None:
     _wait_until(lambda: epoch == 0 or (metrics.is_file() and len(metrics.read_text().splitlines()) >= epoch), pid)
 
 
-@pytest.mark.parametrize(("n", "per_run"), [(6, 3), pytest.param(40, 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("n", "per_run"), [(3, 3), pytest.param(40, 1, marks=pytest.mark.slow)])
 def test_killed_at_random_points(
     n: int, per_run: int, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path
 ) -> None:
