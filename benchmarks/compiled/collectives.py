@@ -35,9 +35,11 @@ def find_collectives(module: Module) -> list[Collective]:
 
 
 def find_results(instruction: Instruction) -> tuple[Shape, ...]:
-    """What a collective gives: begun apart it tells its operands first, then these, but for an all-reduce."""
-    if instruction.opcode.endswith("-start") and instruction.opcode != "all-reduce-start":
-        return instruction.shapes[len(instruction.operands) :][: len(instruction.operands)]
+    """What a collective gives. Begun apart, it tells its operands first, then these; XLA before jax 0.11 left out the
+    operands of an all-reduce."""
+    n = len(instruction.operands)
+    if instruction.opcode.endswith("-start") and len(instruction.shapes) >= 2 * n:
+        return instruction.shapes[n : 2 * n]
     return instruction.shapes
 
 

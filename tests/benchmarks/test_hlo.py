@@ -176,3 +176,19 @@ ENTRY %main (x: f32[3,2], y: f32[], z: f32[4], w: f64[1]) -> f64[8] {
     assert found[0].groups == ({0, 1}, {2, 3}) and found[1].groups == ({0, 2}, {1, 3})
     assert found[2].groups == ({0, 2}, {1, 3}) and found[3].groups == ({0, 1, 2, 3},)
     assert found[5].groups == ({0, 1}, {0, 1})
+
+
+@pytest.mark.parametrize("results", ["(f32[3]{0}, bf16[4]{0})", "((f32[3]{0}, bf16[4]{0}), (f32[3]{0}, bf16[4]{0}))"])
+def test_an_all_reduce_that_is_begun_apart_gives_its_results_once(results: str) -> None:
+    """As XLA writes it with jax 0.10, and with 0.12, where the operands stand before."""
+    (found,) = find_collectives(read_module(f"""HloModule sums
+
+ENTRY %main (x: f32[3], y: bf16[4]) -> f32[3] {{
+  %x = f32[3]{{0}} parameter(0)
+  %y = bf16[4]{{0}} parameter(1)
+  %begun = {results} all-reduce-start(%x, %y), replica_groups={{{{0,1}}}}, to_apply=%add
+  %ended = (f32[3]{{0}}, bf16[4]{{0}}) all-reduce-done(%begun)
+  ROOT %first = f32[3]{{0}} get-tuple-element(%ended), index=0
+}}
+"""))
+    assert found[:3] == ("all-reduce", ("bf16", "f32"), 20)
