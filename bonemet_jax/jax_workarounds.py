@@ -5,6 +5,7 @@ settings must be made first. tests/test_jax_workarounds.py shows, where it can b
 """
 
 import ctypes
+import re
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,9 @@ from bonemet_jax.process_state import Undo
 #: What jax raises where it finds no device. With JAX_PLATFORMS=cuda and no visible NVIDIA GPU, jax 0.10 to 0.12 assert,
 #: without a word. Remove AssertionError when that raises RuntimeError too.
 NO_DEVICE_ERRORS = (RuntimeError, AssertionError)
+
+#: StableHLO that the oldest supported jax, 0.10.2, writes and reads.
+OLDEST_STABLEHLO = (1, 17, 0)
 
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
@@ -86,3 +90,25 @@ def accepts_compiler_options(options: dict[str, str]) -> bool:
     except jax.errors.JaxRuntimeError:
         return False
     return True
+
+
+def serialize_for_oldest(exported: Any) -> Any:
+    """An exported program (jax.export.Exported) in the StableHLO of the oldest supported jax, where it has a newer one.
+
+    jax writes the StableHLO of four weeks before its release: what 0.12 writes, 0.10 cannot read. Remove when jax.export
+    takes the version to write.
+    """
+    import dataclasses
+
+    found = re.match(rb"ML\xefR\rStableHLO_v(\d+)\.(\d+)\.(\d+)", exported.mlir_module_serialized)
+    if found is None or tuple(map(int, found.groups())) <= OLDEST_STABLEHLO:
+        return exported
+    from jax._src import xla_bridge
+    from jax._src.interpreters import mlir
+    from jaxlib import _jax
+
+    with mlir.make_ir_context():
+        module = _jax.mlir.deserialize_portable_artifact(exported.mlir_module_serialized)
+        with_sdy = xla_bridge.get_backend().serialize_with_sdy
+        text = _jax.mlir.serialize_portable_artifact(module, ".".join(map(str, OLDEST_STABLEHLO)), with_sdy)
+    return dataclasses.replace(exported, mlir_module_serialized=text)

@@ -1,6 +1,7 @@
 """The workarounds for jax: each works, and is still needed; one that no longer is fails here and can be removed."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import jax
 import pytest
 
 from bonemet_jax import jax_workarounds
+from bonemet_jax.jax_workarounds import OLDEST_STABLEHLO, serialize_for_oldest
 
 
 def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -72,3 +74,17 @@ time.sleep(30)
         port = probe.getsockname()[1]
     ended = run(script, PORT=str(port))
     assert ended.returncode == -signal.SIGABRT and "bad_cast" in ended.stderr
+
+
+def test_exported_programs_are_written_for_the_oldest_jax() -> None:
+    """In this jax's own StableHLO another program of four weeks before would read them; then the oldest does too."""
+    import jax.numpy as jnp
+    from jax import export
+
+    program = export.export(jax.jit(lambda x: jnp.sin(x) @ x.T))(jax.ShapeDtypeStruct((2, 3), jnp.float32))
+    written = serialize_for_oldest(program)
+    version = re.match(rb"ML\xefR\rStableHLO_v([\d.]+)", written.mlir_module_serialized)
+    assert version is not None and tuple(map(int, version[1].split(b"."))) <= OLDEST_STABLEHLO
+    again = export.deserialize(written.serialize())
+    x = jnp.arange(6.0).reshape(2, 3)
+    assert jnp.array_equal(again.call(x), jnp.sin(x) @ x.T)

@@ -29,7 +29,7 @@ KIND = "export"
 FORMAT = 1
 PROGRAM, WEIGHTS = "model.stablehlo", "model.safetensors"
 #: What jax promises of exported programs: counted between releases of jaxlib, the exporting and the reading one.
-COMPATIBILITY = {"backward": "jaxlib up to 6 months newer", "forward": "jaxlib up to 3 weeks older"}
+COMPATIBILITY = {"backward": "jaxlib up to 6 months newer", "forward": "jaxlib 0.10.2 and newer"}
 #: Stored values to a channel's: value * scale + offset, cut to -1..1 where `clip`; lbp is the code of its three planes,
 #: hog the picture of its histograms. The program does it itself.
 NORMALISATION = {

@@ -13,6 +13,7 @@ from jaxtyping import Array
 from bonemet_jax import schema
 from bonemet_jax.channels.stack import make_channels
 from bonemet_jax.config import Config
+from bonemet_jax.jax_workarounds import serialize_for_oldest
 from bonemet_jax.models.initial import variable_shapes
 from bonemet_jax.models.resnet import compute_embedding, compute_score, make_model
 from bonemet_jax.readout.named_weights import make_variables, name_tensors
@@ -31,7 +32,8 @@ def export_program(config: Config, batch: int | None = None) -> export.Exported:
     """
     weights, arrays = weight_shapes(config), array_shapes(config, batch)
     with _no_source_places():
-        return export.export(jax.jit(make_score(config)), platforms=PLATFORMS)(weights, arrays)
+        program = export.export(jax.jit(make_score(config)), platforms=PLATFORMS)(weights, arrays)
+    return serialize_for_oldest(program)
 
 
 def make_score(config: Config) -> Callable[[dict[str, Array], dict[str, Array]], dict[str, Array]]:
