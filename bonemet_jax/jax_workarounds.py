@@ -95,8 +95,8 @@ def accepts_compiler_options(options: dict[str, str]) -> bool:
 def serialize_for_oldest(exported: Any) -> Any:
     """An exported program (jax.export.Exported) in the StableHLO of the oldest supported jax, if it has a newer one.
 
-    jax writes the StableHLO of four weeks before its release: what 0.12 writes, 0.10 cannot read. Remove once jax.export
-    takes the version to write.
+    jax writes the StableHLO of four weeks before its release: what 0.12 writes, 0.10 cannot read. Remove when
+    jax.export takes the version to write.
     """
     import dataclasses
 
