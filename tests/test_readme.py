@@ -10,6 +10,7 @@ import pytest
 from bonemet_jax.cli.audit import AuditArgs
 from bonemet_jax.cli.build import BuildArgs
 from bonemet_jax.cli.configs import ACTIONS
+from bonemet_jax.cli.doctor import MachineArgs
 from bonemet_jax.cli.ingest import SourceArgs
 from bonemet_jax.cli.joined import JoinedArgs
 from bonemet_jax.cli.parse import parse
@@ -23,7 +24,7 @@ from bonemet_jax.cli.weights import WeightsArgs
 
 ROOT = Path(__file__).parents[1]
 README, MEASURED = ((ROOT / name).read_text() for name in ("README.md", "docs/measured.md"))
-ARGS = {"audit": AuditArgs, "build": BuildArgs, "ingest": SourceArgs, "measure": SourceArgs, "phantom": PhantomArgs,
+ARGS = {"audit": AuditArgs, "build": BuildArgs, "doctor": MachineArgs, "ingest": SourceArgs, "measure": SourceArgs, "phantom": PhantomArgs,
         "predict": PredictArgs, "report": JoinedArgs, "verify": VerifyArgs, "weights": WeightsArgs}
 RUNS = {"run": RunArgs, "cv": CvArgs}
 BLOCKS = re.findall(r"^ *```\w*\n(.*?)^ *```$", README, re.S | re.M)
