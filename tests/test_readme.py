@@ -25,7 +25,8 @@ from bonemet_jax.cli.weights import WeightsArgs
 ROOT = Path(__file__).parents[1]
 README, MEASURED = ((ROOT / name).read_text() for name in ("README.md", "docs/measured.md"))
 ARGS = {"audit": AuditArgs, "build": BuildArgs, "doctor": MachineArgs, "ingest": SourceArgs, "measure": SourceArgs,
-        "phantom": PhantomArgs, "predict": PredictArgs, "report": JoinedArgs, "verify": VerifyArgs, "weights": WeightsArgs}
+        "phantom": PhantomArgs, "predict": PredictArgs, "report": JoinedArgs, "verify": VerifyArgs,
+        "weights": WeightsArgs}
 RUNS = {"run": RunArgs, "cv": CvArgs}
 BLOCKS = re.findall(r"^ *```\w*\n(.*?)^ *```$", README, re.S | re.M)
 COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines()
