@@ -23,7 +23,7 @@ PLANTED = {
 
 def ruff(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--select", "S102,S301,S307,S506,S602,S604,S605,TID251",
+        [sys.executable, "-m", "ruff", "check", "--no-cache", "--select", "S102,S301,S307,S506,S602,S604,S605,TID251",
          "--output-format", "concise", *arguments],
         cwd=ROOT, input=text, capture_output=True, text=True, check=False,
     )

@@ -17,7 +17,8 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_planted_import_from_models_to_input_pipeline_fails(tmp_path: Path) -> None:
     for name in ("bonemet_jax", "data_pipelines", "benchmarks"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"),
+                        copy_function=shutil.copyfile)  # the clone may be read-only
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     sound = lint_imports(tmp_path)
     assert sound.returncode == 0, sound.stdout + sound.stderr

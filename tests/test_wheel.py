@@ -43,9 +43,9 @@ def _run(unpacked: Path, folder: Path, *argv: str) -> subprocess.CompletedProces
 
 
 def test_every_file_of_the_packages_is_in_the_wheel(unpacked: Path) -> None:
-    listed = subprocess.run(["git", "ls-files", "bonemet_jax", "data_pipelines"], cwd=ROOT, text=True,
-                            capture_output=True, check=False).stdout.splitlines()
-    assert not [name for name in listed if (ROOT / name).is_file() and not (unpacked / name).is_file()]
+    listed = [file.relative_to(ROOT) for package in ("bonemet_jax", "data_pipelines")
+              for file in (ROOT / package).rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    assert listed and not [name for name in listed if not (unpacked / name).is_file()]
     assert (unpacked / "bonemet_jax" / "published.yaml").is_file()
     assert list(unpacked.glob("*.dist-info/licenses/LICENSE"))
     tops = {path.name for path in unpacked.iterdir() if path.suffix != ".dist-info"}

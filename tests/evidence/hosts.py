@@ -112,8 +112,8 @@ def hostile_and_twice(show: Show) -> str:
     with ports taken, no network, no home, another time zone and locale."""
     as_usual = ".venv/bin/python -m pytest -n 1 --dist loadfile"
     done = show.ok(f"tests/hostile_environment.sh {_NOBODY} -n 1 --dist loadfile > hostile.log 2>&1 & a=$!; "
-                   f"{as_usual} > usual.log 2>&1; b=$?; wait $a; a=$?; tail -1 hostile.log usual.log; exit $((a + b))",
-                   timeout=6000)  # fmt: skip
+                   f"{as_usual} > usual.log 2>&1; b=$?; wait $a; a=$?; tail -qn 1 hostile.log usual.log; "
+                   "exit $((a + b))", timeout=6000)  # fmt: skip
     return "; ".join(row.strip("= ") for row in done.out.splitlines() if "passed" in row)
 
 

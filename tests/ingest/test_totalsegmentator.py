@@ -1,5 +1,6 @@
 """TotalSegmentator as a program: a stand-in of the same name on PATH."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_masks_come_back_and_give_the_level(
     """T10, T11, T12 on slices 0, 1, 2."""
     _write(program, WRITES)
     masks = segment_volume(patient, tmp_path / "out", seconds=120)
-    asked = (masks / "arguments.json").read_text()
+    asked = json.loads((masks / "arguments.json").read_text())
     assert all(f"vertebrae_{name}" in asked for name in ("T10", "T11", "T12")) and "autochthon_left" in asked
     assert str(patient / "ct.nii.gz") in asked
     assert "canary" not in "".join(capfd.readouterr())

@@ -143,20 +143,20 @@ def malicious(canary: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", malicious(Path("canary")))
-def test_malicious_pickle_does_nothing(kind: str, tmp_path: Path) -> None:
-    canary = tmp_path / "canary"
-    told = refused(put(tmp_path / "a.pth", malicious(canary)[kind]))
-    assert not canary.exists() and "refused:" in told, told
+def test_malicious_pickle_does_nothing(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # whose name may have letters that the old protocols cannot hold
+    told = refused(put(tmp_path / "a.pth", malicious(Path("canary"))[kind]))
+    assert not Path("canary").exists() and "refused:" in told, told
 
 
 @pytest.mark.parametrize(
     "kind", ["REDUCE os.system", "GLOBAL builtins eval", "STACK_GLOBAL", "protocol 0", "INST", "OBJ"]
 )
 def test_the_same_bytes_do_harm_elsewhere(kind: str, tmp_path: Path) -> None:
-    canary = tmp_path / "canary"
     command = "import pickle, sys; pickle.loads(sys.stdin.buffer.read())"
-    subprocess.run([sys.executable, "-c", command], input=malicious(canary)[kind], check=False, capture_output=True)
-    assert canary.exists()
+    subprocess.run([sys.executable, "-c", command], input=malicious(Path("canary"))[kind], cwd=tmp_path, check=False,
+                   capture_output=True)
+    assert (tmp_path / "canary").exists()
 
 
 @pytest.mark.parametrize(("named", "pickled"), [
