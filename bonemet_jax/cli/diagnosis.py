@@ -223,8 +223,8 @@ def _find_batch_problems(facts: Mapping[str, Any]) -> Iterator[Problem]:
 def _estimate_costs(
     config: Config, engine: Engine, device: jax.Device, room_gb: float, n_patients: int
 ) -> dict[str, float | int]:
-    """Memory of the config's batch, the largest that fits, hours of all trainings: estimates from shapes, and from the
-    rates of a convolution and a copy on this device.
+    """Memory of the config's batch, the largest that fits, hours of all trainings at least: estimates from shapes, and
+    from the rates of a convolution and a copy on this device.
 
     Args:
         room_gb: Memory of one device for the state and a batch.
@@ -240,8 +240,8 @@ def _estimate_costs(
     n_images = n_patients * n_times * config.train.epochs
     largest_batch = need.find_largest_batch(room_gb * 1e9 / n_together) * engine.n_data
     return {"batch_memory_gb": n_together * need.count(config.train.batch_size // engine.n_data) / 1e9,
-            "largest_batch": largest_batch, "images_per_s_about": images_per_s,
-            "hours_about": n_images / images_per_s / 3600}
+            "largest_batch": largest_batch, "images_per_s_at_most": images_per_s,
+            "hours_at_least": n_images / images_per_s / 3600}
 
 
 def _find_room_gb(device: jax.Device, memory: Mapping[str, float | None]) -> float:
