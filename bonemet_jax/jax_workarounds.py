@@ -5,6 +5,7 @@ settings must be made first. tests/test_jax_workarounds.py shows, where it can b
 """
 
 import ctypes
+import dataclasses
 import re
 import signal
 from collections.abc import Callable
@@ -98,8 +99,6 @@ def serialize_for_oldest(exported: Any) -> Any:
     jax writes the StableHLO of four weeks before its release: what 0.12 writes, 0.10 cannot read. Remove when
     jax.export takes the version to write.
     """
-    import dataclasses
-
     found = re.match(rb"ML\xefR\rStableHLO_v(\d+)\.(\d+)\.(\d+)", exported.mlir_module_serialized)
     if found is None or tuple(map(int, found.groups())) <= OLDEST_STABLEHLO:
         return exported

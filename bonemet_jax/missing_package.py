@@ -80,16 +80,15 @@ def to_missing_package(error: BaseException, command: str) -> MissingPackageErro
     return MissingPackageError(f"`{command}` needs {package}, which is not installed", where, remedy)
 
 
-def install_command(packages: str, remove: str = "", has_pip: bool | None = None) -> str:
+def install_command(packages: str, remove: str = "") -> str:
     """Shell command that installs packages into this environment, after removing others: pip's, or uv's where there is
     no pip, as in environments that uv makes.
 
     Args:
         packages: as a shell reads them, with blanks between.
         remove: the same.
-        has_pip: whether the environment has pip; None: looked up.
     """
-    has_pip = _is_found("pip") if has_pip is None else has_pip
+    has_pip = _is_found("pip")
     installer = "pip" if has_pip else "uv pip"
     removal = f"{installer} uninstall {'-y ' if has_pip else ''}{remove}; " if remove else ""
     return f"{removal}{installer} install {packages}"

@@ -35,8 +35,8 @@ def find_collectives(module: Module) -> list[Collective]:
 
 
 def find_results(instruction: Instruction) -> tuple[Shape, ...]:
-    """What a collective gives. Begun apart, it tells its operands first, then these; XLA before jax 0.11 left out the
-    operands of an all-reduce."""
+    """Shapes of a collective's results. The start of an asynchronous one lists its operands first, then its results;
+    XLA before jax 0.11 left out the operands of an all-reduce."""
     n = len(instruction.operands)
     if instruction.opcode.endswith("-start") and len(instruction.shapes) >= 2 * n:
         return instruction.shapes[n : 2 * n]

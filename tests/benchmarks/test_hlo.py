@@ -179,7 +179,7 @@ ENTRY %main (x: f32[3,2], y: f32[], z: f32[4], w: f64[1]) -> f64[8] {
 
 
 @pytest.mark.parametrize("results", ["(f32[3]{0}, bf16[4]{0})", "((f32[3]{0}, bf16[4]{0}), (f32[3]{0}, bf16[4]{0}))"])
-def test_an_all_reduce_that_is_begun_apart_gives_its_results_once(results: str) -> None:
+def test_results_of_an_asynchronous_all_reduce_count_once(results: str) -> None:
     """As XLA writes it with jax 0.10, and with 0.12, where the operands stand before."""
     (found,) = find_collectives(read_module(f"""HloModule sums
 

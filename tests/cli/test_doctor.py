@@ -1,6 +1,5 @@
 """`bonemet doctor`: facts that agree with jax and the config, problems with remedies, exit codes."""
 
-import functools
 import json
 import os
 import subprocess
@@ -12,13 +11,12 @@ from typing import Any
 import jax
 import pytest
 
-from bonemet_jax import host_memory
+from bonemet_jax import host_memory, missing_package
 from bonemet_jax.cli import diagnosis, doctor, gpu_diagnosis, main
 from bonemet_jax.cli.checked import Checked
 from bonemet_jax.cli.doctor import describe_facts
 from bonemet_jax.cli.gpu_diagnosis import GpuHost, check_gpu, find_gpu_host
 from bonemet_jax.config import Config, InputConfig, ModelConfig, RecordsConfig, load_config
-from bonemet_jax.missing_package import install_command
 from bonemet_jax.models.flops import count_parameters
 
 SMALL = """
@@ -32,7 +30,8 @@ DEVICES = 8
 @pytest.fixture(autouse=True)
 def _pip(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an environment with pip, whichever this one has."""
-    monkeypatch.setattr(gpu_diagnosis, "install_command", functools.partial(install_command, has_pip=True))
+    is_found = missing_package._is_found
+    monkeypatch.setattr(missing_package, "_is_found", lambda root: root == "pip" or is_found(root))
 
 
 @pytest.fixture
